@@ -1,0 +1,37 @@
+//! `evaluate NAME`: thresholds, metrics and report anew, without training.
+
+use clap::Args;
+
+use super::{DataPlace, RunPlace, StudyPlace, command_line, print};
+use crate::experiment::{RunOptions, reevaluate};
+use crate::train::Display;
+
+#[derive(Args)]
+pub struct EvaluateArgs {
+    /// Study and class left out: digits-3, mnist-3, cifar10-plane.
+    name: String,
+    /// Share of the training images that the threshold calls normal, e.g. 0.99.
+    #[arg(long, value_name = "LEVEL")]
+    confidence: Option<f64>,
+    #[command(flatten)]
+    run: RunPlace,
+    #[command(flatten)]
+    data: DataPlace,
+    #[command(flatten)]
+    studies: StudyPlace,
+}
+
+pub fn run(args: EvaluateArgs) -> anyhow::Result<()> {
+    let experiment = args.studies.studies()?.find(&args.name, &[])?;
+    let options = RunOptions {
+        seed: args.run.seed,
+        fresh: false,
+        device: args.run.device,
+        display: Display::Quiet,
+        artifacts: args.run.artifacts,
+        command: command_line(),
+    };
+    let summary = reevaluate(&experiment, args.confidence, &args.data.store()?, &options)?;
+    print(&summary.to_string());
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! `experiment NAME`: both stages, evaluation, report.
+
+use clap::Args;
+
+use super::{DataPlace, RunPlace, StudyPlace, command_line, print};
+use crate::experiment::{RunOptions, run as run_experiment};
+use crate::train::{Display, install_signal_handlers};
+
+#[derive(Args)]
+pub struct ExperimentArgs {
+    /// Study and class left out: digits-3, mnist-3, cifar10-plane (`encoder-flow list` shows all).
+    name: String,
+    /// Override a setting of the study, e.g. --set encoder.training.epochs=2 (repeatable).
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Start over where an earlier run was stopped or is complete.
+    #[arg(long)]
+    fresh: bool,
+    /// One line per epoch, no dashboard.
+    #[arg(long)]
+    plain: bool,
+    #[command(flatten)]
+    run: RunPlace,
+    #[command(flatten)]
+    data: DataPlace,
+    #[command(flatten)]
+    studies: StudyPlace,
+}
+
+pub fn run(args: ExperimentArgs) -> anyhow::Result<()> {
+    let experiment = args.studies.studies()?.find(&args.name, &args.overrides)?;
+    install_signal_handlers()?;
+    let options = RunOptions {
+        seed: args.run.seed,
+        fresh: args.fresh,
+        device: args.run.device,
+        display: Display::choose(args.plain),
+        artifacts: args.run.artifacts,
+        command: command_line(),
+    };
+    let summary = run_experiment(&experiment, &args.data.store()?, &options)?;
+    print(&summary.to_string());
+    Ok(())
+}

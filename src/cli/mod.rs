@@ -1,0 +1,148 @@
+//! The command line: one file per verb.
+
+mod data;
+mod evaluate;
+mod experiment;
+mod list;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::data::DataStore;
+use crate::experiment::{ExperimentError, Studies};
+use crate::train::INTERRUPTED_STATUS;
+
+/// Unsupervised image anomaly detection by exact likelihood on high-level representations.
+#[derive(Parser)]
+#[command(name = "encoder-flow", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Train both stages of an experiment, evaluate it and write its report.
+    Experiment(experiment::ExperimentArgs),
+    /// Evaluate a trained experiment again, with another confidence level if asked, without training.
+    Evaluate(evaluate::EvaluateArgs),
+    /// Show the experiments that can be run.
+    List(list::ListArgs),
+    /// List, download or verify the data sets.
+    Data(DataVerb),
+}
+
+#[derive(Args)]
+struct DataVerb {
+    #[command(flatten)]
+    place: DataPlace,
+    #[command(flatten)]
+    data: data::DataArgs,
+}
+
+/// Where images are looked for.
+#[derive(Args)]
+struct DataPlace {
+    /// Folder of the data sets; else ENCODER_FLOW_DATA, else the user's cache folder.
+    #[arg(long, value_name = "DIR", global = true)]
+    data_dir: Option<PathBuf>,
+    /// Never use the network.
+    #[arg(long, global = true)]
+    offline: bool,
+}
+
+impl DataPlace {
+    fn store(&self) -> anyhow::Result<DataStore> {
+        Ok(DataStore::new(self.data_dir.as_deref(), self.offline)?)
+    }
+}
+
+/// Where studies are read.
+#[derive(Args)]
+struct StudyPlace {
+    /// Folder of the study files; else `experiments`, else the built-in ones.
+    #[arg(long, value_name = "DIR")]
+    experiments: Option<PathBuf>,
+}
+
+impl StudyPlace {
+    fn studies(&self) -> anyhow::Result<Studies> {
+        Ok(Studies::open(self.experiments.as_deref())?)
+    }
+}
+
+/// Which run, and where it is kept.
+#[derive(Args)]
+struct RunPlace {
+    /// Seed of the split, the initial weights and the order of images.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Folder of all results.
+    #[arg(long, value_name = "DIR", default_value = "artifacts")]
+    artifacts: PathBuf,
+    /// Backend, where several are compiled in: flex, ndarray, wgpu, vulkan.
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
+}
+
+/// Runs the program and turns its outcome into an exit status.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.verb {
+        Verb::Experiment(args) => experiment::run(args),
+        Verb::Evaluate(args) => evaluate::run(args),
+        Verb::List(args) => list::run(args),
+        Verb::Data(verb) => verb
+            .place
+            .store()
+            .and_then(|store| data::run(verb.data, &store)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let interrupted = error
+                .downcast_ref::<ExperimentError>()
+                .is_some_and(ExperimentError::is_interruption);
+            if interrupted {
+                eprintln!("{error}");
+                return ExitCode::from(INTERRUPTED_STATUS as u8);
+            }
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The command line as it was typed, for the record.
+fn command_line() -> String {
+    let words = std::env::args().enumerate().map(|(position, word)| {
+        if position == 0 {
+            "encoder-flow".to_owned()
+        } else if word
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_=./,:+".contains(c))
+        {
+            word
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Prints to standard output; a reader that has gone (`| head`) is no error.
+fn print(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn arguments_are_consistent() {
+        use clap::CommandFactory;
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,184 @@
+//! Which data sets there are, what their classes are called and where their files come from.
+
+mod files;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::DataError;
+use super::cifar10;
+pub use files::{Checksum, RemoteFile};
+
+/// Class names of the three sets of digits.
+const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+
+/// Class names of Fashion-MNIST, in label order (H. Xiao et al., arXiv:1708.07747, table 2).
+const FASHION: [&str; 10] = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+];
+
+/// A data set that the program knows by name.
+///
+/// The names are those of the experiment files and of the command line: `digits`, `mnist`,
+/// `fashion-mnist`, `cifar10`, `svhn`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DatasetName {
+    /// Digits drawn by the program itself: no files, no network.
+    Digits,
+    /// MNIST, training and test file.
+    Mnist,
+    /// Fashion-MNIST, training and test file.
+    FashionMnist,
+    /// CIFAR-10, binary version, five training batches and the test batch.
+    Cifar10,
+    /// SVHN cropped digits ("format 2"), test file.
+    Svhn,
+}
+
+impl DatasetName {
+    /// Every data set, in the order in which they are listed.
+    pub const ALL: [Self; 5] = [
+        Self::Digits,
+        Self::Mnist,
+        Self::FashionMnist,
+        Self::Cifar10,
+        Self::Svhn,
+    ];
+
+    /// The name as it is written in files and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Digits => "digits",
+            Self::Mnist => "mnist",
+            Self::FashionMnist => "fashion-mnist",
+            Self::Cifar10 => "cifar10",
+            Self::Svhn => "svhn",
+        }
+    }
+
+    /// Official class names, in label order.
+    pub fn class_names(self) -> &'static [&'static str] {
+        match self {
+            Self::Digits | Self::Mnist | Self::Svhn => &DIGITS,
+            Self::FashionMnist => &FASHION,
+            Self::Cifar10 => &cifar10::CLASS_NAMES,
+        }
+    }
+
+    /// Folder of the set's files inside a data folder.
+    ///
+    /// For CIFAR-10 this is the folder that holds `cifar-10-binary.tar.gz` or the
+    /// `cifar-10-batches-bin` unpacked from it. `digits` has no files and no use for it.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::Cifar10 => "cifar-10",
+            other => other.as_str(),
+        }
+    }
+
+    /// One line on what the set is: images, shape (channels x height x width) and licence.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Digits => "30,000 images, 1x28x28, drawn by this program: no files, no licence",
+            Self::Mnist => "70,000 images, 1x28x28, CC BY-SA 3.0",
+            Self::FashionMnist => "70,000 images, 1x28x28, MIT licence (Zalando SE)",
+            Self::Cifar10 => "60,000 images, 3x32x32, no formal licence: cite Krizhevsky 2009",
+            Self::Svhn => "26,032 images (test), 3x32x32, non-commercial use only",
+        }
+    }
+
+    /// The official files as they are downloaded, training files first; none for `digits`.
+    pub fn files(self) -> Vec<RemoteFile> {
+        files::packed(self)
+    }
+
+    /// What the official files unpack to.
+    ///
+    /// For MNIST and Fashion-MNIST one for each of [`files`](Self::files), in the same order;
+    /// for CIFAR-10 the six batches; otherwise none. They have no address of their own.
+    pub fn unpacked(self) -> Vec<RemoteFile> {
+        files::unpacked(self)
+    }
+}
+
+impl fmt::Display for DatasetName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
+}
+
+impl FromStr for DatasetName {
+    type Err = DataError;
+
+    /// # Errors
+    /// [`DataError::Missing`] for an unknown name, with the nearest known one.
+    fn from_str(text: &str) -> Result<Self, DataError> {
+        let wanted = text.to_lowercase();
+        if let Some(name) = Self::ALL.into_iter().find(|name| name.as_str() == wanted) {
+            return Ok(name);
+        }
+        let known = Self::ALL.map(Self::as_str).join(", ");
+        let nearest = Self::ALL
+            .into_iter()
+            .map(|name| (strsim::jaro_winkler(name.as_str(), &wanted), name))
+            .max_by(|left, right| left.0.total_cmp(&right.0))
+            // Below this, a suggestion is a guess that confuses more than it helps.
+            .filter(|(similarity, _)| *similarity > 0.6);
+        let hint = match nearest {
+            Some((_, name)) => format!("; did you mean `{name}`?"),
+            None => ".".to_owned(),
+        };
+        Err(DataError::Missing(format!(
+            "unknown data set `{text}`{hint} Known: {known}"
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_agree_everywhere() {
+        for name in DatasetName::ALL {
+            assert_eq!(name.to_string().parse::<DatasetName>().unwrap(), name);
+            let json = serde_json::to_string(&name).unwrap();
+            assert_eq!(json, format!("\"{name}\""));
+            assert_eq!(serde_json::from_str::<DatasetName>(&json).unwrap(), name);
+            assert_eq!(name.class_names().len(), 10);
+        }
+    }
+
+    #[test]
+    fn a_wrong_name_suggests_the_nearest() {
+        for (wrong, right) in [
+            ("minst", "mnist"),
+            ("fashion", "fashion-mnist"),
+            ("cifar-10", "cifar10"),
+            ("shvn", "svhn"),
+        ] {
+            let error = wrong.parse::<DatasetName>().unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("did you mean `{right}`?")),
+                "{error}"
+            );
+        }
+        let error = "xyz".parse::<DatasetName>().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "unknown data set `xyz`. Known: digits, mnist, fashion-mnist, cifar10, svhn"
+        );
+    }
+}

@@ -1,0 +1,28 @@
+//! Images in: file formats, acquisition, conversion, splits and batches.
+
+mod catalog;
+mod cifar10;
+mod convert;
+mod digits;
+mod error;
+mod fetch;
+mod idx;
+mod images;
+mod loader;
+mod order;
+mod split;
+mod store;
+mod svhn;
+mod vectors;
+
+pub use catalog::{Checksum, DatasetName, RemoteFile};
+pub use convert::{Conversion, Fit};
+pub use digits::digits;
+pub use error::DataError;
+pub use fetch::{FetchOptions, fetch};
+pub use images::{Images, Labelled};
+pub use loader::{SampleLoader, Samples};
+pub use order::EpochOrder;
+pub use split::{Split, SplitSizes};
+pub use store::{DataStore, FileState};
+pub use vectors::Vectors;

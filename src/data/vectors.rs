@@ -1,0 +1,67 @@
+//! Vectors in memory: the latents of a split.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::Samples;
+
+/// Vectors of one dimension.
+///
+/// # Shape
+/// `[len, dim]`, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vectors {
+    values: Vec<f32>,
+    dim: usize,
+}
+
+impl Vectors {
+    /// No vectors yet, of `dim` entries.
+    pub fn new(dim: usize) -> Self {
+        Self {
+            values: Vec::new(),
+            dim,
+        }
+    }
+
+    /// Adds the rows of a `[batch, dim]` array.
+    pub fn extend(&mut self, rows: impl IntoIterator<Item = f32>) {
+        self.values.extend(rows);
+    }
+
+    /// Number of vectors.
+    pub fn len(&self) -> usize {
+        self.values.len() / self.dim
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Entries of a vector.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// `[len, dim]`, row-major.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+}
+
+impl Samples for Vectors {
+    /// `[batch, dim]`.
+    type Batch = Tensor<2>;
+
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn batch(&self, indices: &[usize], device: &Device) -> Tensor<2> {
+        let mut rows = Vec::with_capacity(indices.len() * self.dim);
+        for &index in indices {
+            rows.extend_from_slice(&self.values[index * self.dim..(index + 1) * self.dim]);
+        }
+        Tensor::from_data(TensorData::new(rows, [indices.len(), self.dim]), device)
+    }
+}

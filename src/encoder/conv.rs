@@ -1,0 +1,186 @@
+//! The convolutional halves of the autoencoder, after DCGAN.
+//!
+//! The encoder is DCGAN's discriminator with a latent in place of the single output, the decoder is
+//! its generator (Radford et al., arXiv:1511.06434), in the 32-pixel form of GANomaly's code: 4x4
+//! kernels, stride 2, no bias, batch normalisation everywhere but at the encoder's first and last
+//! layer and the decoder's last.
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::nn::conv::{Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig};
+use burn::nn::{BatchNorm, BatchNormConfig, Initializer, PaddingConfig2d};
+use burn::tensor::{Device, Tensor, TensorData, activation};
+use rand::Rng;
+use rand_distr::{Distribution, Normal};
+
+use super::AutoEncoderConfig;
+
+/// Slope of the encoder's LeakyReLU for negative inputs (DCGAN's 0.2).
+const NEGATIVE_SLOPE: f64 = 0.2;
+/// Standard deviation of the initial weights (DCGAN, section 4).
+const INITIAL_STD: f32 = 0.02;
+
+/// Maps images to latents.
+///
+/// # Shapes
+/// `[batch, channels, size, size]` in `[-1, 1]` to `[batch, latent]`.
+#[derive(Module, Debug)]
+pub struct ConvEncoder {
+    stem: Conv2d,
+    blocks: Vec<Down>,
+    head: Conv2d,
+}
+
+/// Convolution that halves the side and doubles the width, then normalisation.
+#[derive(Module, Debug)]
+struct Down {
+    conv: Conv2d,
+    norm: BatchNorm,
+}
+
+impl ConvEncoder {
+    pub(super) fn new(config: &AutoEncoderConfig, device: &Device) -> Self {
+        let AutoEncoderConfig {
+            channels, latent, ..
+        } = *config;
+        let widths = config.widths();
+        Self {
+            stem: conv(channels, widths[0], 2, device),
+            blocks: widths
+                .windows(2)
+                .map(|pair| Down {
+                    conv: conv(pair[0], pair[1], 2, device),
+                    norm: BatchNormConfig::new(pair[1]).init(device),
+                })
+                .collect(),
+            head: conv(config.deepest_width(), latent, 1, device),
+        }
+    }
+
+    /// Encodes a batch of images.
+    ///
+    /// # Shapes
+    /// `[batch, channels, size, size]` to `[batch, latent]`.
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let mut x = activation::leaky_relu(self.stem.forward(images), NEGATIVE_SLOPE); // [n, w, s/2, s/2]
+        for block in &self.blocks {
+            x = block.norm.forward(block.conv.forward(x));
+            x = activation::leaky_relu(x, NEGATIVE_SLOPE); // [n, 2w, s/4, s/4], ... [n, 4w, 4, 4]
+        }
+        self.head.forward(x).flatten(1, 3) // [n, latent, 1, 1] -> [n, latent]
+    }
+}
+
+/// Maps latents to images.
+///
+/// # Shapes
+/// `[batch, latent]` to `[batch, channels, size, size]` in `[-1, 1]`.
+#[derive(Module, Debug)]
+pub struct ConvDecoder {
+    blocks: Vec<Up>,
+    head: ConvTranspose2d,
+}
+
+/// Transposed convolution that doubles the side and halves the width, then normalisation.
+#[derive(Module, Debug)]
+struct Up {
+    conv: ConvTranspose2d,
+    norm: BatchNorm,
+}
+
+impl ConvDecoder {
+    pub(super) fn new(config: &AutoEncoderConfig, device: &Device) -> Self {
+        let mut widths = config.widths();
+        widths.reverse();
+        let project = Up {
+            conv: conv_transpose(config.latent, widths[0], 1, device),
+            norm: BatchNormConfig::new(widths[0]).init(device),
+        };
+        let doubled = widths.windows(2).map(|pair| Up {
+            conv: conv_transpose(pair[0], pair[1], 2, device),
+            norm: BatchNormConfig::new(pair[1]).init(device),
+        });
+        Self {
+            blocks: std::iter::once(project).chain(doubled).collect(),
+            head: conv_transpose(config.width, config.channels, 2, device),
+        }
+    }
+
+    /// Decodes a batch of latents.
+    ///
+    /// # Shapes
+    /// `[batch, latent]` to `[batch, channels, size, size]`.
+    pub fn forward(&self, latents: Tensor<2>) -> Tensor<4> {
+        let [batch, latent] = latents.dims();
+        let mut x = latents.reshape([batch, latent, 1, 1]);
+        for block in &self.blocks {
+            x = activation::relu(block.norm.forward(block.conv.forward(x))); // [n, 4w, 4, 4], [n, 2w, 8, 8], ...
+        }
+        self.head.forward(x).tanh() // [n, channels, size, size]
+    }
+}
+
+/// 4x4 convolution: stride 2 halves the side, stride 1 without padding maps 4x4 to 1x1.
+fn conv(from: usize, to: usize, stride: usize, device: &Device) -> Conv2d {
+    let padding = stride - 1;
+    Conv2dConfig::new([from, to], [4, 4])
+        .with_stride([stride, stride])
+        .with_padding(PaddingConfig2d::Explicit(
+            padding, padding, padding, padding,
+        ))
+        .with_bias(false)
+        .with_initializer(Initializer::Zeros)
+        .init(device)
+}
+
+/// The transpose of [`conv`]: stride 2 doubles the side, stride 1 maps 1x1 to 4x4.
+fn conv_transpose(from: usize, to: usize, stride: usize, device: &Device) -> ConvTranspose2d {
+    let padding = stride - 1;
+    ConvTranspose2dConfig::new([from, to], [4, 4])
+        .with_stride([stride, stride])
+        .with_padding([padding, padding])
+        .with_bias(false)
+        .with_initializer(Initializer::Zeros)
+        .init(device)
+}
+
+/// Draws DCGAN's initial weights: convolutions from N(0, 0.02), normalisation gains from N(1, 0.02).
+///
+/// The numbers come from `rng` and not from the backend's process-wide generator, so a seed gives
+/// the same weights on every backend, and in tests that run side by side.
+pub(super) fn initialise<M: Module>(module: M, rng: &mut impl Rng) -> M {
+    module.map(&mut DcganInit {
+        rng,
+        path: Vec::new(),
+    })
+}
+
+struct DcganInit<'a, R> {
+    rng: &'a mut R,
+    path: Vec<String>,
+}
+
+impl<R: Rng> ModuleMapper for DcganInit<'_, R> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let mean = match self.path.last().map(String::as_str) {
+            Some("weight") => 0.0,
+            Some("gamma") => 1.0,
+            _ => return param,
+        };
+        let shape = param.val().dims();
+        let normal = Normal::new(mean, INITIAL_STD).expect("a positive standard deviation");
+        let values: Vec<f32> = normal
+            .sample_iter(&mut *self.rng)
+            .take(shape.iter().product())
+            .collect();
+        let device = param.val().device();
+        Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), &device))
+    }
+}

@@ -1,0 +1,16 @@
+//! How well scores separate anomalous from normal images, and where the line between them is drawn.
+//!
+//! Anomaly scores everywhere: higher = more anomalous.
+
+mod bootstrap;
+mod error;
+mod metrics;
+mod ranked;
+mod roc;
+mod threshold;
+
+pub use bootstrap::auroc_interval;
+pub use error::EvaluateError;
+pub use metrics::{BOOTSTRAP_RESAMPLES, INTERVAL_LEVEL, ScoreMetrics, TPR_LEVEL, evaluate};
+pub use roc::{Roc, aupr, aupr_anomalous, aupr_normal, auroc, fpr_at_tpr, roc_curve};
+pub use threshold::{Sides, Threshold, ThresholdRule, Verdicts, quantile};

@@ -1,0 +1,84 @@
+//! From scores to thresholds and metrics.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ExperimentConfig, ExperimentError, ScoreTable};
+use crate::evaluate::{ScoreMetrics, Sides, Threshold, evaluate};
+
+/// Metrics by test set and score: `anomalous.nll.auroc`, `svhn.nll.auroc`.
+pub type Metrics = BTreeMap<String, BTreeMap<String, ScoreMetrics>>;
+
+/// Name of the test set of the class left out, among [`Metrics`]'s keys.
+pub const ANOMALOUS: &str = "anomalous";
+
+/// Thresholds of one score.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Thresholds {
+    /// Unlikely images are anomalous.
+    pub one_sided: Threshold,
+    /// Images that are too likely as well.
+    pub two_sided: Threshold,
+}
+
+/// Thresholds from the training normals, metrics from the test sets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// By score.
+    pub thresholds: BTreeMap<String, Thresholds>,
+    /// By test set and score.
+    pub metrics: Metrics,
+}
+
+impl Evaluation {
+    /// Evaluates every score of `table` on every test set. Thresholds come from the training
+    /// normals alone (the paper, fourth paragraph); `seed` is that of the bootstrap.
+    ///
+    /// # Errors
+    /// [`ExperimentError`] when a part is missing or a score is not finite.
+    pub fn new(
+        table: &ScoreTable,
+        config: &ExperimentConfig,
+        seed: u64,
+    ) -> Result<Self, ExperimentError> {
+        let part = |name: &str| {
+            table.part(name).ok_or_else(|| {
+                ExperimentError::Workspace(format!(
+                    "the score table has no `{name}` part: delete it and run the experiment again"
+                ))
+            })
+        };
+        let (train, normal) = (part("train")?, part("test-normal")?);
+        let sets = std::iter::once((ANOMALOUS, part("test-anomalous")?))
+            .chain(table.ood().map(|part| (part.name.as_str(), part)));
+        let mut thresholds = BTreeMap::new();
+        for (score, values) in table.names.iter().zip(&train.columns) {
+            let fitted = Thresholds {
+                one_sided: config.threshold(Sides::One).fit(values)?,
+                two_sided: config.threshold(Sides::Two).fit(values)?,
+            };
+            thresholds.insert(score.clone(), fitted);
+        }
+        let mut metrics = Metrics::new();
+        for (set, anomalous) in sets {
+            let scores = metrics.entry(set.to_owned()).or_default();
+            for (index, score) in table.names.iter().enumerate() {
+                let fitted = &thresholds[score];
+                let numbers = evaluate(
+                    &normal.columns[index],
+                    &anomalous.columns[index],
+                    &fitted.one_sided,
+                    &fitted.two_sided,
+                    seed,
+                )?;
+                scores.insert(score.clone(), numbers);
+            }
+        }
+        Ok(Self {
+            thresholds,
+            metrics,
+        })
+    }
+}

@@ -1,0 +1,274 @@
+//! From a name such as `mnist-3` or `cifar10-plane` to what is to be run.
+
+use std::path::{Path, PathBuf};
+
+use super::suggest::nearest;
+use super::{ExperimentConfig, ExperimentError, overrides};
+use crate::data::DatasetName;
+use crate::files;
+
+/// Folder of the study files, below the working folder.
+const FOLDER: &str = "experiments";
+
+/// The studies that come with the program, for when it runs outside its repository.
+const BUILT_IN: [(&str, &str); 4] = [
+    ("cifar10", include_str!("../../experiments/cifar10.toml")),
+    ("digits", include_str!("../../experiments/digits.toml")),
+    (
+        "fashion-mnist",
+        include_str!("../../experiments/fashion-mnist.toml"),
+    ),
+    ("mnist", include_str!("../../experiments/mnist.toml")),
+];
+
+/// The studies that can be run: one TOML file each.
+#[derive(Clone, Debug)]
+pub struct Studies(Vec<Study>);
+
+/// One study file.
+#[derive(Clone, Debug)]
+pub struct Study {
+    /// File name without `.toml`.
+    pub name: String,
+    /// Where it was read, for messages.
+    pub path: PathBuf,
+    text: String,
+}
+
+/// One run of a study: a class left out as the anomaly.
+#[derive(Clone, Debug)]
+pub struct Experiment {
+    /// Canonical name, `<study>-<class>`, also its folder's.
+    pub name: String,
+    /// Index of the anomalous class.
+    pub class: u8,
+    /// Official name of the anomalous class.
+    pub class_name: String,
+    /// Resolved settings.
+    pub config: ExperimentConfig,
+}
+
+impl Studies {
+    /// Reads the study files of `folder`, or of `experiments/`, or takes the built-in ones where
+    /// there is no such folder.
+    ///
+    /// # Errors
+    /// [`ExperimentError`] when a folder that was asked for or a file cannot be read.
+    pub fn open(folder: Option<&Path>) -> Result<Self, ExperimentError> {
+        let default = Path::new(FOLDER);
+        let folder = match folder {
+            Some(folder) if !folder.is_dir() => {
+                return Err(ExperimentError::Name(format!(
+                    "--experiments {}: there is no such folder",
+                    folder.display()
+                )));
+            }
+            Some(folder) => folder,
+            None if default.is_dir() => default,
+            None => {
+                let built_in = BUILT_IN.map(|(name, text)| Study {
+                    name: name.to_owned(),
+                    path: PathBuf::from(format!("built-in {name}.toml")),
+                    text: text.to_owned(),
+                });
+                return Ok(Self(built_in.into()));
+            }
+        };
+        let mut studies = Vec::new();
+        let entries = std::fs::read_dir(folder).map_err(files::FileError::io("read", folder))?;
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let stem = path.file_stem().and_then(|stem| stem.to_str());
+            if let (Some(stem), Some("toml")) =
+                (stem, path.extension().and_then(|ext| ext.to_str()))
+            {
+                studies.push(Study {
+                    name: stem.to_owned(),
+                    text: files::read_text(&path)?,
+                    path,
+                });
+            }
+        }
+        studies.sort_by(|left, right| left.name.cmp(&right.name));
+        Ok(Self(studies))
+    }
+
+    /// All studies by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Study> {
+        self.0.iter()
+    }
+
+    /// The experiment called `name`, with the user's overrides.
+    ///
+    /// # Errors
+    /// [`ExperimentError::Name`] with the nearest valid name, or [`ExperimentError::Setting`].
+    pub fn find(&self, name: &str, overrides: &[String]) -> Result<Experiment, ExperimentError> {
+        let wanted = name.to_lowercase();
+        // The longest study name wins, so that a study may be called `mnist-small`.
+        let mut matching: Vec<(&Study, &str)> = self
+            .iter()
+            .filter_map(|study| Some((study, wanted.strip_prefix(&study.name)?.strip_prefix('-')?)))
+            .collect();
+        matching.sort_by_key(|(study, _)| study.name.len());
+        if let Some((study, class)) = matching.pop() {
+            let config = study.resolve(overrides)?;
+            if let Some(index) = find_class(config.data.dataset, class) {
+                return Ok(study.experiment(index, config));
+            }
+        }
+        Err(self.unknown(name))
+    }
+
+    fn unknown(&self, name: &str) -> ExperimentError {
+        let mut names = Vec::new();
+        for study in self.iter() {
+            if let Ok(config) = study.resolve(&[]) {
+                let classes = 0..config.data.dataset.class_names().len();
+                names.extend(classes.flat_map(|class| {
+                    class_tags(config.data.dataset, class)
+                        .into_iter()
+                        .map(|tag| format!("{}-{tag}", study.name))
+                }));
+            }
+        }
+        let hint = if self.iter().any(|study| study.name == name) {
+            format!(": add the class that is the anomaly, as in `{name}-3`")
+        } else {
+            nearest(&name.to_lowercase(), names.iter().map(String::as_str))
+                .map(|known| format!(", did you mean `{known}`?"))
+                .unwrap_or_default()
+        };
+        ExperimentError::Name(format!(
+            "there is no experiment `{name}`{hint} (`encoder-flow list` shows what there is)"
+        ))
+    }
+}
+
+impl Study {
+    /// Its settings with the user's overrides.
+    ///
+    /// # Errors
+    /// [`ExperimentError::Setting`] naming what is wrong.
+    pub fn resolve(&self, overrides: &[String]) -> Result<ExperimentConfig, ExperimentError> {
+        overrides::resolve(&self.path, &self.text, overrides)
+    }
+
+    /// First comment line of the file: what the study is.
+    pub fn description(&self) -> &str {
+        let first = self.text.lines().next().unwrap_or_default();
+        first.trim_start_matches('#').trim()
+    }
+
+    fn experiment(&self, class: usize, config: ExperimentConfig) -> Experiment {
+        let dataset = config.data.dataset;
+        Experiment {
+            name: format!("{}-{}", self.name, class_tags(dataset, class)[0]),
+            class: class as u8,
+            class_name: dataset.class_names()[class].to_owned(),
+            config,
+        }
+    }
+}
+
+/// Names by which a class can be called, the canonical one first: the paper's short name, the
+/// official name, the index.
+pub fn class_tags(dataset: DatasetName, class: usize) -> Vec<String> {
+    let official = slug(dataset.class_names()[class]);
+    let short = match official.as_str() {
+        "airplane" => Some("plane"),
+        "automobile" => Some("car"),
+        "t-shirt-top" => Some("t-shirt"),
+        _ => None,
+    };
+    let index = class.to_string();
+    let mut tags: Vec<String> = short.map(str::to_owned).into_iter().collect();
+    tags.push(official);
+    if !tags.contains(&index) {
+        tags.push(index);
+    }
+    tags
+}
+
+fn find_class(dataset: DatasetName, wanted: &str) -> Option<usize> {
+    let classes = 0..dataset.class_names().len();
+    classes
+        .into_iter()
+        .find(|&class| class_tags(dataset, class).iter().any(|tag| tag == wanted))
+}
+
+/// Lower case, with one hyphen for every run of other characters.
+fn slug(name: &str) -> String {
+    let words: Vec<&str> = name
+        .split(|character: char| !character.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect();
+    words.join("-").to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn built_in() -> Studies {
+        Studies(
+            BUILT_IN
+                .map(|(name, text)| Study {
+                    name: name.to_owned(),
+                    path: PathBuf::from(name),
+                    text: text.to_owned(),
+                })
+                .into(),
+        )
+    }
+
+    #[test]
+    fn a_class_has_several_names_and_one_folder() {
+        for (names, canonical, class) in [
+            (&["mnist-3", "MNIST-3"][..], "mnist-3", 3),
+            (
+                &["cifar10-0", "cifar10-airplane", "cifar10-plane"],
+                "cifar10-plane",
+                0,
+            ),
+            (&["cifar10-frog", "cifar10-6"], "cifar10-frog", 6),
+            (
+                &["fashion-mnist-9", "fashion-mnist-ankle-boot"],
+                "fashion-mnist-ankle-boot",
+                9,
+            ),
+            (&["digits-0"], "digits-0", 0),
+        ] {
+            for name in names {
+                let experiment = built_in().find(name, &[]).unwrap();
+                assert_eq!(
+                    (experiment.name.as_str(), experiment.class),
+                    (canonical, class)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn misspelt_names_get_the_nearest_one() {
+        for (name, expected) in [
+            ("mnits-3", "mnist-3"),
+            ("cifar10-plain", "cifar10-plane"),
+            ("mnist", "mnist-3"),
+            ("mnist-12", "mnist-1"),
+            ("cifar-10-plane", "cifar10-plane"),
+        ] {
+            let error = built_in().find(name, &[]).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        let error = built_in().find("???", &[]).unwrap_err().to_string();
+        assert!(error.contains("encoder-flow list"), "{error}");
+    }
+
+    #[test]
+    fn every_study_resolves_and_says_what_it_is() {
+        for study in built_in().iter() {
+            study.resolve(&[]).unwrap();
+            assert!(study.description().len() > 10, "{}", study.name);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! From the defaults, a study's file and `--set` to one complete configuration.
+
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use super::suggest::nearest;
+use super::{ExperimentConfig, ExperimentError};
+
+/// Resolves a study's text, read from `source`, with the user's overrides (`key.path=value`).
+///
+/// # Errors
+/// [`ExperimentError::Setting`] naming file or option, key and value; an unknown key comes with the
+/// nearest known one.
+pub fn resolve(
+    source: &Path,
+    text: &str,
+    overrides: &[String],
+) -> Result<ExperimentConfig, ExperimentError> {
+    let file = source.display().to_string();
+    let mut table =
+        Table::try_from(ExperimentConfig::default()).map_err(|error| failure(&file, error))?;
+    let study: Table = text.parse().map_err(|error| failure(&file, error))?;
+    merge(&mut table, study, &file, "")?;
+    for assignment in overrides {
+        let place = format!("--set {assignment}");
+        merge(&mut table, parse(assignment, &place)?, &place, "")?;
+    }
+    let config: ExperimentConfig = table.try_into().map_err(|error| failure(&file, error))?;
+    config.check()?;
+    Ok(config)
+}
+
+fn failure(place: &str, error: impl std::fmt::Display) -> ExperimentError {
+    ExperimentError::Setting {
+        place: place.to_owned(),
+        reason: error.to_string().trim_end().to_owned(),
+    }
+}
+
+/// `a.b=value` as a nested table; a value that is not TOML is taken as text.
+fn parse(assignment: &str, place: &str) -> Result<Table, ExperimentError> {
+    let Some((key, value)) = assignment.split_once('=') else {
+        return Err(failure(
+            place,
+            "needs the form key=value, as in encoder.training.epochs=2",
+        ));
+    };
+    let value = value.trim();
+    let value = format!("value = {value}")
+        .parse::<Table>()
+        .ok()
+        .and_then(|mut table| table.remove("value"))
+        .unwrap_or_else(|| Value::String(value.to_owned()));
+    let mut keys = key.trim().rsplit('.');
+    let innermost = keys.next().unwrap_or_default().to_owned();
+    let innermost = Table::from_iter([(innermost, value)]);
+    Ok(keys.fold(innermost, |table, key| {
+        Table::from_iter([(key.to_owned(), Value::Table(table))])
+    }))
+}
+
+/// Replaces values of `base`, which has every key, by those of `changes`.
+fn merge(
+    base: &mut Table,
+    changes: Table,
+    place: &str,
+    prefix: &str,
+) -> Result<(), ExperimentError> {
+    for (key, value) in changes {
+        let path = format!("{prefix}{key}");
+        let Some(old) = base.get_mut(&key) else {
+            let hint = nearest(&key, base.keys().map(String::as_str))
+                .map(|known| format!(", did you mean `{prefix}{known}`?"))
+                .unwrap_or_default();
+            let known = base.keys().cloned().collect::<Vec<_>>().join(", ");
+            let reason = format!("unknown key `{path}`{hint} (known here: {known})");
+            return Err(failure(place, reason));
+        };
+        match (old, value) {
+            (Value::Table(old), Value::Table(value)) => {
+                merge(old, value, place, &format!("{path}."))?;
+            }
+            (old @ Value::Float(_), Value::Integer(value)) => *old = Value::Float(value as f64),
+            (old, value) if old.type_str() == value.type_str() => *old = value,
+            (old, value) => {
+                let reason = format!(
+                    "`{path}` is {value}, which is of type {}; it must be of type {}",
+                    value.type_str(),
+                    old.type_str()
+                );
+                return Err(failure(place, reason));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The keys, outside `[evaluation]`, in which two configurations differ, with both values.
+pub fn differences(left: &ExperimentConfig, right: &ExperimentConfig) -> Vec<String> {
+    let table = |config| Table::try_from(config).unwrap_or_default();
+    let (mut left, mut right) = (table(left), table(right));
+    left.remove("evaluation");
+    right.remove("evaluation");
+    let mut found = Vec::new();
+    compare(&left, &right, "", &mut found);
+    found
+}
+
+fn compare(left: &Table, right: &Table, prefix: &str, found: &mut Vec<String>) {
+    for (key, left) in left {
+        match (left, right.get(key)) {
+            (Value::Table(left), Some(Value::Table(right))) => {
+                compare(left, right, &format!("{prefix}{key}."), found);
+            }
+            (left, Some(right)) if left != right => {
+                found.push(format!("{prefix}{key}: {left} there, {right} now"));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved(text: &str, overrides: &[&str]) -> Result<ExperimentConfig, String> {
+        let overrides: Vec<String> = overrides.iter().map(|&item| item.to_owned()).collect();
+        resolve(Path::new("x.toml"), text, &overrides).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn later_settings_win_and_the_rest_stays() {
+        let config = resolved(
+            "[encoder]\nlatent = 16\n[encoder.training]\nepochs = 3",
+            &[
+                "encoder.training.epochs=2",
+                "flow.mixing=alternate",
+                "flow.clamp=1",
+            ],
+        )
+        .unwrap();
+        let default = ExperimentConfig::default();
+        assert_eq!(config.encoder.latent, 16);
+        assert_eq!(config.encoder.training.epochs, 2);
+        assert_eq!(config.flow.clamp, 1.0);
+        assert_eq!(config.encoder.width, default.encoder.width);
+        assert_eq!(resolved(&config.to_toml(), &[]).unwrap(), config);
+        let differing = differences(&config, &default).join("\n");
+        assert!(
+            differing.contains("encoder.training.epochs: 2 there"),
+            "{differing}"
+        );
+    }
+
+    #[test]
+    fn every_wrong_setting_is_named() {
+        for (text, overrides, expected) in [
+            (
+                "[encoder]\nlatnt = 3",
+                &[][..],
+                "did you mean `encoder.latent`",
+            ),
+            ("[encodr]\nlatent = 3", &[], "did you mean `encoder`"),
+            ("[encoder]\nlatent = \"3\"", &[], "must be of type integer"),
+            ("[encoder\n", &[], "x.toml"),
+            ("[data]\ndataset = \"mnits\"", &[], "mnist"),
+            (
+                "",
+                &["encoder.training.epoch=2"],
+                "did you mean `encoder.training.epochs`",
+            ),
+            ("", &["encoder"], "key=value"),
+            ("", &["encoder=3"], "must be of type table"),
+            (
+                "",
+                &["encoder.training.epochs=0"],
+                "encoder.training.epochs",
+            ),
+            ("", &["encoder.training.epochs=-1"], "epochs"),
+            ("", &["flow.training.learning_rate=nan"], "learning_rate"),
+            ("", &["data.size=33"], "data.size"),
+            ("", &["evaluation.confidence=1"], "evaluation.confidence"),
+            ("", &["data.ood=[\"digits\"]"], "data.ood"),
+        ] {
+            let error = resolved(text, overrides).unwrap_err();
+            assert!(error.contains(expected), "{text} {overrides:?}: {error}");
+        }
+    }
+}

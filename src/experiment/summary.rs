@@ -1,0 +1,127 @@
+//! The ten lines at the end of a run.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Metrics;
+use super::evaluation::ANOMALOUS;
+use crate::report::Timing;
+
+/// What is written when a run is complete.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Done {
+    /// Wall time of each step: name, seconds, images per second.
+    pub timings: Vec<(String, f64, Option<f64>)>,
+    /// Largest resident memory of the process that finished the run.
+    pub peak_memory_mib: Option<f64>,
+    /// Best epoch, epochs trained and best validation loss, by stage.
+    pub stages: Vec<(String, usize, usize, f64)>,
+}
+
+impl Done {
+    /// For the report.
+    pub(super) fn report_timings(&self) -> Vec<Timing> {
+        self.timings
+            .iter()
+            .map(|(stage, seconds, images_per_second)| Timing {
+                stage: stage.clone(),
+                seconds: *seconds,
+                images_per_second: *images_per_second,
+            })
+            .collect()
+    }
+}
+
+/// A finished run in ten lines.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// `mnist-3`, with method and seed.
+    pub title: String,
+    /// Official name of the class left out.
+    pub class_name: String,
+    /// The numbers.
+    pub metrics: Metrics,
+    /// Names of the scores, the method's own first.
+    pub scores: Vec<String>,
+    /// Confidence level of the threshold.
+    pub confidence: f64,
+    /// Times and memory.
+    pub done: Done,
+    /// The page.
+    pub report: PathBuf,
+    /// True when nothing was left to do.
+    pub was_complete: bool,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let complete = if self.was_complete {
+            "  (complete before; --fresh repeats it)"
+        } else {
+            ""
+        };
+        writeln!(f, "{}{complete}", self.title)?;
+        let anomalous = &self.metrics[ANOMALOUS];
+        for score in &self.scores {
+            let m = &anomalous[score];
+            writeln!(
+                f,
+                "  AUROC {:<15} {:.3}  [{:.3}, {:.3}]  class {:?} against {} normal test images",
+                score, m.auroc, m.auroc_low, m.auroc_high, self.class_name, m.normal_count
+            )?;
+        }
+        let score = &self.scores[0];
+        for (set, scores) in self.metrics.iter().filter(|(set, _)| *set != ANOMALOUS) {
+            let m = &scores[score];
+            let note = if m.auroc < 0.5 {
+                "  (more likely than the normal images)"
+            } else {
+                ""
+            };
+            writeln!(
+                f,
+                "  AUROC {:<15} {:.3}  [{:.3}, {:.3}]  {set}, {} images{note}",
+                score, m.auroc, m.auroc_low, m.auroc_high, m.anomalous_count
+            )?;
+        }
+        let m = &anomalous[score];
+        writeln!(
+            f,
+            "  threshold at confidence {}: {:.1} % false alarms, {:.1} % detected, F1 {:.3}",
+            self.confidence,
+            100.0 * m.one_sided.false_alarm_rate,
+            100.0 * m.one_sided.detection_rate,
+            m.one_sided.f1
+        )?;
+        for (stage, best, epochs, loss) in &self.done.stages {
+            writeln!(
+                f,
+                "  {stage}: best epoch {best} of {epochs}, validation loss {loss:.4}"
+            )?;
+        }
+        let seconds: f64 = self
+            .done
+            .timings
+            .iter()
+            .map(|(_, seconds, _)| seconds)
+            .sum();
+        write!(f, "  time {}", minutes(seconds))?;
+        if let Some(peak) = self.done.peak_memory_mib {
+            write!(f, ", peak memory {peak:.0} MiB")?;
+        }
+        write!(f, "\n  report {}", self.report.display())
+    }
+}
+
+/// `12.3 s` or `4 min 05 s`.
+fn minutes(seconds: f64) -> String {
+    if seconds < 60.0 {
+        format!("{seconds:.1} s")
+    } else {
+        let whole = seconds.round() as u64;
+        format!("{} min {:02} s", whole / 60, whole % 60)
+    }
+}

@@ -1,0 +1,158 @@
+//! Files that are whole or not there: written beside their place, then renamed.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A file that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The operating system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The contents are not what they should be.
+    #[error("{} is damaged ({reason}): delete it, or start over with --fresh", path.display())]
+    Contents {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl FileError {
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+
+    pub(crate) fn contents(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
+        Self::Contents {
+            path: path.into(),
+            reason: reason.to_string(),
+        }
+    }
+}
+
+/// Creates a folder and its parents.
+///
+/// # Errors
+/// [`FileError::Io`] naming the folder.
+pub(crate) fn create_folder(path: &Path) -> Result<(), FileError> {
+    std::fs::create_dir_all(path).map_err(FileError::io("create the folder", path))
+}
+
+/// Replaces the file at `path` by what `write` produces, or leaves it as it was.
+///
+/// # Errors
+/// [`FileError::Io`] naming the file.
+pub(crate) fn replace(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<(), FileError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let attempt = || {
+        let mut file = tempfile::Builder::new()
+            .prefix(".partial-")
+            .tempfile_in(folder)?;
+        let mut buffered = std::io::BufWriter::new(file.as_file_mut());
+        write(&mut buffered)?;
+        buffered.flush()?;
+        drop(buffered);
+        file.as_file().sync_all()?;
+        // A temporary file is private to its owner; a result is for everyone the folder is for.
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            file.as_file()
+                .set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        }
+        file.persist(path)?;
+        Ok(())
+    };
+    attempt().map_err(FileError::io("write", path))
+}
+
+/// [`replace`]s a file by text.
+///
+/// # Errors
+/// [`FileError::Io`] naming the file.
+pub(crate) fn write_text(path: &Path, text: &str) -> Result<(), FileError> {
+    replace(path, |file| file.write_all(text.as_bytes()))
+}
+
+/// Reads a text file.
+///
+/// # Errors
+/// [`FileError::Io`] naming the file.
+pub(crate) fn read_text(path: &Path) -> Result<String, FileError> {
+    std::fs::read_to_string(path).map_err(FileError::io("read", path))
+}
+
+/// [`replace`]s a file by a value as indented JSON.
+///
+/// # Errors
+/// [`FileError::Io`] naming the file.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), FileError> {
+    replace(path, |mut file| {
+        serde_json::to_writer_pretty(&mut file, value)?;
+        file.write_all(b"\n")
+    })
+}
+
+/// Reads a value from JSON.
+///
+/// # Errors
+/// [`FileError::Io`] when the file cannot be read, [`FileError::Contents`] when it is something else.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, FileError> {
+    let text = read_text(path)?;
+    serde_json::from_str(&text).map_err(|error| FileError::contents(path, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_replacement_leaves_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("value.json");
+        write_json(&path, &1).unwrap();
+        let failed = replace(&path, |file| {
+            file.write_all(b"half")?;
+            Err(std::io::Error::other("disk full"))
+        });
+        assert!(failed.unwrap_err().to_string().contains("value.json"));
+        assert_eq!(read_json::<i32>(&path).unwrap(), 1);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_damaged_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("value.json");
+        write_text(&path, "{").unwrap();
+        assert!(
+            read_json::<i32>(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("damaged")
+        );
+    }
+}

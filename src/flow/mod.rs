@@ -1,0 +1,39 @@
+//! Normalizing flows on vectors: invertible transforms with exact log-determinants, RealNVP, and
+//! its training step.
+
+mod actnorm;
+mod conditioner;
+mod coupling;
+mod permutation;
+mod realnvp;
+mod standardize;
+mod training;
+#[cfg(test)]
+mod transform_tests;
+
+use burn::tensor::Tensor;
+
+pub use actnorm::ActNorm;
+pub use conditioner::Conditioner;
+pub use coupling::AffineCoupling;
+pub use permutation::Permutation;
+pub use realnvp::{Mixing, RealNvp, RealNvpConfig};
+pub use standardize::Standardizer;
+
+/// An invertible map of vectors that knows the logarithm of its volume change.
+///
+/// `forward` goes from data to noise (the normalizing direction), `inverse` from noise to data, and
+/// `inverse(forward(x))` is `x`. Both return `ln |det J|` of the direction taken, one per sample.
+pub trait Transform {
+    /// Data to noise.
+    ///
+    /// # Shapes
+    /// `[batch, dim]` to `[batch, dim]` and `[batch]`.
+    fn forward(&self, x: Tensor<2>) -> (Tensor<2>, Tensor<1>);
+
+    /// Noise to data.
+    ///
+    /// # Shapes
+    /// `[batch, dim]` to `[batch, dim]` and `[batch]`.
+    fn inverse(&self, z: Tensor<2>) -> (Tensor<2>, Tensor<1>);
+}

@@ -1,0 +1,248 @@
+//! The invariants of every transform, applied to every implementation.
+//!
+//! The list is that of nflows' and zuko's test suites: round trip, cancelling log-determinants,
+//! log-determinant against the autograd Jacobian, gradients for every parameter.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use rand_distr::{Distribution, StandardNormal};
+
+use super::*;
+use crate::backend::test_device;
+
+const DIM: usize = 5;
+
+fn normal(shape: [usize; 2], rng: &mut impl Rng, device: &Device) -> Tensor<2> {
+    let values: Vec<f32> = StandardNormal
+        .sample_iter(rng)
+        .take(shape[0] * shape[1])
+        .collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// Replaces every float parameter by random numbers: at their start the layers are the identity, and
+/// any formula would pass.
+struct Randomise(StdRng);
+
+impl ModuleMapper for Randomise {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let shape = param.val().dims();
+        let values: Vec<f32> = StandardNormal
+            .sample_iter(&mut self.0)
+            .map(|value: f32| 0.4 * value)
+            .take(shape.iter().product())
+            .collect();
+        let device = param.val().device();
+        Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), &device))
+    }
+}
+
+fn randomised<M: Module>(module: M) -> M {
+    module.map(&mut Randomise(StdRng::seed_from_u64(11)))
+}
+
+fn config(mixing: Mixing, actnorm: bool) -> RealNvpConfig {
+    RealNvpConfig {
+        dim: DIM,
+        couplings: 3,
+        hidden: 7,
+        layers: 2,
+        clamp: 2.0,
+        mixing,
+        actnorm,
+    }
+}
+
+fn assert_close(left: Tensor<1>, right: Tensor<1>, tolerance: f32, what: &str) {
+    let values = |tensor: Tensor<1>| tensor.into_data().try_to_vec::<f32>().unwrap();
+    for (left, right) in values(left).into_iter().zip(values(right)) {
+        let error = (left - right).abs();
+        assert!(
+            error <= tolerance * (1.0 + right.abs()),
+            "{what}: {left} is not {right}"
+        );
+    }
+}
+
+/// `inverse(forward(x))` is `x`, `forward(inverse(z))` is `z`, and the log-determinants cancel.
+fn assert_invertible(transform: &impl Transform, x: Tensor<2>) {
+    let (z, forward) = transform.forward(x.clone());
+    let (back, inverse) = transform.inverse(z);
+    assert_close(
+        back.flatten(0, 1),
+        x.clone().flatten(0, 1),
+        1e-5,
+        "round trip",
+    );
+    assert_close(forward, inverse.neg(), 1e-5, "log-determinants");
+    let (back, _) = transform.inverse(x.clone());
+    let (again, _) = transform.forward(back);
+    assert_close(
+        again.flatten(0, 1),
+        x.flatten(0, 1),
+        1e-5,
+        "round trip from noise",
+    );
+}
+
+/// `ln |det J|` of each sample from autograd: one backward pass per output entry, then Gaussian
+/// elimination in f64.
+fn assert_log_det_is_autograd(transform: &impl Transform, x: Tensor<2>) {
+    let device = x.device().autodiff();
+    let [batch, dim] = x.dims();
+    let data = x.into_data();
+    let mut jacobians = vec![vec![vec![0.0f64; dim]; dim]; batch];
+    for output in 0..dim {
+        let input = Tensor::<2>::from_data(data.clone(), &device).require_grad();
+        let (z, _) = transform.forward(input.clone());
+        let gradients = z.narrow(1, output, 1).sum().backward();
+        let rows: Vec<f32> = input
+            .grad(&gradients)
+            .unwrap()
+            .into_data()
+            .try_to_vec()
+            .unwrap();
+        for (sample, row) in rows.chunks(dim).enumerate() {
+            jacobians[sample][output] = row.iter().map(|&value| f64::from(value)).collect();
+        }
+    }
+    let expected: Vec<f32> = jacobians
+        .into_iter()
+        .map(|j| log_abs_det(j) as f32)
+        .collect();
+    let device = device.inner();
+    let (_, log_det) = transform.forward(Tensor::from_data(data, &device));
+    let expected = Tensor::from_data(TensorData::new(expected, [batch]), &device);
+    assert_close(log_det, expected, 1e-4, "log-determinant against autograd");
+}
+
+fn log_abs_det(mut matrix: Vec<Vec<f64>>) -> f64 {
+    let size = matrix.len();
+    let mut sum = 0.0;
+    for column in 0..size {
+        let pivot = (column..size)
+            .max_by(|&a, &b| matrix[a][column].abs().total_cmp(&matrix[b][column].abs()))
+            .unwrap();
+        matrix.swap(column, pivot);
+        sum += matrix[column][column].abs().ln();
+        let (upper, lower) = matrix.split_at_mut(column + 1);
+        for row in lower {
+            let factor = row[column] / upper[column][column];
+            for (value, above) in row.iter_mut().zip(&upper[column]) {
+                *value -= factor * above;
+            }
+        }
+    }
+    sum
+}
+
+fn assert_transform(transform: &impl Transform) {
+    let x = normal([4, DIM], &mut StdRng::seed_from_u64(5), &test_device());
+    assert_invertible(transform, x.clone());
+    assert_log_det_is_autograd(transform, x);
+}
+
+#[test]
+fn every_transform_keeps_its_promises() {
+    let device = test_device();
+    let rng = &mut StdRng::seed_from_u64(1);
+    for first_passes in [true, false] {
+        let coupling = AffineCoupling::new(
+            &config(Mixing::Alternate, false),
+            first_passes,
+            rng,
+            &device,
+        );
+        assert_transform(&randomised(coupling));
+    }
+    assert_transform(&randomised(ActNorm::new(DIM, &device)));
+    assert_transform(&Permutation::new(DIM, rng, &device));
+    let latents: Vec<f32> = StandardNormal
+        .sample_iter(&mut *rng)
+        .take(40 * DIM)
+        .collect();
+    assert_transform(&Standardizer::fit(&latents, DIM));
+    for mixing in [Mixing::Permutation, Mixing::Alternate] {
+        for actnorm in [false, true] {
+            assert_transform(&randomised(config(mixing, actnorm).init(rng, &device)));
+        }
+    }
+}
+
+#[test]
+fn a_new_flow_is_the_identity_up_to_order() {
+    let device = test_device();
+    let rng = &mut StdRng::seed_from_u64(2);
+    let x = normal([6, DIM], rng, &device);
+    let flow = config(Mixing::Alternate, true).init(rng, &device);
+    let (z, log_det) = flow.forward(x.clone());
+    assert_close(z.flatten(0, 1), x.clone().flatten(0, 1), 0.0, "identity");
+    assert_close(log_det, Tensor::zeros([6], &device), 0.0, "volume");
+    let flow = config(Mixing::Permutation, false).init(rng, &device);
+    assert_close(
+        flow.log_prob(x.clone()),
+        flow.base_log_prob(x),
+        1e-6,
+        "density",
+    );
+}
+
+#[test]
+fn actnorm_starts_from_the_data() {
+    let device = test_device();
+    let rng = &mut StdRng::seed_from_u64(3);
+    let x = normal([500, DIM], rng, &device) * 3.0 + 7.0;
+    let (z, _) = ActNorm::initialised(x.clone()).forward(x.clone());
+    let mean = z.clone().mean_dim(0).squeeze_dim(0);
+    assert_close(mean, Tensor::zeros([DIM], &device), 1e-4, "mean");
+    let variance = z.var_bias(0).squeeze_dim(0);
+    assert_close(variance, Tensor::ones([DIM], &device), 1e-3, "variance");
+    let flow = config(Mixing::Permutation, true)
+        .init(rng, &device)
+        .initialised_from(x.clone());
+    let (z, _) = flow.forward(x);
+    let variance = z.var_bias(0).squeeze_dim(0);
+    assert_close(
+        variance,
+        Tensor::ones([DIM], &device),
+        1e-3,
+        "variance after the whole flow",
+    );
+}
+
+#[test]
+fn gradients_reach_every_parameter() {
+    struct Missing<'a>(&'a burn::tensor::Gradients, usize, usize);
+    impl ModuleVisitor for Missing<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.1 += 1;
+            self.2 += usize::from(param.val().grad(self.0).is_none());
+        }
+    }
+    let device = test_device().autodiff();
+    let rng = &mut StdRng::seed_from_u64(4);
+    let flow = randomised(config(Mixing::Permutation, true).init(rng, &device));
+    let x = normal([8, DIM], rng, &device);
+    let gradients = flow.log_prob(x).mean().backward();
+    let mut missing = Missing(&gradients, 0, 0);
+    flow.visit(&mut missing);
+    assert_eq!((missing.1, missing.2), (3 * (2 + 6), 0));
+}
+
+#[test]
+fn samples_follow_the_density() {
+    // E[-ln p] over the flow's own samples equals the base's entropy minus E[ln |det dx/dz|].
+    let device = test_device();
+    let rng = &mut StdRng::seed_from_u64(6);
+    let flow = randomised(config(Mixing::Permutation, true).init(rng, &device));
+    let samples = flow.sample(4_000, rng, &device);
+    let (z, log_det) = flow.forward(samples.clone());
+    let nll = flow.log_prob(samples).mean().neg();
+    let entropy = DIM as f64 / 2.0 * (std::f64::consts::TAU * std::f64::consts::E).ln();
+    let expected = log_det.mean().neg() + entropy;
+    assert_close(nll, expected, 0.02, "entropy");
+    let variance = z.var_bias(0).mean().reshape([1]);
+    assert_close(variance, Tensor::ones([1], &device), 0.05, "base variance");
+}

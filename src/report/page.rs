@@ -1,0 +1,336 @@
+//! The page itself: everything turned to text and numbered here, laid out by `templates/report.html`.
+
+use askama::Template;
+
+use super::content::{Extremes, Gallery, RunReport};
+use super::format::{count, duration, panel, short};
+use super::image_grid::{Picture, sheet, single};
+use super::table::{Row, latex, rows};
+use super::{ReportError, curves, histogram};
+
+/// Images across a sheet of reconstructions or samples.
+const SHEET_COLUMNS: usize = 12;
+
+/// Renders `report` as one self-contained HTML page: no network, no script, fit for print.
+///
+/// # Errors
+/// [`ReportError::Mismatch`] when lists that belong together differ in length, else when a figure,
+/// a picture or the page cannot be written.
+pub fn render(report: &RunReport) -> Result<String, ReportError> {
+    Ok(Page::new(report)?.render()?)
+}
+
+#[derive(Template)]
+#[template(path = "report.html")]
+struct Page<'a> {
+    report: &'a RunReport,
+    rows: Vec<Row<'a>>,
+    latex: String,
+    histograms: Vec<Figure>,
+    roc: Option<Figure>,
+    extremes: Vec<Ends<'a>>,
+    reconstructions: Vec<Sheet>,
+    samples: Option<Sheet>,
+    learning: Vec<Figure>,
+    timings: Vec<[String; 3]>,
+    total_time: String,
+    peak_memory: Option<String>,
+}
+
+/// A plot with its number.
+struct Figure {
+    label: String,
+    title: String,
+    svg: String,
+    caption: String,
+}
+
+/// A contact sheet with its number.
+struct Sheet {
+    label: String,
+    title: String,
+    picture: Picture,
+}
+
+/// The two ends of one ranking, with their number.
+struct Ends<'a> {
+    label: String,
+    title: &'a str,
+    rows: [(&'static str, Vec<Tile<'a>>); 2],
+}
+
+struct Tile<'a> {
+    picture: Picture,
+    score: String,
+    label: &'a str,
+    anomalous: bool,
+}
+
+impl<'a> Page<'a> {
+    fn new(report: &'a RunReport) -> Result<Self, ReportError> {
+        // Numbers follow the order on the page, and only what is shown gets one.
+        let mut number = 0;
+        let mut next = |shown: bool| {
+            number += usize::from(shown);
+            number
+        };
+
+        let figure = next(!report.histograms.is_empty());
+        let mut histograms = Vec::new();
+        for (index, content) in report.histograms.iter().enumerate() {
+            let (svg, note) = histogram::histogram(content)?;
+            histograms.push(Figure {
+                label: panel(figure, index, report.histograms.len()),
+                title: content.title.clone(),
+                svg,
+                caption: format!("{} {note}", content.caption).trim().to_owned(),
+            });
+        }
+        let roc = if report.roc.is_empty() {
+            None
+        } else {
+            Some(Figure {
+                label: panel(next(true), 0, 1),
+                title: "ROC curves".into(),
+                svg: curves::roc(&report.roc)?,
+                caption: "Anomalous images are the positive class; the dashed diagonal is chance. \
+                          AUROC is exact, from all scores."
+                    .into(),
+            })
+        };
+        let mut extremes = Vec::new();
+        for content in &report.extremes {
+            extremes.extend(ends(content, &mut next)?);
+        }
+        let mut reconstructions = Vec::new();
+        for content in &report.reconstructions {
+            let sets = [&content.originals, &content.reconstructions];
+            if let Some(picture) = sheet(&content.title, &sets, SHEET_COLUMNS)? {
+                reconstructions.push(Sheet {
+                    label: panel(next(true), 0, 1),
+                    title: content.title.clone(),
+                    picture,
+                });
+            }
+        }
+        let samples = match &report.samples {
+            Some(images) => sheet("samples", &[images], SHEET_COLUMNS)?,
+            None => None,
+        };
+        let samples = samples.map(|picture| Sheet {
+            label: panel(next(true), 0, 1),
+            title: "Decoded samples of the flow".into(),
+            picture,
+        });
+        let figure = next(!report.curves.is_empty());
+        let mut learning = Vec::new();
+        for (index, content) in report.curves.iter().enumerate() {
+            let (svg, caption) = curves::learning(content)?;
+            learning.push(Figure {
+                label: panel(figure, index, report.curves.len()),
+                title: content.title.clone(),
+                svg,
+                caption,
+            });
+        }
+
+        let timings = report.timings.iter().map(|timing| {
+            let rate = timing.images_per_second.filter(|rate| rate.is_finite());
+            let rate = rate.map_or(String::new(), |rate| count(rate.max(0.0).round() as u64));
+            [timing.stage.clone(), duration(timing.seconds), rate]
+        });
+        Ok(Self {
+            report,
+            rows: rows(&report.metrics),
+            latex: latex(&report.metrics),
+            histograms,
+            roc,
+            extremes,
+            reconstructions,
+            samples,
+            learning,
+            timings: timings.collect(),
+            total_time: duration(report.timings.iter().map(|timing| timing.seconds).sum()),
+            peak_memory: report
+                .peak_memory_mib
+                .map(|mib| format!("{} MiB", count(mib.max(0.0).round() as u64))),
+        })
+    }
+}
+
+fn ends<'a>(
+    content: &'a Extremes,
+    next: &mut impl FnMut(bool) -> usize,
+) -> Result<Option<Ends<'a>>, ReportError> {
+    let most = tiles(&content.title, &content.most)?;
+    let least = tiles(&content.title, &content.least)?;
+    if most.is_empty() && least.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Ends {
+        label: panel(next(true), 0, 1),
+        title: &content.title,
+        rows: [("most anomalous", most), ("least anomalous", least)],
+    }))
+}
+
+fn tiles<'a>(title: &str, gallery: &'a Gallery) -> Result<Vec<Tile<'a>>, ReportError> {
+    if gallery.images.len() != gallery.items.len() {
+        return Err(ReportError::Mismatch {
+            title: title.to_owned(),
+            left: format!("{} images", gallery.images.len()),
+            right: format!("{} scores", gallery.items.len()),
+        });
+    }
+    let tile = |(index, item): (usize, &'a super::ScoredImage)| {
+        Ok(Tile {
+            picture: single(&gallery.images, index)?,
+            score: short(item.score),
+            label: &item.label,
+            anomalous: item.anomalous,
+        })
+    };
+    gallery.items.iter().enumerate().map(tile).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Images;
+    use crate::evaluate::roc_curve;
+    use crate::report::table::tests::metrics;
+    use crate::report::{
+        Histogram, LearningCurve, MetricRow, Reconstructions, RocCurve, ScoredImage, Series, Timing,
+    };
+
+    const HOSTILE: &str = "</script><script src=\"http://x\">&'<img src=http://x onerror=1>";
+
+    /// Every part filled, every text being `text`.
+    fn full(text: &str) -> RunReport {
+        let images = Images::new([1, 2, 2], (0..16).collect()).unwrap();
+        let text = || text.to_owned();
+        let gallery = Gallery {
+            images: images.clone(),
+            items: vec![
+                ScoredImage {
+                    score: -3.5,
+                    label: text(),
+                    anomalous: true,
+                };
+                4
+            ],
+        };
+        RunReport {
+            title: text(),
+            method: text(),
+            summary_sentence: text(),
+            headline: vec![(text(), text())],
+            setup: vec![(text(), text())],
+            metrics: [0.85, 0.75]
+                .map(|auroc| MetricRow {
+                    test_set: text(),
+                    score: text(),
+                    metrics: metrics(auroc),
+                })
+                .into(),
+            histograms: vec![
+                Histogram {
+                    title: text(),
+                    caption: text(),
+                    score_label: text(),
+                    series: vec![Series {
+                        name: text(),
+                        values: vec![1.0, 2.0, f32::NAN],
+                    }],
+                    thresholds: vec![(text(), 1.5), (text(), 1e9)],
+                };
+                2
+            ],
+            roc: vec![RocCurve {
+                name: text(),
+                roc: roc_curve(&[1.0], &[2.0]).unwrap(),
+                auroc: 1.0,
+            }],
+            curves: vec![LearningCurve {
+                title: text(),
+                unit: text(),
+                epochs: vec![1, 2, 3],
+                train: vec![3.0, f64::NAN, 1.0],
+                valid: vec![],
+                best_epoch: Some(3),
+            }],
+            reconstructions: vec![Reconstructions {
+                title: text(),
+                originals: images.clone(),
+                reconstructions: images.clone(),
+            }],
+            samples: Some(images),
+            extremes: vec![Extremes {
+                title: text(),
+                most: gallery.clone(),
+                least: gallery,
+            }],
+            timings: vec![Timing {
+                stage: text(),
+                seconds: 75.0,
+                images_per_second: Some(1234.4),
+            }],
+            peak_memory_mib: Some(2048.0),
+            config_toml: text(),
+            command: text(),
+            notes: vec![text()],
+        }
+    }
+
+    #[test]
+    fn the_page_is_self_contained_and_escapes_hostile_text() {
+        let page = render(&full(HOSTILE)).unwrap();
+        assert!(!page.contains("<script"), "no script");
+        assert!(!page.contains("<img src=http"), "no foreign tag");
+        for attribute in ["src=\"", "href=\"", "url("] {
+            for (at, _) in page.match_indices(attribute) {
+                let target = &page[at + attribute.len()..];
+                assert!(
+                    target.starts_with("data:") || target.starts_with('#'),
+                    "{}",
+                    target.chars().take(40).collect::<String>()
+                );
+            }
+        }
+        assert!(!page.contains("<link") && !page.contains("@import"));
+    }
+
+    #[test]
+    fn every_part_is_shown_and_numbered_in_order() {
+        let page = render(&full("words")).unwrap();
+        for part in [
+            "Figure 1a",
+            "Figure 1b",
+            "Figure 2",
+            "Figure 6",
+            "1,234",
+            "1 min 15 s",
+            "2,048 MiB",
+        ] {
+            assert!(page.contains(part), "{part}");
+        }
+        assert!(!page.contains("Figure 7"));
+        assert!(page.contains("85.0") && page.contains("\\begin{tabular}"));
+        assert!(!page.contains("NaN"));
+    }
+
+    #[test]
+    fn an_empty_report_is_a_page() {
+        let page = render(&RunReport::default()).unwrap();
+        assert!(page.contains("</html>") && !page.contains("Figure"));
+        let mut report = full("words");
+        report.samples = Some(Images::new([3, 4, 4], vec![]).unwrap());
+        report.histograms.clear();
+        report.curves[0].train.clear();
+        report.extremes[0].least.items.clear();
+        assert!(matches!(render(&report), Err(ReportError::Mismatch { .. })));
+        report.extremes[0].least.images = report.extremes[0].least.images.select(&[]);
+        let page = render(&report).unwrap();
+        assert!(!page.contains("Decoded samples"));
+    }
+}

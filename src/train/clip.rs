@@ -1,0 +1,144 @@
+//! Clipping of the gradient's global norm.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+use burn::train::{InferenceStep, TrainOutput, TrainStep};
+
+/// Scales all gradients of `module` together so that their joint L2 norm is at most `max_norm`.
+///
+/// Burn's own `GradientClippingConfig::Norm` clips each parameter by itself, which changes the
+/// direction of the step. The factor stays on the device: nothing is read back.
+pub fn clip_global_norm<M: Module>(
+    module: &M,
+    gradients: GradientsParams,
+    max_norm: f64,
+) -> GradientsParams {
+    let mut squares = SquaredNorm {
+        gradients: &gradients,
+        sum: None,
+    };
+    module.visit(&mut squares);
+    let Some(sum) = squares.sum else {
+        return gradients;
+    };
+    let factor = (sum.sqrt().add_scalar(1e-6).recip() * max_norm).clamp_max(1.0);
+    let mut scale = Scale { gradients, factor };
+    module.visit(&mut scale);
+    scale.gradients
+}
+
+struct SquaredNorm<'a> {
+    gradients: &'a GradientsParams,
+    sum: Option<Tensor<1>>,
+}
+
+impl ModuleVisitor for SquaredNorm<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.get::<D>(param.id) {
+            let square = gradient.square().sum();
+            self.sum = Some(match self.sum.take() {
+                Some(sum) => sum + square,
+                None => square,
+            });
+        }
+    }
+}
+
+struct Scale {
+    gradients: GradientsParams,
+    factor: Tensor<1>,
+}
+
+impl ModuleVisitor for Scale {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.remove::<D>(param.id) {
+            let factor = self.factor.clone().reshape([1; D]);
+            self.gradients.register(param.id, gradient * factor);
+        }
+    }
+}
+
+/// A model whose gradients are clipped by their global norm before the optimizer sees them.
+#[derive(Module, Debug)]
+pub(super) struct Clipped<M: Module> {
+    model: M,
+    /// 0 is no limit.
+    max_norm: f64,
+}
+
+impl<M: Module> Clipped<M> {
+    pub(super) fn new(model: M, max_norm: f64) -> Self {
+        Self { model, max_norm }
+    }
+
+    pub(super) fn into_inner(self) -> M {
+        self.model
+    }
+}
+
+impl<M: Module + TrainStep> TrainStep for Clipped<M> {
+    type Input = M::Input;
+    type Output = M::Output;
+
+    fn step(&self, input: Self::Input) -> TrainOutput<Self::Output> {
+        let mut output = TrainStep::step(&self.model, input);
+        if self.max_norm > 0.0 {
+            output.grads = clip_global_norm(&self.model, output.grads, self.max_norm);
+        }
+        output
+    }
+}
+
+impl<M: Module + InferenceStep> InferenceStep for Clipped<M> {
+    type Input = M::Input;
+    type Output = M::Output;
+
+    fn step(&self, input: Self::Input) -> Self::Output {
+        InferenceStep::step(&self.model, input)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::test_device;
+    use burn::module::Param;
+
+    #[derive(Module, Debug)]
+    struct Pair {
+        a: Param<Tensor<1>>,
+        b: Param<Tensor<2>>,
+    }
+
+    /// Gradients (3, 0) and [[4]]: joint norm 5.
+    fn clipped(max_norm: f64) -> (Vec<f32>, Vec<f32>) {
+        let device = test_device();
+        let pair = Pair {
+            a: Param::from_tensor(Tensor::zeros([2], &device)),
+            b: Param::from_tensor(Tensor::zeros([1, 1], &device)),
+        };
+        let mut gradients = GradientsParams::new();
+        gradients.register(pair.a.id, Tensor::<1>::from_data([3.0, 0.0], &device));
+        gradients.register(pair.b.id, Tensor::<2>::from_data([[4.0]], &device));
+        let gradients = clip_global_norm(&pair, gradients, max_norm);
+        let values = |data: burn::tensor::TensorData| data.try_to_vec().unwrap();
+        (
+            values(gradients.get::<1>(pair.a.id).unwrap().into_data()),
+            values(gradients.get::<2>(pair.b.id).unwrap().into_data()),
+        )
+    }
+
+    #[test]
+    fn a_long_gradient_is_shortened_as_a_whole() {
+        let (a, b) = clipped(1.0);
+        for (value, expected) in a.iter().chain(&b).zip([0.6, 0.0, 0.8]) {
+            assert!((value - expected).abs() < 1e-5, "{value} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn a_short_gradient_is_left_alone() {
+        assert_eq!(clipped(10.0), (vec![3.0, 0.0], vec![4.0]));
+    }
+}

@@ -1,0 +1,389 @@
+//! One training run under Burn's learner: start or resume, train, choose the best model.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+
+use burn::data::dataloader::DataLoader;
+use burn::module::{Module, ModuleDisplay};
+use burn::optim::AdamConfig;
+use burn::optim::decay::WeightDecayConfig;
+use burn::optim::lr_scheduler::constant::ConstantLr;
+use burn::optim::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
+use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
+use burn::store::ModuleRecord;
+use burn::train::metric::LearningRateMetric;
+use burn::train::{InferenceStep, Interrupter, Learner, SupervisedTraining, TrainStep};
+use serde::{Deserialize, Serialize};
+
+use super::TrainError;
+use super::checkpoint::{self, AtomicCheckpointer, KeepBest, Patience, exhausted};
+use super::clip::Clipped;
+use super::history::{History, HistoryLogger, SharedHistory};
+use super::interrupt::Connected;
+use super::metric::{DIVERGED, Monitor, MonitorMetric, StepOutput, Throughput};
+use super::renderer::{Display, Guard, Outcome};
+use crate::data::EpochOrder;
+use crate::files;
+
+/// How the learning rate changes over a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// The same for every step.
+    Constant,
+    /// Half a cosine from the learning rate down to zero, one point per step.
+    Cosine,
+}
+
+/// Settings of a stage's optimisation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Optimisation {
+    /// Passes over the training share, at most.
+    pub epochs: usize,
+    /// Samples per step.
+    pub batch_size: usize,
+    /// Adam's step size.
+    pub learning_rate: f64,
+    /// How the step size changes.
+    pub schedule: Schedule,
+    /// Adam's first momentum (DCGAN: 0.5).
+    pub beta_1: f64,
+    /// L2 penalty added to the gradient; 0 is none.
+    pub weight_decay: f64,
+    /// Largest L2 norm of the whole gradient; 0 is no limit.
+    pub clip_norm: f64,
+    /// Epochs without a better validation loss after which the stage ends; 0 is never.
+    pub patience: usize,
+}
+
+/// What a finished stage is summed up as.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageSummary {
+    /// Epochs trained.
+    pub epochs: usize,
+    /// The epoch with the lowest loss on the validation normals: the model that is used.
+    pub best_epoch: usize,
+    /// Its validation loss.
+    pub best_loss: f64,
+    /// Seconds of training, over all resumptions.
+    pub seconds: f64,
+    /// Training samples seen.
+    pub samples: usize,
+}
+
+/// One training run.
+pub struct Stage<'a> {
+    /// Name in messages and in the experiment file: `encoder` or `flow`.
+    pub name: &'static str,
+    /// Name in the dashboard: `1/2 encoder`.
+    pub label: &'a str,
+    /// Folder of the stage.
+    pub directory: &'a Path,
+    /// Log of the run, named in error messages.
+    pub log: &'a Path,
+    /// What the step output's values are, the loss first.
+    pub monitors: &'static [Monitor],
+    /// Name of the throughput metric.
+    pub throughput: &'static str,
+    /// How to optimise.
+    pub optimisation: &'a Optimisation,
+    /// Seed of the order of samples.
+    pub seed: u64,
+    /// How to show it.
+    pub display: Display,
+}
+
+/// A module that a stage can train on batches of `I`.
+pub trait Trainable<I>:
+    Module
+    + ModuleDisplay
+    + TrainStep<Input = I, Output = StepOutput>
+    + InferenceStep<Input = I, Output = StepOutput>
+    + 'static
+{
+}
+
+impl<I, M> Trainable<I> for M where
+    M: Module
+        + ModuleDisplay
+        + TrainStep<Input = I, Output = StepOutput>
+        + InferenceStep<Input = I, Output = StepOutput>
+        + 'static
+{
+}
+
+/// A loader of batches of `I`.
+pub type Loader<I> = Arc<dyn DataLoader<I>>;
+
+impl Stage<'_> {
+    /// Trains `model`, from where an earlier run stopped if there was one, and returns the model of
+    /// the epoch with the lowest validation loss.
+    ///
+    /// `train` makes the training loader for an order of `samples` samples.
+    ///
+    /// # Errors
+    /// [`TrainError`]: stopped, diverged or failed. What was trained until then is kept.
+    pub fn run<M, I>(
+        &self,
+        model: M,
+        samples: usize,
+        train: impl FnOnce(EpochOrder) -> Loader<I>,
+        valid: Loader<I>,
+    ) -> Result<(M, StageSummary), TrainError>
+    where
+        I: Send + 'static,
+        M: Trainable<I>,
+    {
+        files::create_folder(&self.checkpoints())?;
+        let mut history = History::read(&self.history_path())?;
+        let finished = checkpoint::last_complete(&self.checkpoints(), history.epochs.len());
+        history.epochs.truncate(finished);
+        let model = Clipped::new(model, self.optimisation.clip_norm);
+        if !self.done_path().exists() && !self.is_complete(&history) {
+            let order =
+                EpochOrder::shuffled(samples, self.optimisation.batch_size, self.seed, finished);
+            let steps = order.batches();
+            let history = SharedHistory::new(history);
+            self.train(model.clone(), train(order), valid, steps, finished, history)?;
+        }
+        let (model, summary) = self.best(model, samples)?;
+        Ok((model.into_inner(), summary))
+    }
+
+    /// The curves of the stage.
+    ///
+    /// # Errors
+    /// [`TrainError::Files`] when the file cannot be read.
+    pub fn history(directory: &Path) -> Result<History, TrainError> {
+        History::read(&directory.join("history.json"))
+    }
+
+    fn history_path(&self) -> PathBuf {
+        self.directory.join("history.json")
+    }
+
+    fn done_path(&self) -> PathBuf {
+        self.directory.join("done.json")
+    }
+
+    fn checkpoints(&self) -> PathBuf {
+        self.directory.join("checkpoint")
+    }
+
+    fn loss(&self) -> &'static str {
+        self.monitors[0].name
+    }
+
+    fn is_complete(&self, history: &History) -> bool {
+        let finished = history.epochs.len();
+        finished >= self.optimisation.epochs
+            || exhausted(
+                history.best_epoch(self.loss()),
+                finished,
+                self.optimisation.patience,
+            )
+    }
+
+    /// Runs the learner from epoch `finished + 1` on.
+    fn train<M, I>(
+        &self,
+        model: Clipped<M>,
+        train: Loader<I>,
+        valid: Loader<I>,
+        steps: usize,
+        finished: usize,
+        history: SharedHistory,
+    ) -> Result<(), TrainError>
+    where
+        I: Send + 'static,
+        M: Trainable<I>,
+    {
+        let resumed = (finished > 0).then_some(finished);
+        if let Some(epoch) = resumed {
+            self.check_checkpoint(epoch)?;
+        }
+        // A model made on a plain device has no gradients until it is told to train.
+        let learner = Learner::new(
+            model.train(),
+            self.optimizer().init(),
+            self.schedule(steps)?,
+        );
+        let interrupter = Interrupter::new();
+        let connected = Connected::new(&interrupter);
+        let renderer = self
+            .display
+            .renderer(history.clone(), self.loss(), &interrupter, resumed);
+        let (renderer, outcome) = Guard::new(renderer, interrupter.clone());
+        let checkpoints = self.checkpoints();
+        let mut training = SupervisedTraining::new(self.directory, train, valid)
+            .num_epochs(self.optimisation.epochs)
+            .label(self.label)
+            .with_application_logger(None)
+            .with_metric_logger(HistoryLogger::new(history.clone(), self.history_path()))
+            .with_interrupter(interrupter.clone())
+            .renderer(Box::new(renderer))
+            .with_custom_checkpointers(
+                AtomicCheckpointer::new(&checkpoints, checkpoint::PARTS[0]),
+                AtomicCheckpointer::new(&checkpoints, checkpoint::PARTS[1]),
+                AtomicCheckpointer::new(&checkpoints, checkpoint::PARTS[2]),
+            )
+            .with_checkpointing_strategy(KeepBest {
+                history: history.clone(),
+                monitor: self.loss(),
+            })
+            .early_stopping(Patience {
+                history: history.clone(),
+                monitor: self.loss(),
+                patience: self.optimisation.patience,
+                interrupter: interrupter.clone(),
+            });
+        for (index, &monitor) in self.monitors.iter().enumerate() {
+            let metric = MonitorMetric::new(monitor, index, interrupter.clone());
+            training = training
+                .metric_train_numeric(metric.clone())
+                .metric_valid_numeric(metric);
+        }
+        training = training
+            .metric_train_numeric(Throughput::new(self.throughput))
+            .metric_train_numeric(LearningRateMetric::new());
+        if let Some(epoch) = resumed {
+            training = training.checkpoint(epoch);
+        }
+
+        // The learner panics where it cannot go on (a checkpoint that does not load, `k` in the
+        // dashboard); what it has saved until then stays good.
+        let launched = catch_unwind(AssertUnwindSafe(|| {
+            let result = training.launch(learner);
+            // The dashboard gives the terminal back when its renderer is dropped.
+            drop(result.renderer);
+            result.error.map(|error| error.to_string())
+        }));
+        drop(connected);
+        let mut outcome = outcome
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        match launched {
+            Ok(error) => outcome.error = outcome.error.or(error),
+            Err(panic) => outcome.error = Some(panic_message(panic.as_ref())),
+        }
+        let finished = history.lock().epochs.len();
+        self.judge(outcome, finished)
+    }
+
+    /// Turns a learner's outcome into an error, unless it ran to its end.
+    fn judge(&self, outcome: Outcome, finished: usize) -> Result<(), TrainError> {
+        let stage = self.name.to_owned();
+        let interrupted = TrainError::Interrupted {
+            stage: stage.clone(),
+            finished,
+        };
+        match outcome {
+            Outcome {
+                error: Some(reason),
+                ..
+            } if reason.contains("Killing training from user input") => Err(interrupted),
+            Outcome {
+                error: Some(reason),
+                ..
+            } => Err(TrainError::Failed {
+                stage,
+                epoch: finished + 1,
+                reason,
+                log: self.log.to_path_buf(),
+            }),
+            Outcome {
+                stopped: Some(reason),
+                ..
+            } if reason == DIVERGED => Err(TrainError::Diverged {
+                stage,
+                epoch: finished + 1,
+                learning_rate: self.optimisation.learning_rate,
+            }),
+            Outcome {
+                stopped: Some(_), ..
+            } => Err(interrupted),
+            _ => Ok(()),
+        }
+    }
+
+    /// Loads the best epoch's weights into `model` and marks the stage as done.
+    fn best<M: Module>(&self, model: M, samples: usize) -> Result<(M, StageSummary), TrainError> {
+        let history = History::read(&self.history_path())?;
+        let Some(best_epoch) = history.best_epoch(self.loss()) else {
+            return Err(TrainError::NoModel {
+                stage: self.name.to_owned(),
+            });
+        };
+        let path = checkpoint::path(&self.checkpoints(), checkpoint::PARTS[0], best_epoch);
+        let unreadable = |reason: String| TrainError::Checkpoint {
+            path: path.clone(),
+            reason,
+        };
+        let record = ModuleRecord::load(&path).map_err(|error| unreadable(error.to_string()))?;
+        let model = model
+            .valid()
+            .try_load_record(record)
+            .map_err(|error| unreadable(error.to_string()))?;
+        let summary = StageSummary {
+            epochs: history.epochs.len(),
+            best_epoch,
+            best_loss: history
+                .valid(self.loss())
+                .nth(best_epoch - 1)
+                .unwrap_or(f64::NAN),
+            seconds: history.epochs.iter().map(|epoch| epoch.seconds).sum(),
+            samples: samples * history.epochs.len(),
+        };
+        files::write_json(&self.done_path(), &summary)?;
+        Ok((model, summary))
+    }
+
+    /// Makes sure that a checkpoint can be read before the learner, which would panic, tries.
+    fn check_checkpoint(&self, epoch: usize) -> Result<(), TrainError> {
+        let path = checkpoint::path(&self.checkpoints(), checkpoint::PARTS[0], epoch);
+        match ModuleRecord::load(&path) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(TrainError::Checkpoint {
+                path,
+                reason: error.to_string(),
+            }),
+        }
+    }
+
+    fn optimizer(&self) -> AdamConfig {
+        let decay = self.optimisation.weight_decay as f32;
+        AdamConfig::new()
+            .with_beta_1(self.optimisation.beta_1 as f32)
+            // Burn's default is 1e-5; PyTorch's is what the published settings were tuned with.
+            .with_epsilon(1e-8)
+            .with_weight_decay((decay > 0.0).then(|| WeightDecayConfig::new(decay)))
+    }
+
+    fn schedule(&self, steps: usize) -> Result<ModuleLrScheduler, TrainError> {
+        let rate = self.optimisation.learning_rate;
+        match self.optimisation.schedule {
+            Schedule::Constant => Ok(ConstantLr::new(rate).into()),
+            Schedule::Cosine => {
+                let steps = (steps * self.optimisation.epochs).max(1);
+                CosineAnnealingLrSchedulerConfig::new(rate, steps)
+                    .init()
+                    .map_err(|reason| TrainError::Setting {
+                        stage: self.name.to_owned(),
+                        reason,
+                    })
+            }
+        }
+    }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|message| (*message).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "the learner panicked".to_owned())
+}
