@@ -408,6 +408,39 @@ fn the_program_says_why_a_fetch_failed() {
 }
 
 #[test]
+fn the_program_asks_only_for_what_is_missing() {
+    let (server, dir) = (Server::start(), folder());
+    let mnist = dir.path().join("data/mnist");
+    fs::create_dir_all(&mnist).unwrap();
+    for name in [
+        "train-images-idx3-ubyte.gz",
+        "train-labels-idx1-ubyte",
+        "t10k-images-idx3-ubyte.gz",
+    ] {
+        fs::write(mnist.join(name), "here").unwrap();
+    }
+    let fetch = |offline: &[&str]| {
+        let arguments = [&["data", "fetch", "mnist"], offline].concat();
+        let output = program(&arguments, dir.path())
+            .env("ENCODER_FLOW_MIRROR", server.url("/base/"))
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        text(&output.stderr)
+    };
+    let error = fetch(&["--offline"]);
+    assert!(error.contains("1 of 4 files are missing"), "{error}");
+    assert!(server.records().is_empty());
+    fetch(&[]);
+    let paths: Vec<_> = server
+        .records()
+        .into_iter()
+        .map(|record| record.path)
+        .collect();
+    assert_eq!(paths, ["/base/mnist/t10k-labels-idx1-ubyte.gz"]);
+}
+
+#[test]
 fn the_program_lists_data_without_network() {
     let dir = folder();
     let output = program(&["data", "list", "--offline"], dir.path())

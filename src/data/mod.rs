@@ -24,5 +24,5 @@ pub use images::{Images, Labelled};
 pub use loader::{SampleLoader, Samples};
 pub use order::EpochOrder;
 pub use split::{Split, SplitSizes};
-pub use store::{DataStore, FileState};
+pub use store::{DataStore, FileState, Verdict};
 pub use vectors::Vectors;

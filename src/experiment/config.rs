@@ -42,6 +42,8 @@ pub struct DataConfig {
     pub validation_share: f64,
     /// Other data sets to test on as anomalies.
     pub ood: Vec<DatasetName>,
+    /// Use the first so many images of every data set only, for a quick trial; 0 is all.
+    pub limit: usize,
 }
 
 /// The encoder and its stage.
@@ -96,6 +98,7 @@ impl Default for ExperimentConfig {
                 train_share: 0.8,
                 validation_share: 0.1,
                 ood: Vec::new(),
+                limit: 0,
             },
             encoder: EncoderConfig {
                 width: 16,

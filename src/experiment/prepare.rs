@@ -124,7 +124,13 @@ fn load(
     store: &DataStore,
     environment: &mut Environment,
 ) -> Result<Pool, ExperimentError> {
-    let loaded = store.load(name)?;
+    let mut loaded = store.load(name)?;
+    let limit = experiment.config.data.limit;
+    if limit > 0 && limit < loaded.images.len() {
+        loaded.images = loaded.images.select(&(0..limit).collect::<Vec<_>>());
+        loaded.labels.truncate(limit);
+        loaded.source += &format!(", the first {limit} images of it");
+    }
     let conversion = experiment.config.conversion();
     environment.data.push(format!("{name}: {}", loaded.source));
     environment.conversion.push(format!(

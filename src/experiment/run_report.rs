@@ -15,7 +15,7 @@ use crate::train::History;
 /// Images in a row of reconstructions, and decoded samples.
 const SHOWN: usize = 24;
 /// Images at each end of a ranking.
-const EXTREMES: usize = 16;
+const EXTREMES: usize = 12;
 
 /// Where the contents come from.
 pub(super) struct Sources<'a> {

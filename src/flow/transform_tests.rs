@@ -246,3 +246,98 @@ fn samples_follow_the_density() {
     let variance = z.var_bias(0).mean().reshape([1]);
     assert_close(variance, Tensor::ones([1], &device), 0.05, "base variance");
 }
+
+/// Trains a flow for `steps` full batches of `draw`n vectors, plain Adam.
+fn fitted(
+    config: RealNvpConfig,
+    steps: usize,
+    mut draw: impl FnMut(usize, &mut StdRng) -> Vec<f32>,
+) -> RealNvp {
+    use burn::optim::{AdamConfig, GradientsParams};
+    let device = test_device().autodiff();
+    let rng = &mut StdRng::seed_from_u64(8);
+    let mut flow = config.init(rng, &device);
+    let mut adam = AdamConfig::new().with_epsilon(1e-8).init();
+    for step in 0..steps {
+        let batch = TensorData::new(draw(256, rng), [256, config.dim]);
+        let loss = flow
+            .log_prob(Tensor::from_data(batch, &device))
+            .mean()
+            .neg();
+        let gradients = GradientsParams::from_grads(loss.backward(), &flow);
+        let rate = 5e-3 * (1.0 - step as f64 / steps as f64);
+        flow = adam.step(rate, flow, gradients);
+    }
+    flow.valid()
+}
+
+fn plane() -> RealNvpConfig {
+    RealNvpConfig {
+        dim: 2,
+        couplings: 6,
+        hidden: 24,
+        ..config(Mixing::Alternate, false)
+    }
+}
+
+#[test]
+fn likelihood_of_a_gaussian_approaches_its_entropy() {
+    // x = A n with n standard normal: entropy ln(2 pi e) + ln |det A|, here det A = 1.5 * 0.4.
+    let draw = |count: usize, rng: &mut StdRng| {
+        let noise: Vec<f32> = StandardNormal.sample_iter(rng).take(2 * count).collect();
+        let rows = noise
+            .chunks(2)
+            .flat_map(|n| [1.5 * n[0], 0.9 * n[0] + 0.4 * n[1]]);
+        rows.collect()
+    };
+    let flow = fitted(plane(), 400, draw);
+    let test = TensorData::new(draw(20_000, &mut StdRng::seed_from_u64(9)), [20_000, 2]);
+    let nll = flow
+        .log_prob(Tensor::from_data(test, &test_device()))
+        .mean()
+        .neg();
+    let entropy = (std::f64::consts::TAU * std::f64::consts::E).ln() + (1.5f64 * 0.4).ln();
+    let nll = f64::from(nll.into_data().iter::<f32>().next().unwrap());
+    assert!((nll - entropy).abs() < 0.03, "{nll} is not {entropy}");
+}
+
+#[test]
+fn a_fitted_density_integrates_to_one() {
+    // A ring of radius 2: nothing a Gaussian could fake.
+    let flow = fitted(plane(), 400, |count, rng| {
+        let noise: Vec<f32> = StandardNormal.sample_iter(rng).take(2 * count).collect();
+        let rows = noise.chunks(2).flat_map(|n| {
+            let radius = 2.0 + 0.2 * n[0];
+            let angle = n[1] * 7.0;
+            [radius * angle.cos(), radius * angle.sin()]
+        });
+        rows.collect()
+    });
+    // Midpoint rule on [-8, 8]^2.
+    let (cells, side) = (320usize, 16.0f32);
+    let width = side / cells as f32;
+    let at = |index: usize| (index as f32 + 0.5) * width - side / 2.0;
+    let grid: Vec<f32> = (0..cells * cells)
+        .flat_map(|cell| [at(cell / cells), at(cell % cells)])
+        .collect();
+    let grid = Tensor::from_data(TensorData::new(grid, [cells * cells, 2]), &test_device());
+    let mass = flow
+        .log_prob(grid)
+        .exp()
+        .into_data()
+        .iter::<f32>()
+        .map(f64::from)
+        .sum::<f64>();
+    let mass = mass * f64::from(width * width);
+    assert!(
+        (mass - 1.0).abs() < 0.02,
+        "the density integrates to {mass}"
+    );
+    let ring = TensorData::new(vec![2.0f32, 0.0, 0.0, 0.0], [2, 2]);
+    let density: Vec<f32> = flow
+        .log_prob(Tensor::from_data(ring, &test_device()))
+        .into_data()
+        .try_to_vec()
+        .unwrap();
+    assert!(density[0] > density[1] + 1.0, "{density:?}");
+}

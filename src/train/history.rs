@@ -1,7 +1,7 @@
 //! The learning curves of a stage: the one record that checkpoints, early stopping, resuming and
 //! the report go by.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -9,6 +9,7 @@ use std::time::Instant;
 use burn::train::logger::MetricLogger;
 use burn::train::metric::store::{EpochSummary, MetricsUpdate, Split};
 use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
+use burn::train::renderer::MetricState;
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
@@ -88,89 +89,83 @@ impl SharedHistory {
     }
 }
 
-/// Fills a [`SharedHistory`] from the learner's events and saves it after every epoch.
-pub(super) struct HistoryLogger {
+/// Fills a [`SharedHistory`] from what the learner shows its renderer, and saves it after every
+/// epoch.
+///
+/// It hangs on the renderer and not on a metric logger because those run on a thread of their own:
+/// a strategy that is asked about an epoch could come before its numbers.
+pub(super) struct Recorder {
     history: SharedHistory,
     path: PathBuf,
-    names: BTreeMap<String, String>,
+    names: HashMap<MetricId, String>,
     current: Epoch,
     started: Instant,
 }
 
-impl HistoryLogger {
+impl Recorder {
     pub(super) fn new(history: SharedHistory, path: PathBuf) -> Self {
         Self {
             history,
             path,
-            names: BTreeMap::new(),
+            names: HashMap::new(),
             current: Epoch::default(),
             started: Instant::now(),
         }
     }
 
-    fn name(&self, id: &MetricId) -> Option<&String> {
-        self.names.get(&format!("{id:?}"))
+    /// Learns a metric's name.
+    pub(super) fn register(&mut self, definition: &MetricDefinition) {
+        let name = definition.name.to_string();
+        self.names.insert(definition.metric_id.clone(), name);
     }
-}
 
-impl MetricLogger for HistoryLogger {
-    fn log(&mut self, update: MetricsUpdate, _epoch: usize, split: &Split) {
-        for metric in &update.entries_numeric {
-            let serialized = &metric.entry.serialized_entry.serialized;
-            let Ok(NumericEntry::Final(value)) = NumericEntry::deserialize(serialized) else {
-                continue;
-            };
-            let Some(name) = self.name(&metric.entry.metric_id).cloned() else {
-                continue;
-            };
+    /// Notes a metric's mean over an epoch; values of single steps pass by.
+    pub(super) fn observe(&mut self, split: Split, state: &MetricState) {
+        let (MetricState::Generic(entry) | MetricState::Numeric(entry, _)) = state;
+        let serialized = &entry.serialized_entry.serialized;
+        if let Ok(NumericEntry::Final(value)) = NumericEntry::deserialize(serialized)
+            && let Some(name) = self.names.get(&entry.metric_id)
+        {
             match split {
-                Split::Train => self.current.train.insert(name, value),
-                _ => self.current.valid.insert(name, value),
+                Split::Train => self.current.train.insert(name.clone(), value),
+                _ => self.current.valid.insert(name.clone(), value),
             };
         }
     }
 
-    fn read_numeric(
-        &mut self,
-        name: &str,
-        epoch: usize,
-        split: &Split,
-    ) -> Result<Vec<NumericEntry>, String> {
-        let history = self.history.lock();
-        let value = history.epochs.get(epoch.wrapping_sub(1)).and_then(|epoch| {
-            match split {
-                Split::Train => &epoch.train,
-                _ => &epoch.valid,
-            }
-            .get(name)
-        });
-        Ok(value
-            .map(|&value| NumericEntry::Final(value))
-            .into_iter()
-            .collect())
-    }
-
-    fn log_metric_definition(&mut self, definition: MetricDefinition) {
-        let id = format!("{:?}", definition.metric_id);
-        self.names.insert(id, definition.name.to_string());
-    }
-
-    fn log_epoch_summary(&mut self, summary: EpochSummary) {
-        if summary.split == Split::Train {
-            return;
-        }
+    /// Closes epoch number `epoch`.
+    pub(super) fn finish_epoch(&mut self, epoch: usize) {
         self.current.seconds = self.started.elapsed().as_secs_f64();
         self.started = Instant::now();
         let mut history = self.history.lock();
-        history
-            .epochs
-            .truncate(summary.epoch_number.saturating_sub(1));
+        history.epochs.truncate(epoch.saturating_sub(1));
         history.epochs.push(std::mem::take(&mut self.current));
         // A failure to write shows again, and stops the run, when the checkpoint is written.
         if let Err(error) = files::write_json(&self.path, &*history) {
             tracing::error!("{error}");
         }
     }
+}
+
+/// A logger that keeps nothing: without any, the learner writes a file per metric and epoch with a
+/// line per step.
+pub(super) struct NoLogger;
+
+impl MetricLogger for NoLogger {
+    fn log(&mut self, _update: MetricsUpdate, _epoch: usize, _split: &Split) {}
+
+    fn read_numeric(
+        &mut self,
+        _name: &str,
+        _epoch: usize,
+        _split: &Split,
+    ) -> Result<Vec<NumericEntry>, String> {
+        Ok(Vec::new())
+    }
+
+    fn log_metric_definition(&mut self, _definition: MetricDefinition) {}
+
+    fn log_epoch_summary(&mut self, _summary: EpochSummary) {}
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::TrainError;
 use super::checkpoint::{self, AtomicCheckpointer, KeepBest, Patience, exhausted};
 use super::clip::Clipped;
-use super::history::{History, HistoryLogger, SharedHistory};
+use super::history::{History, NoLogger, Recorder, SharedHistory};
 use super::interrupt::Connected;
 use super::metric::{DIVERGED, Monitor, MonitorMetric, StepOutput, Throughput};
 use super::renderer::{Display, Guard, Outcome};
@@ -216,13 +216,14 @@ impl Stage<'_> {
         let renderer = self
             .display
             .renderer(history.clone(), self.loss(), &interrupter, resumed);
-        let (renderer, outcome) = Guard::new(renderer, interrupter.clone());
+        let recorder = Recorder::new(history.clone(), self.history_path());
+        let (renderer, outcome) = Guard::new(renderer, recorder, interrupter.clone());
         let checkpoints = self.checkpoints();
         let mut training = SupervisedTraining::new(self.directory, train, valid)
             .num_epochs(self.optimisation.epochs)
             .label(self.label)
             .with_application_logger(None)
-            .with_metric_logger(HistoryLogger::new(history.clone(), self.history_path()))
+            .with_metric_logger(NoLogger)
             .with_interrupter(interrupter.clone())
             .renderer(Box::new(renderer))
             .with_custom_checkpointers(

@@ -141,10 +141,10 @@ fn svhn(places: &[Place], file: RemoteFile) -> Piece {
     Piece { file, path, note }
 }
 
-/// The last two parts of a path: the set's folder and the file.
+/// The last two parts of a path, the set's folder and the file; of a folder the last one.
 pub(super) fn short(path: &Path) -> String {
     let part = |path: &Path| Some(path.file_name()?.to_string_lossy().into_owned());
-    let folder = path.parent().and_then(part);
+    let folder = path.parent().filter(|_| !path.is_dir()).and_then(part);
     let parts: Vec<_> = folder.into_iter().chain(part(path)).collect();
     parts.join("/")
 }

@@ -110,7 +110,7 @@ fn an_incomplete_folder_of_batches_is_named() {
     assert_eq!(set.labels, [1, 2, 3, 4, 5, 0]);
     assert!(
         set.source
-            .ends_with("cifar-10-batches-bin (6 images; not the complete official file)")
+            .starts_with("cifar-10-batches-bin (6 images; not the complete official file)")
     );
     let verdicts = store.verify(DatasetName::Cifar10);
     assert_eq!(verdicts.len(), 6);

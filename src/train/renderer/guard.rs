@@ -1,15 +1,19 @@
-//! A wrapper that remembers how a training ended, and keeps Ctrl-C working under the dashboard.
+//! A wrapper that records the epochs, remembers how a training ended, and keeps Ctrl-C working under
+//! the dashboard.
 
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
 use burn::train::metric::MetricDefinition;
+use burn::train::metric::store::Split;
 use burn::train::renderer::{
     EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation,
     MetricsRendererTraining,
 };
 use burn::train::{Interrupter, LearnerSummary};
+
+use crate::train::history::Recorder;
 
 /// How a training ended.
 #[derive(Clone, Debug, Default)]
@@ -20,10 +24,12 @@ pub struct Outcome {
     pub stopped: Option<String>,
 }
 
-/// Delegates to another renderer and notes the [`Outcome`] before the dashboard forgets it: its
-/// `on_train_end` resets the interrupter, so that an error or a stop would look like success.
+/// Delegates to another renderer, fills the history, and notes the [`Outcome`] before the dashboard
+/// forgets it: its `on_train_end` resets the interrupter, so that an error or a stop would look like
+/// success.
 pub struct Guard {
     inner: Box<dyn MetricsRenderer>,
+    recorder: Recorder,
     interrupter: Interrupter,
     outcome: Arc<Mutex<Outcome>>,
 }
@@ -32,11 +38,13 @@ impl Guard {
     /// Wraps `inner`; the second value tells how the training ended.
     pub fn new(
         inner: Box<dyn MetricsRenderer>,
+        recorder: Recorder,
         interrupter: Interrupter,
     ) -> (Self, Arc<Mutex<Outcome>>) {
         let outcome = Arc::new(Mutex::new(Outcome::default()));
         let guard = Self {
             inner,
+            recorder,
             interrupter,
             outcome: outcome.clone(),
         };
@@ -46,10 +54,12 @@ impl Guard {
 
 impl MetricsRendererTraining for Guard {
     fn update_train(&mut self, state: MetricState) {
+        self.recorder.observe(Split::Train, &state);
         self.inner.update_train(state);
     }
 
     fn update_valid(&mut self, state: MetricState) {
+        self.recorder.observe(Split::Valid, &state);
         self.inner.update_valid(state);
     }
 
@@ -78,6 +88,7 @@ impl TrainingProgressLogger for Guard {
     }
 
     fn update_epoch(&mut self, epoch: usize) {
+        self.recorder.finish_epoch(epoch);
         self.inner.update_epoch(epoch);
     }
 
@@ -145,6 +156,7 @@ impl MetricsRenderer for Guard {
     }
 
     fn register_metric(&mut self, definition: MetricDefinition) {
+        self.recorder.register(&definition);
         self.inner.register_metric(definition);
     }
 }

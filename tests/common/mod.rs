@@ -1,0 +1,106 @@
+//! What the whole-program tests share.
+#![allow(dead_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Settings with which both stages take a second or two.
+pub const TINY: [&str; 9] = [
+    "data.limit=1500",
+    "encoder.width=4",
+    "encoder.latent=8",
+    "encoder.training.epochs=2",
+    "encoder.training.batch_size=32",
+    "flow.couplings=4",
+    "flow.hidden=16",
+    "flow.training.epochs=4",
+    "flow.training.batch_size=64",
+];
+
+/// The program, away from the repository's `experiments/` and from the user's data.
+pub fn program(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_encoder-flow"));
+    command
+        .current_dir(folder)
+        .env_remove("ENCODER_FLOW_DATA")
+        .env_remove("ENCODER_FLOW_MIRROR")
+        .env_remove("RUST_LOG")
+        .env("XDG_CACHE_HOME", folder.join("cache"));
+    command
+}
+
+/// `experiment NAME` with the tiny settings and further arguments, in `folder`.
+pub fn experiment(folder: &Path, name: &str, arguments: &[&str]) -> Command {
+    let mut command = program(folder);
+    command.args(["experiment", name, "--plain", "--offline"]);
+    for setting in TINY {
+        command.args(["--set", setting]);
+    }
+    command.args(arguments);
+    command
+}
+
+/// Runs a command that must succeed; its standard output.
+#[track_caller]
+pub fn succeeds(mut command: Command) -> String {
+    let output = command.output().expect("the program starts");
+    assert!(output.status.success(), "{}", both(&output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Runs a command that must fail in an orderly way; its standard error.
+#[track_caller]
+pub fn fails(mut command: Command) -> String {
+    let output = command.output().expect("the program starts");
+    let text = both(&output);
+    assert!(!output.status.success(), "it should have failed: {text}");
+    assert!(!text.contains("panicked"), "{text}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Both outputs, for messages.
+pub fn both(output: &Output) -> String {
+    format!(
+        "{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// Folder of a run's results.
+pub fn run_folder(folder: &Path, experiment: &str, seed: u64) -> PathBuf {
+    folder
+        .join("artifacts")
+        .join(experiment)
+        .join("encoder-flow")
+        .join(format!("seed-{seed}"))
+}
+
+/// A JSON file of a run.
+#[track_caller]
+pub fn json(path: &Path) -> serde_json::Value {
+    let text =
+        std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The learning curves of a stage without their times, which differ from run to run.
+pub fn curves(run: &Path, stage: &str) -> Vec<(serde_json::Value, serde_json::Value)> {
+    let history = json(&run.join(stage).join("history.json"));
+    let epochs = history["epochs"].as_array().cloned().unwrap_or_default();
+    let timeless = |mut values: serde_json::Value| {
+        values
+            .as_object_mut()
+            .map(|map| map.retain(|name, _| name != "Images" && name != "Latents"));
+        values
+    };
+    epochs
+        .into_iter()
+        .map(|epoch| {
+            (
+                timeless(epoch["train"].clone()),
+                timeless(epoch["valid"].clone()),
+            )
+        })
+        .collect()
+}
