@@ -54,8 +54,8 @@ pub struct SampleLoader<S> {
 }
 
 impl<S: Samples> SampleLoader<S> {
-    /// Batches of `samples` on `device`.
-    pub fn new(
+    /// Batches of `samples` on `device`, as the learner takes them.
+    pub fn shared(
         samples: Arc<S>,
         order: EpochOrder,
         device: &Device,
@@ -82,11 +82,11 @@ impl<S: Samples> DataLoader<S::Batch> for SampleLoader<S> {
     }
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<S::Batch>> {
-        Self::new(self.samples.clone(), self.order.clone(), device)
+        Self::shared(self.samples.clone(), self.order.clone(), device)
     }
 
     fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<S::Batch>> {
-        Self::new(
+        Self::shared(
             self.samples.clone(),
             self.order.slice(start, end),
             &self.device,
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn an_epoch_hands_out_every_sample_once() {
         let images = Arc::new(Images::new([1, 1, 1], (0..7).collect()).unwrap());
-        let loader = SampleLoader::new(images, EpochOrder::sequential(7, 3), &test_device());
+        let loader = SampleLoader::shared(images, EpochOrder::sequential(7, 3), &test_device());
         let sizes: Vec<usize> = loader
             .iter()
             .map(|batch| batch.unwrap().dims()[0])

@@ -99,7 +99,7 @@ pub fn run(
     if run.workspace.done().exists() {
         return run.repeat_evaluation(store, true);
     }
-    run.from_data_to_report(store)
+    run.train_and_report(store)
 }
 
 /// Evaluates a trained run again, with other thresholds, and writes metrics and report anew.
@@ -149,7 +149,7 @@ impl Run<'_> {
         &self.open.device
     }
 
-    fn from_data_to_report(&self, store: &DataStore) -> Result<Summary, ExperimentError> {
+    fn train_and_report(&self, store: &DataStore) -> Result<Summary, ExperimentError> {
         let config = &self.experiment.config;
         let mut clock = Clock::default();
         let mut environment =
@@ -359,8 +359,8 @@ impl Run<'_> {
         let result = stage.run(
             model,
             train.count(),
-            |order| SampleLoader::new(train, order, device),
-            SampleLoader::new(valid, order, device),
+            |order| SampleLoader::shared(train, order, device),
+            SampleLoader::shared(valid, order, device),
         )?;
         Ok(result)
     }

@@ -104,8 +104,8 @@ fn assert_log_det_is_autograd(transform: &impl Transform, x: Tensor<2>) {
             .into_data()
             .try_to_vec()
             .unwrap();
-        for (sample, row) in rows.chunks(dim).enumerate() {
-            jacobians[sample][output] = row.iter().map(|&value| f64::from(value)).collect();
+        for (jacobian, row) in jacobians.iter_mut().zip(rows.chunks(dim)) {
+            jacobian[output] = row.iter().map(|&value| f64::from(value)).collect();
         }
     }
     let expected: Vec<f32> = jacobians

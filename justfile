@@ -1,0 +1,47 @@
+# Everyday commands. Every recipe is a plain cargo command: `just --show NAME` prints it.
+# Another backend: `just backend=wgpu experiment mnist-3`.
+
+# flex or ndarray (CPU), wgpu or vulkan (GPU)
+backend := "flex"
+
+# the user's own target folder wins; else one in the cache, so that a clean clone does not rebuild Burn
+export CARGO_TARGET_DIR := env("CARGO_TARGET_DIR", cache_directory() / "encoder-flow" / "target")
+
+run := "cargo run --release --no-default-features --features " + backend + ",tui --"
+
+# show the recipes
+default:
+    @just --list
+
+# train, evaluate and report: `just experiment mnist-3 --seed 1 --set encoder.width=64`
+experiment name *arguments:
+    {{run}} experiment {{name}} {{arguments}}
+
+# evaluate a trained run again: `just evaluate mnist-3 --confidence 0.99`
+evaluate name *arguments:
+    {{run}} evaluate {{name}} {{arguments}}
+
+# show the experiments that can be run
+list:
+    {{run}} list
+
+# data sets: `just data list`, `just data fetch mnist`, `just data verify`
+data *arguments:
+    {{run}} data {{arguments}}
+
+# everything, without network
+test *arguments:
+    cargo test {{arguments}}
+
+# formatting and clippy, warnings are errors
+lint:
+    cargo fmt --check
+    cargo clippy --all-targets -- -D warnings
+
+# criterion benchmarks: `just bench autoencoder`
+bench *arguments:
+    cargo bench --bench pipeline -- {{arguments}}
+
+# what CI runs
+ci:
+    bash .ci/run
