@@ -1,16 +1,44 @@
-//! Tells the program which git revision it was built from.
+//! Tells the program which git revision it was built from, and which Burn.
 
+use std::path::Path;
 use std::process::Command;
 
 fn main() {
-    println!("cargo::rerun-if-changed=.git/HEAD");
-    println!("cargo::rerun-if-changed=.git/refs");
-    let revision = Command::new("git")
-        .args(["rev-parse", "--short=12", "HEAD"])
-        .output()
-        .ok()
-        .filter(|output| output.status.success())
-        .and_then(|output| String::from_utf8(output.stdout).ok())
-        .unwrap_or_else(|| "unknown".to_owned());
-    println!("cargo::rustc-env=ENCODER_FLOW_REVISION={}", revision.trim());
+    // Outside a repository there is nothing to watch: a path that is missing would mean a rebuild
+    // every time.
+    for name in ["HEAD", "index"] {
+        if let Some(path) =
+            git(&["rev-parse", "--git-path", name]).filter(|path| Path::new(path).exists())
+        {
+            println!("cargo::rerun-if-changed={path}");
+        }
+    }
+    println!("cargo::rerun-if-changed=Cargo.lock");
+    let revision = git(&[
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=12",
+        "--exclude=*",
+    ]);
+    let revision = revision.unwrap_or_else(|| "unknown".to_owned());
+    println!("cargo::rustc-env=ENCODER_FLOW_REVISION={revision}");
+    println!("cargo::rustc-env=ENCODER_FLOW_BURN={}", burn_version());
+}
+
+/// Standard output of a git command, if it works.
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
+}
+
+/// Version of Burn in the lock file.
+fn burn_version() -> String {
+    let lock = std::fs::read_to_string("Cargo.lock").unwrap_or_default();
+    let mut lines = lock.lines().skip_while(|line| *line != "name = \"burn\"");
+    let version = lines
+        .nth(1)
+        .and_then(|line| line.strip_prefix("version = "));
+    version.unwrap_or("unknown").trim_matches('"').to_owned()
 }

@@ -21,6 +21,10 @@ experiment name *arguments:
 evaluate name *arguments:
     {{run}} evaluate {{name}} {{arguments}}
 
+# every method on every class: `just sweep mnist --methods encoder-flow,knn --seeds 0,1,2`
+sweep study *arguments:
+    {{run}} sweep {{study}} {{arguments}}
+
 # show the experiments that can be run
 list:
     {{run}} list

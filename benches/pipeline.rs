@@ -13,7 +13,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use encoder_flow::backend::Backend;
 use encoder_flow::data::{Conversion, Fit, Images, Samples};
 use encoder_flow::detector::{Detector, EncoderFlow, Sizes};
-use encoder_flow::encoder::{AutoEncoder, AutoEncoderConfig};
+use encoder_flow::encoder::{AutoEncoder, AutoEncoderConfig, EncoderSizes};
 use encoder_flow::flow::{Mixing, RealNvp, RealNvpConfig, Standardizer};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -130,10 +130,10 @@ fn bench_scoring(criterion: &mut Criterion) {
     let device = device();
     let rng = &mut StdRng::seed_from_u64(5);
     let sizes = Sizes {
-        autoencoder: autoencoder(1),
+        encoder: EncoderSizes::Autoencoder(autoencoder(1)),
         flow: FLOW,
     };
-    let autoencoder = sizes.autoencoder.init(rng, &device);
+    let encoder = sizes.encoder.init(rng, &device);
     let values: Vec<f32> = latents(256, &device).into_data().iter::<f32>().collect();
     let conversion = Conversion {
         channels: 1,
@@ -143,7 +143,7 @@ fn bench_scoring(criterion: &mut Criterion) {
     let detector = Arc::new(EncoderFlow::new(
         conversion,
         sizes,
-        autoencoder,
+        encoder,
         Standardizer::fit(&values, FLOW.dim),
         sizes.flow.init(rng, &device),
         &device,
@@ -155,7 +155,7 @@ fn bench_scoring(criterion: &mut Criterion) {
         group.bench_function(format!("{count} images"), |bencher| {
             bencher.iter_batched(
                 || images(1, count),
-                |images| black_box(detector.score(&images)),
+                |images| black_box(detector.score(&images).expect("images of the right shape")),
                 BatchSize::LargeInput,
             );
         });

@@ -1,6 +1,8 @@
 //! Where tensors live: cargo features decide what can be chosen, `--device` chooses.
 
 use burn::tensor::Device;
+
+use crate::suggest::did_you_mean;
 #[cfg(feature = "wgpu")]
 use burn::tensor::wgpu::WgpuBackend;
 
@@ -20,9 +22,17 @@ pub enum Backend {
 /// A device that cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
-    /// The name is not known or not compiled in.
+    /// The name is not known.
+    #[error("--device {name}: unknown backend{hint} Known: flex, ndarray, wgpu, vulkan")]
+    Unknown {
+        /// The name asked for.
+        name: String,
+        /// The nearest known one.
+        hint: String,
+    },
+    /// The backend is not compiled in.
     #[error(
-        "--device {name}: this program was built with {compiled}; build with `--features {name}` for another (known: flex, ndarray, wgpu, vulkan)"
+        "--device {name}: this program was built with {compiled}; build it with `--features {name}` for that one"
     )]
     NotCompiled {
         /// The name asked for.
@@ -163,6 +173,13 @@ fn gpu(backend: Backend, api: WgpuBackend) -> Result<Device, BackendError> {
 }
 
 fn not_compiled(name: &str) -> BackendError {
+    let known = ["flex", "ndarray", "wgpu", "vulkan"];
+    if !known.contains(&name) {
+        return BackendError::Unknown {
+            name: name.to_owned(),
+            hint: did_you_mean(name, known.into_iter()),
+        };
+    }
     let compiled = Backend::compiled();
     if compiled.is_empty() {
         return BackendError::None;

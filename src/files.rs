@@ -68,25 +68,50 @@ pub(crate) fn replace(
 ) -> Result<(), FileError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let attempt = || {
-        let mut file = tempfile::Builder::new()
-            .prefix(".partial-")
-            .tempfile_in(folder)?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".partial-");
+        // A temporary file is private to its owner; a result obeys the umask like any other file.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = builder.tempfile_in(folder)?;
         let mut buffered = std::io::BufWriter::new(file.as_file_mut());
         write(&mut buffered)?;
         buffered.flush()?;
         drop(buffered);
         file.as_file().sync_all()?;
-        // A temporary file is private to its owner; a result is for everyone the folder is for.
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            file.as_file()
-                .set_permissions(std::fs::Permissions::from_mode(0o644))?;
-        }
         file.persist(path)?;
         Ok(())
     };
     attempt().map_err(FileError::io("write", path))
+}
+
+/// Copies a folder with everything in it; the copy appears as a whole.
+///
+/// # Errors
+/// [`FileError::Io`] naming what cannot be copied.
+pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<(), FileError> {
+    let partial = to.with_extension("partial");
+    if partial.exists() {
+        std::fs::remove_dir_all(&partial).map_err(FileError::io("remove", &partial))?;
+    }
+    copy_contents(from, &partial)?;
+    std::fs::rename(&partial, to).map_err(FileError::io("rename to", to))
+}
+
+fn copy_contents(from: &Path, to: &Path) -> Result<(), FileError> {
+    create_folder(to)?;
+    for entry in std::fs::read_dir(from)
+        .map_err(FileError::io("read", from))?
+        .flatten()
+    {
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            copy_contents(&source, &target)?;
+        } else {
+            std::fs::copy(&source, &target).map_err(FileError::io("copy to", &target))?;
+        }
+    }
+    Ok(())
 }
 
 /// [`replace`]s a file by text.

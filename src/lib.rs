@@ -8,9 +8,9 @@
 //!
 //! ```text
 //! data       files -> images -> leave-one-class-out split -> batches
-//! encoder    stage 1: the autoencoder that learns to reproduce normal images
+//! train      what all stages share on top of Burn's learner
+//! encoder    stage 1: the autoencoder that learns to reproduce normal images, and other encoders
 //! flow       stage 2: RealNVP on the frozen encoder's latents
-//! train      what both stages share on top of Burn's learner
 //! detector   anything fitted that scores images: the only scoring path
 //! evaluate   AUROC and friends, threshold
 //! report     tables, figures, one HTML page
@@ -31,6 +31,7 @@ mod files;
 pub mod flow;
 mod logging;
 pub mod report;
+mod suggest;
 pub mod train;
 
 pub use files::FileError;

@@ -3,18 +3,18 @@
 use encoder_flow::backend::{Backend, BackendError};
 use encoder_flow::data::{Conversion, Fit, Images};
 use encoder_flow::detector::{Detector, EncoderFlow, Representation, Scores, Sizes};
-use encoder_flow::encoder::AutoEncoderConfig;
+use encoder_flow::encoder::{AutoEncoderConfig, EncoderSizes};
 use encoder_flow::flow::{Mixing, RealNvpConfig, Standardizer};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 const SIZES: Sizes = Sizes {
-    autoencoder: AutoEncoderConfig {
+    encoder: EncoderSizes::Autoencoder(AutoEncoderConfig {
         channels: 1,
         size: 32,
         width: 8,
         latent: 12,
-    },
+    }),
     flow: RealNvpConfig {
         dim: 12,
         couplings: 4,
@@ -36,14 +36,14 @@ fn images() -> Images {
 fn scores(folder: &std::path::Path, backend: Backend) -> Result<Scores, BackendError> {
     let device = backend.open()?.device;
     let detector = EncoderFlow::load(folder, &device).unwrap();
-    Ok(detector.score(&images()))
+    Ok(detector.score(&images()).unwrap())
 }
 
 fn store_detector(folder: &std::path::Path) {
     let device = Backend::Flex.open().unwrap().device;
     let rng = &mut StdRng::seed_from_u64(7);
-    let autoencoder = SIZES.autoencoder.init(rng, &device);
-    let representation = Representation::of(&autoencoder, 12, &images(), &device);
+    let encoder = SIZES.encoder.init(rng, &device);
+    let representation = Representation::of(&encoder, 12, &images(), &device);
     let standardizer = Standardizer::fit(representation.latents.values(), 12);
     // ActNorm set from other data than it sees makes the flow something else than the identity.
     let noise: Vec<f32> = (0..480)
@@ -59,7 +59,7 @@ fn store_detector(folder: &std::path::Path) {
         size: 32,
         fit: Fit::Pad,
     };
-    EncoderFlow::new(conversion, SIZES, autoencoder, standardizer, flow, &device)
+    EncoderFlow::new(conversion, SIZES, encoder, standardizer, flow, &device)
         .save(folder)
         .unwrap();
 }

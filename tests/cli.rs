@@ -44,8 +44,8 @@ fn misspelt_names_and_settings_get_a_suggestion() {
         "from 2 to 4096",
     );
     refused(
-        &["experiment", "digits-3", "--device", "cuda"],
-        "was built with",
+        &["experiment", "digits-3", "--device", "flx"],
+        "did you mean `flex`",
     );
     refused(
         &["experiment", "digits-3", "--experiments", "nowhere"],

@@ -3,11 +3,15 @@
 
 mod common;
 
+use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{curves, experiment, fails, json, program, run_folder, succeeds};
+use encoder_flow::backend::Backend;
+use encoder_flow::data::digits;
+use encoder_flow::detector::{Detector, EncoderFlow};
 
 /// Everything that must be the same in two runs of one seed.
 fn results(
@@ -36,7 +40,7 @@ fn a_run_leaves_everything_and_repeats_bit_for_bit() {
         "flow/history.json",
         "latents.safetensors",
         "detector/detector.json",
-        "detector/autoencoder.safetensors",
+        "detector/encoder.safetensors",
         "detector/flow.safetensors",
         "detector/thresholds.json",
         "scores.csv",
@@ -124,74 +128,164 @@ fn a_run_continues_where_its_epochs_were_cut_off() {
     assert_eq!(results(&run), expected);
 }
 
+/// A run long enough to be stopped in the middle of its flow stage.
+const LONG: [&str; 4] = [
+    "--set",
+    "flow.training.epochs=60",
+    "--set",
+    "flow.training.patience=0",
+];
+
+/// A running program that does not outlive its test.
+struct Started(Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+    }
+}
+
 /// Starts a long run and waits until `file` is there.
-fn started(folder: &Path, file: &Path) -> std::process::Child {
-    let long = [
-        "--set",
-        "flow.training.epochs=400",
-        "--set",
-        "flow.training.patience=0",
-    ];
-    let mut command: Command = experiment(folder, "digits-3", &long);
-    let child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+fn started(folder: &Path, file: &Path) -> Started {
+    let mut command: Command = experiment(folder, "digits-3", &LONG);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = Started(command.spawn().unwrap());
     let patience = Instant::now() + Duration::from_secs(300);
     while !file.exists() {
         assert!(Instant::now() < patience, "{} never came", file.display());
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(5));
     }
     child
 }
 
-/// Stops a run by `signal` in the middle of the flow stage, and finishes it with fewer epochs left.
+/// Ends a run by `signal` in the middle of its flow stage.
 #[cfg(unix)]
-fn stopped_by(signal: &str, status: Option<i32>) {
-    let folder = tempfile::tempdir().unwrap();
-    let run = run_folder(folder.path(), "digits-3", 0);
-    let child = started(folder.path(), &run.join("flow/checkpoint/scheduler-3.bpk"));
+fn stopped_by(folder: &Path, signal: &str, status: Option<i32>) {
+    let run = run_folder(folder, "digits-3", 0);
+    let mut child = started(folder, &run.join("flow/checkpoint/scheduler-3.bpk"));
     let sent = Command::new("kill")
-        .args([signal, &child.id().to_string()])
+        .args([signal, &child.0.id().to_string()])
         .status();
     assert!(sent.unwrap().success());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), status, "{}", common::both(&output));
+    let mut message = String::new();
+    child.0.stderr.take().unwrap().read_to_string(&mut message).unwrap();
+    assert_eq!(child.0.wait().unwrap().code(), status, "{message}");
     assert!(!run.join("done.json").exists());
     if status.is_some() {
-        let message = String::from_utf8_lossy(&output.stderr);
         assert!(message.contains("run the same command again"), "{message}");
     }
-    let before = json(&run.join("flow/history.json"))["epochs"]
-        .as_array()
-        .unwrap()
-        .len();
-    let again = started(
-        folder.path(),
-        &run.join(format!("flow/checkpoint/scheduler-{}.bpk", before + 2)),
-    );
-    let sent = Command::new("kill")
-        .args(["-INT", &again.id().to_string()])
-        .status();
-    assert!(sent.unwrap().success());
-    let output = again.wait_with_output().unwrap();
-    let text = common::both(&output);
-    assert!(text.contains("2/2 flow  continues with epoch"), "{text}");
-    assert!(!text.contains("1/2 encoder"), "{text}");
 }
 
+/// Whatever ended it, a run that is started again ends like one that was never interrupted.
 #[cfg(unix)]
 #[test]
-fn ctrl_c_and_terminate_leave_a_run_that_continues() {
-    stopped_by("-INT", Some(130));
-    stopped_by("-TERM", Some(130));
+fn interrupted_terminated_and_killed_runs_continue_to_the_same_numbers() {
+    let whole = tempfile::tempdir().unwrap();
+    succeeds(experiment(whole.path(), "digits-3", &LONG));
+    let expected = results(&run_folder(whole.path(), "digits-3", 0));
+    for (signal, status) in [("-INT", Some(130)), ("-TERM", Some(130)), ("-KILL", None)] {
+        let folder = tempfile::tempdir().unwrap();
+        stopped_by(folder.path(), signal, status);
+        let output = succeeds(experiment(folder.path(), "digits-3", &LONG));
+        assert!(output.contains("2/2 flow  continues with epoch"), "{output}");
+        assert!(!output.contains("1/2 encoder"), "{output}");
+        assert_eq!(results(&run_folder(folder.path(), "digits-3", 0)), expected, "{signal}");
+    }
 }
 
-#[cfg(unix)]
 #[test]
-fn a_killed_run_continues() {
-    stopped_by("-KILL", None);
+fn later_scoring_gives_the_scores_of_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    succeeds(experiment(folder.path(), "digits-3", &[]));
+    let run = run_folder(folder.path(), "digits-3", 0);
+    let device = Backend::Flex.open().unwrap().device;
+    let detector = EncoderFlow::load(&run.join("detector"), &device).unwrap();
+    // The images as the data set has them, 28x28: the detector brings them to its own size.
+    let images = digits(1500, 0).images;
+    let mut csv = csv::Reader::from_path(run.join("scores.csv")).unwrap();
+    let rows: Vec<csv::StringRecord> = csv.records().map(Result::unwrap).collect();
+    let of_part = |part: &str| -> Vec<&csv::StringRecord> {
+        rows.iter().filter(|row| &row[0] == part).collect()
+    };
+    for part in ["test-normal", "test-anomalous"] {
+        let rows = of_part(part);
+        let indices: Vec<usize> = rows.iter().map(|row| row[1].parse().unwrap()).collect();
+        let scores = detector.score(&images.select(&indices)).unwrap();
+        for (column, values) in scores.columns().iter().enumerate() {
+            for (value, row) in values.iter().zip(&rows) {
+                assert_eq!(value.to_string(), row[4 + column], "{part} image {}", &row[1]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_changed_encoder_makes_latents_and_flow_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    succeeds(experiment(folder.path(), "digits-3", &[]));
+    let run = run_folder(folder.path(), "digits-3", 0);
+    let expected = results(&run);
+    // As after a lost disk block: the run goes on from what is left, to the same end.
+    std::fs::remove_file(run.join("done.json")).unwrap();
+    let best = json(&run.join("encoder/done.json"))["best_epoch"].clone();
+    std::fs::remove_file(run.join(format!("encoder/checkpoint/model-{best}.bpk"))).unwrap();
+    let output = succeeds(experiment(folder.path(), "digits-3", &[]));
+    assert!(output.contains("1/2 encoder"), "{output}");
+    assert_eq!(results(&run), expected);
+    // Scores that were lost are made again without training.
+    std::fs::remove_file(run.join("scores.csv")).unwrap();
+    let output = succeeds(experiment(folder.path(), "digits-3", &[]));
+    assert!(!output.contains("1/2 encoder") && !output.contains("2/2 flow"), "{output}");
+    assert_eq!(results(&run), expected);
+}
+
+#[test]
+fn a_stage_ends_early_and_keeps_its_best_epoch() {
+    let folder = tempfile::tempdir().unwrap();
+    // Without a schedule and with too large a step, the validation loss soon stops falling.
+    let arguments = [
+        "--set", "flow.training.epochs=300", "--set", "flow.training.patience=2",
+        "--set", "flow.training.schedule=constant", "--set", "flow.training.learning_rate=0.02",
+    ];
+    succeeds(experiment(folder.path(), "digits-3", &arguments));
+    let run = run_folder(folder.path(), "digits-3", 0);
+    let done = json(&run.join("flow/done.json"));
+    let (best, epochs) = (done["best_epoch"].as_u64().unwrap(), done["epochs"].as_u64().unwrap());
+    assert!(epochs < 300, "{done}");
+    assert_eq!(best + 2, epochs, "{done}");
+}
+
+#[test]
+fn another_data_set_is_a_further_test_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data/mnist");
+    std::fs::create_dir_all(&data).unwrap();
+    common::write_idx(&data, 60, 40);
+    let arguments = ["--data-dir", "data", "--set", "data.ood=[\"mnist\"]"];
+    let output = succeeds(experiment(folder.path(), "digits-3", &arguments));
+    assert!(output.contains("mnist, 100 images"), "{output}");
+    let run = run_folder(folder.path(), "digits-3", 0);
+    let metrics = json(&run.join("metrics.json"));
+    // Noise is nothing like a digit.
+    assert!(metrics["mnist"]["nll"]["auroc"].as_f64().unwrap() > 0.9, "{metrics}");
+    let report = std::fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(report.contains("mnist"), "the report does not name the test set");
+    // Missing data must not cost a run that is there.
+    std::fs::remove_dir_all(&data).unwrap();
+    let again = [&arguments[..], &["--fresh"]].concat();
+    fails(experiment(folder.path(), "digits-3", &again));
+    assert!(run.join("report.html").exists());
+}
+
+#[test]
+fn colour_large_images_and_every_kind_of_layer_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [
+        "--set", "data.channels=3", "--set", "data.size=64", "--set", "data.fit=resize",
+        "--set", "data.limit=300", "--set", "flow.mixing=alternate", "--set", "flow.actnorm=true",
+        "--set", "encoder.training.epochs=1",
+    ];
+    succeeds(experiment(folder.path(), "digits-3", &arguments));
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub struct EvaluateArgs {
 pub fn run(args: EvaluateArgs) -> anyhow::Result<()> {
     let experiment = args.studies.studies()?.find(&args.name, &[])?;
     let options = RunOptions {
+        method: args.run.method,
         seed: args.run.seed,
         fresh: false,
         device: args.run.device,

@@ -31,6 +31,7 @@ pub fn run(args: ExperimentArgs) -> anyhow::Result<()> {
     let experiment = args.studies.studies()?.find(&args.name, &args.overrides)?;
     install_signal_handlers()?;
     let options = RunOptions {
+        method: args.run.method,
         seed: args.run.seed,
         fresh: args.fresh,
         device: args.run.device,

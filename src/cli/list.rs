@@ -13,7 +13,13 @@ pub struct ListArgs {
 
 pub fn run(args: ListArgs) -> anyhow::Result<()> {
     for study in args.studies.studies()?.iter() {
-        let config = study.resolve(&[])?;
+        let config = match study.resolve(&[]) {
+            Ok(config) => config,
+            Err(error) => {
+                print(&format!("{}\n  {error}\n", study.name));
+                continue;
+            }
+        };
         let dataset = config.data.dataset;
         let classes = 0..dataset.class_names().len();
         let names: Vec<String> = classes

@@ -4,6 +4,7 @@ mod data;
 mod evaluate;
 mod experiment;
 mod list;
+mod sweep;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::data::DataStore;
-use crate::experiment::{ExperimentError, Studies};
+use crate::experiment::{ExperimentError, Method, Studies};
 use crate::train::INTERRUPTED_STATUS;
 
 /// Unsupervised image anomaly detection by exact likelihood on high-level representations.
@@ -28,6 +29,8 @@ enum Verb {
     Experiment(experiment::ExperimentArgs),
     /// Evaluate a trained experiment again, with another confidence level if asked, without training.
     Evaluate(evaluate::EvaluateArgs),
+    /// Run every method on every class and seed of a study, and compare them.
+    Sweep(sweep::SweepArgs),
     /// Show the experiments that can be run.
     List(list::ListArgs),
     /// List, download or verify the data sets.
@@ -76,6 +79,9 @@ impl StudyPlace {
 /// Which run, and where it is kept.
 #[derive(Args)]
 struct RunPlace {
+    /// encoder-flow, autoencoder, ganomaly, knn, gmm or mahalanobis.
+    #[arg(long, value_name = "NAME", default_value_t = Method::EncoderFlow)]
+    method: Method,
     /// Seed of the split, the initial weights and the order of images.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -93,6 +99,7 @@ pub fn main() -> ExitCode {
     let done = match cli.verb {
         Verb::Experiment(args) => experiment::run(args),
         Verb::Evaluate(args) => evaluate::run(args),
+        Verb::Sweep(args) => sweep::run(args),
         Verb::List(args) => list::run(args),
         Verb::Data(verb) => verb
             .place
@@ -109,7 +116,7 @@ pub fn main() -> ExitCode {
                 eprintln!("{error}");
                 return ExitCode::from(INTERRUPTED_STATUS as u8);
             }
-            eprintln!("error: {error:#}");
+            eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }
@@ -117,7 +124,8 @@ pub fn main() -> ExitCode {
 
 /// The command line as it was typed, for the record.
 fn command_line() -> String {
-    let words = std::env::args().enumerate().map(|(position, word)| {
+    let words = std::env::args_os().enumerate().map(|(position, word)| {
+        let word = word.to_string_lossy().into_owned();
         if position == 0 {
             "encoder-flow".to_owned()
         } else if word

@@ -23,6 +23,6 @@ pub use fetch::{FetchOptions, fetch};
 pub use images::{Images, Labelled};
 pub use loader::{SampleLoader, Samples};
 pub use order::EpochOrder;
-pub use split::{Split, SplitSizes};
+pub use split::{Split, SplitShares};
 pub use store::{DataStore, FileState, Verdict};
 pub use vectors::Vectors;

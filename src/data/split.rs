@@ -9,7 +9,7 @@ use super::DataError;
 
 /// Shares of the normal images.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SplitSizes {
+pub struct SplitShares {
     /// Share of all normal images that is for training; the rest is tested on. GANomaly: 0.8.
     pub train: f64,
     /// Share of the training normals that is held out for model selection and calibration.
@@ -36,7 +36,7 @@ pub struct Split {
 
 impl Split {
     /// Splits as GANomaly's code does when it is given a seed (`lib/data.py`): official training
-    /// and test images are pooled, the normal ones shuffled and cut `sizes.train` to the rest, and
+    /// and test images are pooled, the normal ones shuffled and cut `shares.train` to the rest, and
     /// every image of the anomalous class is tested on. From the training part a share is held out,
     /// which GANomaly does not do.
     ///
@@ -45,14 +45,14 @@ impl Split {
     pub fn leave_one_class_out(
         labels: &[u8],
         anomalous_class: u8,
-        sizes: SplitSizes,
+        shares: SplitShares,
         seed: u64,
     ) -> Result<Self, DataError> {
         let (test_anomalous, mut normal): (Vec<usize>, Vec<usize>) =
             (0..labels.len()).partition(|&index| labels[index] == anomalous_class);
         normal.shuffle(&mut StdRng::seed_from_u64(seed));
-        let test_normal = normal.split_off(share(normal.len(), sizes.train));
-        let held_out = share(normal.len(), sizes.validation);
+        let test_normal = normal.split_off(share(normal.len(), shares.train));
+        let held_out = share(normal.len(), shares.validation);
         let train = normal.split_off(held_out);
         let split = Self {
             seed,
@@ -129,7 +129,7 @@ fn share(count: usize, share: f64) -> usize {
 mod tests {
     use super::*;
 
-    const GANOMALY: SplitSizes = SplitSizes {
+    const GANOMALY: SplitShares = SplitShares {
         train: 0.8,
         validation: 0.1,
     };

@@ -9,10 +9,11 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
+use super::pictures::{reconstruct, to_bytes};
 use super::representation::for_each_batch;
 use super::{Detector, DetectorError, Representation, Scores};
 use crate::data::{Conversion, Images, Samples};
-use crate::encoder::{AutoEncoder, AutoEncoderConfig};
+use crate::encoder::{Encoder, EncoderSizes};
 use crate::files;
 use crate::flow::{RealNvp, RealNvpConfig, Standardizer, Transform};
 
@@ -20,7 +21,7 @@ use crate::flow::{RealNvp, RealNvpConfig, Standardizer, Transform};
 const FORMAT: u32 = 1;
 
 const DESCRIPTION: &str = "detector.json";
-const AUTOENCODER: &str = "autoencoder.safetensors";
+const ENCODER: &str = "encoder.safetensors";
 const FLOW: &str = "flow.safetensors";
 
 /// Scores images by the likelihood of their latents.
@@ -31,21 +32,20 @@ const FLOW: &str = "flow.safetensors";
 /// - `latent_norm`: Euclidean norm of the latent after the flow, the distance from the base
 ///   distribution's mode.
 pub struct EncoderFlow {
-    /// What images are brought to before they are encoded.
-    pub conversion: Conversion,
+    conversion: Conversion,
     sizes: Sizes,
-    autoencoder: AutoEncoder,
+    encoder: Encoder,
     standardizer: Standardizer,
     flow: RealNvp,
     device: Device,
 }
 
-/// Sizes of the two networks.
+/// Sizes of the two parts.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sizes {
-    /// Of the autoencoder.
-    pub autoencoder: AutoEncoderConfig,
+    /// Of the encoder.
+    pub encoder: EncoderSizes,
     /// Of the flow.
     pub flow: RealNvpConfig,
 }
@@ -66,7 +66,7 @@ impl EncoderFlow {
     pub fn new(
         conversion: Conversion,
         sizes: Sizes,
-        autoencoder: AutoEncoder,
+        encoder: Encoder,
         standardizer: Standardizer,
         flow: RealNvp,
         device: &Device,
@@ -74,17 +74,17 @@ impl EncoderFlow {
         Self {
             conversion,
             sizes,
-            autoencoder: autoencoder.valid().to_device(device),
+            encoder: encoder.frozen(device),
             standardizer,
             flow: flow.valid().to_device(device),
             device: device.clone(),
         }
     }
 
-    /// First half of scoring: what the encoder makes of the images.
+    /// First half of scoring: what the encoder makes of images that have been converted.
     pub fn represent(&self, images: &Images) -> Representation {
-        let latent = self.sizes.autoencoder.latent;
-        Representation::of(&self.autoencoder, latent, images, &self.device)
+        let latent = self.sizes.encoder.latent();
+        Representation::of(&self.encoder, latent, images, &self.device)
     }
 
     /// Second half of scoring: the flow's view of the latents.
@@ -108,34 +108,18 @@ impl EncoderFlow {
         )
     }
 
-    /// Images as the decoder brings them back.
-    pub fn reconstruct(&self, images: &Images) -> Images {
-        let mut pixels = Vec::with_capacity(images.as_bytes().len());
-        for_each_batch(images.len(), |indices| {
-            let latents = self.autoencoder.encode(images.batch(indices, &self.device));
-            pixels.extend(to_bytes(self.autoencoder.decode(latents)));
-        });
-        Images::new(images.shape(), pixels).unwrap_or_else(|_| images.clone())
-    }
-
-    /// Draws `count` latents from the flow and decodes them.
-    pub fn sample(&self, count: usize, seed: u64) -> Images {
-        let rng = &mut StdRng::seed_from_u64(seed);
-        let (latents, _) = self
-            .standardizer
-            .inverse(self.flow.sample(count, rng, &self.device));
-        let AutoEncoderConfig { channels, size, .. } = self.sizes.autoencoder;
-        let pixels = to_bytes(self.autoencoder.decode(latents)).collect();
-        Images::new([channels, size, size], pixels).expect("the decoder's output is whole images")
-    }
-
     /// Stores the detector in `folder`: a description, and the weights as safetensors.
     ///
     /// # Errors
     /// [`DetectorError`] naming the file that cannot be written.
     pub fn save(&self, folder: &Path) -> Result<(), DetectorError> {
         files::create_folder(folder)?;
-        save_weights(&self.autoencoder, &folder.join(AUTOENCODER))?;
+        let path = folder.join(ENCODER);
+        match &self.encoder {
+            Encoder::Autoencoder(model) => save_weights(model, &path)?,
+            Encoder::Pca(model) => save_weights(model, &path)?,
+            Encoder::Pixels(_) => {}
+        }
         save_weights(&self.flow, &folder.join(FLOW))?;
         let description = Description {
             format: FORMAT,
@@ -167,14 +151,19 @@ impl EncoderFlow {
         let description: Description = files::read_json(&path)?;
         // The initial weights are replaced; any seed will do.
         let rng = &mut StdRng::seed_from_u64(0);
-        let mut autoencoder = description.sizes.autoencoder.init(rng, device);
+        let mut encoder = description.sizes.encoder.init(rng, device);
         let mut flow = description.sizes.flow.init(rng, device);
-        load_weights(&mut autoencoder, &folder.join(AUTOENCODER))?;
+        let weights = folder.join(ENCODER);
+        match &mut encoder {
+            Encoder::Autoencoder(model) => load_weights(model, &weights)?,
+            Encoder::Pca(model) => load_weights(model, &weights)?,
+            Encoder::Pixels(_) => {}
+        }
         load_weights(&mut flow, &folder.join(FLOW))?;
         Ok(Self::new(
             description.conversion,
             description.sizes,
-            autoencoder,
+            encoder,
             description.standardizer,
             flow,
             device,
@@ -187,8 +176,23 @@ impl Detector for EncoderFlow {
         &["nll", "reconstruction", "latent_norm"]
     }
 
-    fn score(&self, images: &Images) -> Scores {
-        self.score_representation(&self.represent(images))
+    fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
+        let images = self.conversion.apply(images.clone())?;
+        Ok(self.score_representation(&self.represent(&images)))
+    }
+
+    fn reconstruct(&self, images: &Images) -> Option<Images> {
+        Some(reconstruct(images, &self.device, |batch| {
+            self.encoder.decode(self.encoder.encode(batch))
+        }))
+    }
+
+    fn sample(&self, count: usize, seed: u64) -> Option<Images> {
+        let rng = &mut StdRng::seed_from_u64(seed);
+        let noise = self.flow.sample(count, rng, &self.device);
+        let (latents, _) = self.standardizer.inverse(noise);
+        let pixels = to_bytes(self.encoder.decode(latents)).collect();
+        Images::new(self.sizes.encoder.image_shape(), pixels).ok()
     }
 }
 
@@ -211,32 +215,25 @@ fn load_weights<M: Module>(module: &mut M, path: &Path) -> Result<(), DetectorEr
     Ok(())
 }
 
-/// Images from `[-1, 1]` to bytes, `[batch, channels, size, size]`.
-fn to_bytes(images: Tensor<4>) -> impl Iterator<Item = u8> {
-    let values: Vec<f32> = images.into_data().iter::<f32>().collect();
-    // A cast saturates: values beyond the range end at 0 and 255.
-    values
-        .into_iter()
-        .map(|value| ((value + 1.0) * 127.5).round() as u8)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::backend::test_device;
     use crate::data::Fit;
+    use crate::encoder::AutoEncoderConfig;
     use crate::flow::Mixing;
+    use crate::flow::transform_tests::randomised;
     use rand::Rng;
 
     fn detector() -> EncoderFlow {
         let device = test_device();
         let sizes = Sizes {
-            autoencoder: AutoEncoderConfig {
+            encoder: EncoderSizes::Autoencoder(AutoEncoderConfig {
                 channels: 1,
-                size: 16,
+                size: 32,
                 width: 4,
                 latent: 6,
-            },
+            }),
             flow: RealNvpConfig {
                 dim: 6,
                 couplings: 3,
@@ -248,22 +245,22 @@ mod tests {
             },
         };
         let rng = &mut StdRng::seed_from_u64(1);
-        let autoencoder = sizes.autoencoder.init(rng, &device);
-        let flow = sizes.flow.init(rng, &device);
-        let representation = Representation::of(&autoencoder, 6, &images(300, 2), &device);
+        let encoder = sizes.encoder.init(rng, &device);
+        let flow = randomised(sizes.flow.init(rng, &device));
+        let representation = Representation::of(&encoder, 6, &images(300, 2), &device);
         let standardizer = Standardizer::fit(representation.latents.values(), 6);
         let conversion = Conversion {
             channels: 1,
-            size: 16,
+            size: 32,
             fit: Fit::Pad,
         };
-        EncoderFlow::new(conversion, sizes, autoencoder, standardizer, flow, &device)
+        EncoderFlow::new(conversion, sizes, encoder, standardizer, flow, &device)
     }
 
     fn images(count: usize, seed: u64) -> Images {
-        let mut pixels = vec![0; count * 256];
+        let mut pixels = vec![0; count * 1024];
         StdRng::seed_from_u64(seed).fill_bytes(&mut pixels);
-        Images::new([1, 16, 16], pixels).unwrap()
+        Images::new([1, 32, 32], pixels).unwrap()
     }
 
     fn assert_close(left: &Scores, right: &Scores) {
@@ -281,15 +278,15 @@ mod tests {
     fn a_score_depends_on_its_image_alone() {
         let detector = detector();
         let all = images(300, 3);
-        let scores = detector.score(&all);
+        let scores = detector.score(&all).unwrap();
         let order: Vec<usize> = (0..300).rev().collect();
-        let reversed = detector.score(&all.select(&order));
+        let reversed = detector.score(&all.select(&order)).unwrap();
         let back = reversed
             .columns()
             .iter()
             .map(|column| column.iter().rev().copied().collect());
         assert_close(&scores, &Scores::new(scores.names(), back.collect()));
-        let alone = detector.score(&all.select(&[7]));
+        let alone = detector.score(&all.select(&[7])).unwrap();
         let row = scores
             .columns()
             .iter()
@@ -305,7 +302,10 @@ mod tests {
         detector.save(folder.path()).unwrap();
         let loaded = EncoderFlow::load(folder.path(), &test_device()).unwrap();
         let images = images(20, 4);
-        assert_eq!(detector.score(&images), loaded.score(&images));
+        assert_eq!(
+            detector.score(&images).unwrap(),
+            loaded.score(&images).unwrap()
+        );
         assert_eq!(detector.sample(3, 5), loaded.sample(3, 5));
     }
 

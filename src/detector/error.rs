@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::data::DataError;
 use crate::files::FileError;
 
 /// An error of a stored detector or a stored representation.
@@ -25,6 +26,9 @@ pub enum DetectorError {
         /// Newest format known.
         known: u32,
     },
+    /// Images that cannot be brought to the size and colours of the training images.
+    #[error(transparent)]
+    Images(#[from] DataError),
     /// A file that cannot be read or written.
     #[error(transparent)]
     Files(#[from] FileError),

@@ -1,12 +1,20 @@
 //! Fitted things that score images. Training, evaluation and later use all score through here.
 
+mod baseline;
+mod density;
 mod encoder_flow;
 mod error;
+mod ganomaly;
+mod pictures;
 mod representation;
 mod scores;
 
+pub(crate) use baseline::standardized;
+pub use baseline::{Baseline, Density};
+pub use density::{Gmm, GmmConfig, Knn, Mahalanobis};
 pub use encoder_flow::{EncoderFlow, Sizes};
 pub use error::DetectorError;
+pub use ganomaly::GanomalyDetector;
 pub use representation::Representation;
 pub use scores::Scores;
 
@@ -19,6 +27,19 @@ pub trait Detector {
     /// Names of the scores; the first is the one that the method is judged by.
     fn score_names(&self) -> &'static [&'static str];
 
-    /// Scores every image.
-    fn score(&self, images: &Images) -> Scores;
+    /// Scores every image, after bringing it to the size and colours that the method was fitted on.
+    ///
+    /// # Errors
+    /// [`DetectorError::Images`] when that is not possible.
+    fn score(&self, images: &Images) -> Result<Scores, DetectorError>;
+
+    /// The images as the method brings them back, if it does.
+    fn reconstruct(&self, _images: &Images) -> Option<Images> {
+        None
+    }
+
+    /// `count` images drawn from the method's density, if it has one that can be drawn from.
+    fn sample(&self, _count: usize, _seed: u64) -> Option<Images> {
+        None
+    }
 }

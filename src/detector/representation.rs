@@ -8,11 +8,13 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::DetectorError;
 use crate::data::{Images, Samples, Vectors};
-use crate::encoder::AutoEncoder;
+use crate::encoder::{AutoEncoder, Encoder};
 use crate::files::{self, FileError};
 
 /// Images per forward pass. The scores do not depend on it.
 const BATCH: usize = 256;
+/// Name of the fingerprint in the file's metadata.
+const FINGERPRINT: &str = "fingerprint";
 
 /// Latents of a set of images, and how well the decoder brings the images back.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,13 +27,13 @@ pub struct Representation {
 
 impl Representation {
     /// Encodes and decodes every image with frozen weights.
-    pub fn of(autoencoder: &AutoEncoder, latent: usize, images: &Images, device: &Device) -> Self {
+    pub fn of(encoder: &Encoder, latent: usize, images: &Images, device: &Device) -> Self {
         let mut latents = Vectors::new(latent);
         let mut reconstruction = Vec::with_capacity(images.len());
         for_each_batch(images.len(), |indices| {
             let batch = images.batch(indices, device);
-            let z = autoencoder.encode(batch.clone());
-            let error = AutoEncoder::reconstruction_error(batch, autoencoder.decode(z.clone()));
+            let z = encoder.encode(batch.clone());
+            let error = AutoEncoder::reconstruction_error(batch, encoder.decode(z.clone()));
             latents.extend(z.into_data().iter::<f32>());
             reconstruction.extend(error.into_data().iter::<f32>());
         });
@@ -42,11 +44,15 @@ impl Representation {
     }
 
     /// Stores named representations as safetensors (`<name>.latents`, `<name>.reconstruction`),
-    /// readable from Python.
+    /// readable from Python, with a fingerprint of what they were made from.
     ///
     /// # Errors
     /// [`DetectorError`] when the file cannot be written.
-    pub fn save(parts: &[(String, Self)], path: &Path) -> Result<(), DetectorError> {
+    pub fn save(
+        parts: &[(String, Self)],
+        fingerprint: &str,
+        path: &Path,
+    ) -> Result<(), DetectorError> {
         let bytes = |values: &[f32]| -> Vec<u8> {
             values
                 .iter()
@@ -68,6 +74,7 @@ impl Representation {
                 bytes(&part.reconstruction),
             ));
         }
+        let metadata = HashMap::from([(FINGERPRINT.to_owned(), fingerprint.to_owned())]);
         let views: Result<Vec<_>, _> = arrays
             .iter()
             .map(|(name, shape, bytes)| {
@@ -75,17 +82,27 @@ impl Representation {
             })
             .collect();
         let serialized = views
-            .and_then(|views| safetensors::serialize(views, None))
+            .and_then(|views| safetensors::serialize(views, Some(metadata)))
             .map_err(|error: safetensors::SafeTensorError| DetectorError::weights(path, error))?;
         Ok(files::replace(path, |file| file.write_all(&serialized))?)
     }
 
-    /// Reads what [`save`](Self::save) wrote.
+    /// Reads what [`save`](Self::save) wrote, if it has this fingerprint.
     ///
     /// # Errors
     /// [`DetectorError`] when the file cannot be read or is not of that form.
-    pub fn load(path: &Path) -> Result<HashMap<String, Self>, DetectorError> {
+    pub fn load(path: &Path, fingerprint: &str) -> Result<HashMap<String, Self>, DetectorError> {
         let bytes = std::fs::read(path).map_err(FileError::io("read", path))?;
+        let found = SafeTensors::read_metadata(&bytes)
+            .map_err(|error| DetectorError::weights(path, error))?;
+        let found = found
+            .1
+            .metadata()
+            .as_ref()
+            .and_then(|map| map.get(FINGERPRINT));
+        if found.map(String::as_str) != Some(fingerprint) {
+            return Err(DetectorError::weights(path, "was made from something else"));
+        }
         let file = SafeTensors::deserialize(&bytes)
             .map_err(|error| DetectorError::weights(path, error))?;
         let values = |name: &str| {
@@ -158,8 +175,9 @@ mod tests {
             latents,
             reconstruction: vec![0.25, 0.125],
         };
-        Representation::save(&[("train".to_owned(), part.clone())], &path).unwrap();
-        assert_eq!(Representation::load(&path).unwrap()["train"], part);
+        Representation::save(&[("train".to_owned(), part.clone())], "a", &path).unwrap();
+        assert_eq!(Representation::load(&path, "a").unwrap()["train"], part);
+        assert!(Representation::load(&path, "b").is_err());
     }
 
     #[test]
@@ -167,7 +185,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("latents.safetensors");
         std::fs::write(&path, [9, 0, 0, 0, 0, 0, 0, 0, b'{']).unwrap();
-        let error = Representation::load(&path).unwrap_err().to_string();
+        let error = Representation::load(&path, "a").unwrap_err().to_string();
         assert!(error.contains("latents.safetensors"), "{error}");
     }
 }

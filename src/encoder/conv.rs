@@ -61,12 +61,28 @@ impl ConvEncoder {
     /// # Shapes
     /// `[batch, channels, size, size]` to `[batch, latent]`.
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        self.project(self.features(images))
+    }
+
+    /// Everything before the last convolution.
+    ///
+    /// # Shapes
+    /// `[batch, channels, size, size]` to `[batch, 4 width, 4, 4]` for images of 32 pixels.
+    pub fn features(&self, images: Tensor<4>) -> Tensor<4> {
         let mut x = activation::leaky_relu(self.stem.forward(images), NEGATIVE_SLOPE); // [n, w, s/2, s/2]
         for block in &self.blocks {
             x = block.norm.forward(block.conv.forward(x));
             x = activation::leaky_relu(x, NEGATIVE_SLOPE); // [n, 2w, s/4, s/4], ... [n, 4w, 4, 4]
         }
-        self.head.forward(x).flatten(1, 3) // [n, latent, 1, 1] -> [n, latent]
+        x
+    }
+
+    /// The last convolution.
+    ///
+    /// # Shapes
+    /// `[batch, 4 width, 4, 4]` to `[batch, latent]`.
+    pub fn project(&self, features: Tensor<4>) -> Tensor<2> {
+        self.head.forward(features).flatten(1, 3) // [n, latent, 1, 1] -> [n, latent]
     }
 }
 

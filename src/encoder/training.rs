@@ -4,7 +4,28 @@ use burn::tensor::Tensor;
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 
 use super::AutoEncoder;
-use crate::train::StepOutput;
+use crate::train::{Kind, Monitor, StepOutput};
+
+/// The encoder stage, with the monitors in the order of its step's output.
+pub const ENCODER_STAGE: Kind = Kind {
+    name: "encoder",
+    label: "1/2 encoder",
+    monitors: &[
+        Monitor {
+            name: "L1",
+            unit: "",
+        },
+        Monitor {
+            name: "Latent mean",
+            unit: "",
+        },
+        Monitor {
+            name: "Latent deviation",
+            unit: "",
+        },
+    ],
+    throughput: "Images",
+};
 
 impl AutoEncoder {
     /// Loss of a batch and what the learner shows of it.

@@ -8,9 +8,11 @@ mod metrics;
 mod ranked;
 mod roc;
 mod threshold;
+mod wilcoxon;
 
 pub use bootstrap::auroc_interval;
 pub use error::EvaluateError;
 pub use metrics::{BOOTSTRAP_RESAMPLES, INTERVAL_LEVEL, ScoreMetrics, TPR_LEVEL, evaluate};
 pub use roc::{Roc, aupr, aupr_anomalous, aupr_normal, auroc, fpr_at_tpr, roc_curve};
 pub use threshold::{Sides, Threshold, ThresholdRule, Verdicts, quantile};
+pub use wilcoxon::{SignedRank, holm, wilcoxon_signed_rank};

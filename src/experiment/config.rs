@@ -2,13 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ExperimentError;
-use crate::data::{Conversion, DatasetName, Fit, SplitSizes};
-use crate::detector::Sizes;
-use crate::encoder::AutoEncoderConfig;
+use super::Method;
+use crate::data::{Conversion, DatasetName, Fit, SplitShares};
+use crate::encoder::{AutoEncoderConfig, EncoderSizes};
 use crate::evaluate::{Sides, ThresholdRule};
 use crate::flow::{Mixing, RealNvpConfig};
-use crate::train::{Optimisation, Schedule};
+use crate::train::Optimisation;
 
 /// Everything that decides a run's numbers, but for the class left out and the seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +19,14 @@ pub struct ExperimentConfig {
     pub encoder: EncoderConfig,
     /// The flow and its stage.
     pub flow: FlowConfig,
+    /// The method `ganomaly`.
+    pub ganomaly: GanomalyConfig,
+    /// The method `knn`.
+    pub knn: KnnConfig,
+    /// The method `gmm`.
+    pub gmm: MixtureConfig,
+    /// The method `mahalanobis`.
+    pub mahalanobis: MahalanobisConfig,
     /// Threshold.
     pub evaluation: EvaluationConfig,
 }
@@ -50,6 +57,8 @@ pub struct DataConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EncoderConfig {
+    /// Which encoder.
+    pub kind: EncoderKind,
     /// Channels after the first convolution.
     pub width: usize,
     /// Dimension of the latent.
@@ -78,6 +87,76 @@ pub struct FlowConfig {
     pub training: Optimisation,
 }
 
+/// Which encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EncoderKind {
+    /// The encoder of an autoencoder, trained in a stage of its own.
+    Autoencoder,
+    /// Principal components.
+    Pca,
+}
+
+/// What a baseline looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// The image's own values.
+    Pixels,
+    /// Principal components.
+    Pca,
+    /// The latents of `[encoder]`'s autoencoder.
+    Autoencoder,
+}
+
+/// The method `ganomaly`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GanomalyConfig {
+    /// Channels after the first convolution.
+    pub width: usize,
+    /// Dimension of the latent.
+    pub latent: usize,
+    /// Its stage.
+    pub training: Optimisation,
+}
+
+/// The method `knn`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnnConfig {
+    /// What it looks at.
+    pub on: Source,
+    /// Number of principal components.
+    pub components: usize,
+    /// Number of neighbours.
+    pub neighbours: usize,
+}
+
+/// The method `gmm`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MixtureConfig {
+    /// What it looks at.
+    pub on: Source,
+    /// Number of principal components.
+    pub components: usize,
+    /// Number of Gaussians.
+    pub gaussians: usize,
+    /// Training latents used, at most.
+    pub samples: usize,
+}
+
+/// The method `mahalanobis`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MahalanobisConfig {
+    /// What it looks at.
+    pub on: Source,
+    /// Number of principal components.
+    pub components: usize,
+}
+
 /// Threshold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,52 +167,12 @@ pub struct EvaluationConfig {
 
 impl Default for ExperimentConfig {
     /// The settings of `experiments/digits.toml`.
+    ///
+    /// # Panics
+    /// Never: a test reads the file that is compiled in.
     fn default() -> Self {
-        Self {
-            data: DataConfig {
-                dataset: DatasetName::Digits,
-                channels: 1,
-                size: 32,
-                fit: Fit::Pad,
-                train_share: 0.8,
-                validation_share: 0.1,
-                ood: Vec::new(),
-                limit: 0,
-            },
-            encoder: EncoderConfig {
-                width: 16,
-                latent: 32,
-                training: Optimisation {
-                    epochs: 5,
-                    batch_size: 64,
-                    learning_rate: 1e-3,
-                    schedule: Schedule::Cosine,
-                    beta_1: 0.5,
-                    weight_decay: 0.0,
-                    clip_norm: 0.0,
-                    patience: 0,
-                },
-            },
-            flow: FlowConfig {
-                couplings: 8,
-                hidden: 128,
-                layers: 2,
-                clamp: 2.0,
-                mixing: Mixing::Permutation,
-                actnorm: false,
-                training: Optimisation {
-                    epochs: 30,
-                    batch_size: 256,
-                    learning_rate: 1e-3,
-                    schedule: Schedule::Cosine,
-                    beta_1: 0.9,
-                    weight_decay: 0.0,
-                    clip_norm: 10.0,
-                    patience: 8,
-                },
-            },
-            evaluation: EvaluationConfig { confidence: 0.95 },
-        }
+        toml::from_str(include_str!("../../experiments/digits.toml"))
+            .expect("the built-in study is complete")
     }
 }
 
@@ -148,31 +187,69 @@ impl ExperimentConfig {
     }
 
     /// Shares of the split.
-    pub fn split_sizes(&self) -> SplitSizes {
-        SplitSizes {
+    pub fn split_shares(&self) -> SplitShares {
+        SplitShares {
             train: self.data.train_share,
             validation: self.data.validation_share,
         }
     }
 
-    /// Sizes of the networks.
-    pub fn sizes(&self) -> Sizes {
-        Sizes {
-            autoencoder: AutoEncoderConfig {
-                channels: self.data.channels,
-                size: self.data.size,
-                width: self.encoder.width,
-                latent: self.encoder.latent,
+    /// `[channels, height, width]` of a converted image.
+    fn image_shape(&self) -> [usize; 3] {
+        [self.data.channels, self.data.size, self.data.size]
+    }
+
+    /// Sizes of the autoencoder.
+    pub fn autoencoder(&self) -> AutoEncoderConfig {
+        AutoEncoderConfig {
+            channels: self.data.channels,
+            size: self.data.size,
+            width: self.encoder.width,
+            latent: self.encoder.latent,
+        }
+    }
+
+    /// Sizes of GANomaly's networks.
+    pub fn ganomaly(&self) -> AutoEncoderConfig {
+        AutoEncoderConfig {
+            width: self.ganomaly.width,
+            latent: self.ganomaly.latent,
+            ..self.autoencoder()
+        }
+    }
+
+    /// Sizes of the encoder that a method looks through; none for `ganomaly`.
+    pub fn encoder_of(&self, method: Method) -> Option<EncoderSizes> {
+        let shape = self.image_shape();
+        let pca = |components| EncoderSizes::Pca { shape, components };
+        let source = |on, components| match on {
+            Source::Pixels => EncoderSizes::Pixels { shape },
+            Source::Pca => pca(components),
+            Source::Autoencoder => EncoderSizes::Autoencoder(self.autoencoder()),
+        };
+        Some(match method {
+            Method::Ganomaly => return None,
+            Method::EncoderFlow => match self.encoder.kind {
+                EncoderKind::Autoencoder => EncoderSizes::Autoencoder(self.autoencoder()),
+                EncoderKind::Pca => pca(self.encoder.latent),
             },
-            flow: RealNvpConfig {
-                dim: self.encoder.latent,
-                couplings: self.flow.couplings,
-                hidden: self.flow.hidden,
-                layers: self.flow.layers,
-                clamp: self.flow.clamp,
-                mixing: self.flow.mixing,
-                actnorm: self.flow.actnorm,
-            },
+            Method::Autoencoder => EncoderSizes::Autoencoder(self.autoencoder()),
+            Method::Knn => source(self.knn.on, self.knn.components),
+            Method::Gmm => source(self.gmm.on, self.gmm.components),
+            Method::Mahalanobis => source(self.mahalanobis.on, self.mahalanobis.components),
+        })
+    }
+
+    /// Sizes of the flow on latents of `dim` entries.
+    pub fn flow(&self, dim: usize) -> RealNvpConfig {
+        RealNvpConfig {
+            dim,
+            couplings: self.flow.couplings,
+            hidden: self.flow.hidden,
+            layers: self.flow.layers,
+            clamp: self.flow.clamp,
+            mixing: self.flow.mixing,
+            actnorm: self.flow.actnorm,
         }
     }
 
@@ -189,50 +266,60 @@ impl ExperimentConfig {
         toml::to_string_pretty(self).unwrap_or_default()
     }
 
-    /// Refuses settings with which no run is possible.
-    ///
-    /// # Errors
-    /// [`ExperimentError::Setting`] naming the key, the value and what is possible.
-    pub fn check(&self) -> Result<(), ExperimentError> {
+    /// The first setting with which no run is possible: its key, and what is possible.
+    pub(super) fn fault(&self) -> Option<(String, &'static str)> {
         let Self {
             data,
             encoder,
             flow,
+            ganomaly,
+            knn,
+            gmm,
+            mahalanobis,
             evaluation,
         } = self;
-        let size = data.size;
+        const SHARE: &str = "must be between 0 and 1, both excluded";
+        const WIDTH: &str = "must be from 1 to 512";
+        const LATENT: &str = "must be from 2 to 4096";
+        let widths = 1..=512;
+        let latents = 2..=4096;
+        let mut ood = data.ood.clone();
+        ood.sort();
+        ood.dedup();
         let checks = [
             (
                 matches!(data.channels, 1 | 3),
                 "data.channels",
                 "must be 1 (grey) or 3 (RGB)",
             ),
-            (matches!(size, 32 | 64), "data.size", "must be 32 or 64"),
             (
-                within(data.train_share),
-                "data.train_share",
-                "must be between 0 and 1, both excluded",
+                matches!(data.size, 32 | 64),
+                "data.size",
+                "must be 32 or 64",
             ),
+            (within(data.train_share), "data.train_share", SHARE),
             (
                 within(data.validation_share),
                 "data.validation_share",
-                "must be between 0 and 1, both excluded",
+                SHARE,
             ),
             (
                 !data.ood.contains(&data.dataset),
                 "data.ood",
-                "names the data set that is trained on: choose another one",
+                "must not name the data set that is trained on",
             ),
             (
-                (1..=512).contains(&encoder.width),
-                "encoder.width",
-                "must be from 1 to 512",
+                ood.len() == data.ood.len(),
+                "data.ood",
+                "must name every data set once",
             ),
             (
-                (2..=4096).contains(&encoder.latent),
-                "encoder.latent",
-                "must be from 2 to 4096",
+                data.limit == 0 || data.limit >= 100,
+                "data.limit",
+                "must be 0 (all images) or at least 100",
             ),
+            (widths.contains(&encoder.width), "encoder.width", WIDTH),
+            (latents.contains(&encoder.latent), "encoder.latent", LATENT),
             (
                 (1..=256).contains(&flow.couplings),
                 "flow.couplings",
@@ -249,23 +336,52 @@ impl ExperimentConfig {
                 "flow.clamp",
                 "must be above 0 and at most 20 nats",
             ),
+            (widths.contains(&ganomaly.width), "ganomaly.width", WIDTH),
+            (
+                latents.contains(&ganomaly.latent),
+                "ganomaly.latent",
+                LATENT,
+            ),
+            (latents.contains(&knn.components), "knn.components", LATENT),
+            (
+                (1..=1000).contains(&knn.neighbours),
+                "knn.neighbours",
+                "must be from 1 to 1000",
+            ),
+            (
+                (2..=256).contains(&gmm.components),
+                "gmm.components",
+                "must be from 2 to 256",
+            ),
+            (
+                (1..=1000).contains(&gmm.gaussians),
+                "gmm.gaussians",
+                "must be from 1 to 1000",
+            ),
+            (gmm.samples >= 2, "gmm.samples", "must be at least 2"),
+            (
+                latents.contains(&mahalanobis.components),
+                "mahalanobis.components",
+                LATENT,
+            ),
             (
                 within(evaluation.confidence),
                 "evaluation.confidence",
                 "must be between 0 and 1, both excluded (0.95 calls 95 % of the training images normal)",
             ),
         ];
-        for (holds, key, reason) in checks {
-            if !holds {
-                return Err(setting(key, reason));
-            }
-        }
-        check_training("encoder", &encoder.training)?;
-        check_training("flow", &flow.training)
+        let fault = checks
+            .into_iter()
+            .find(|(holds, ..)| !holds)
+            .map(|(_, key, reason)| (key.to_owned(), reason));
+        fault
+            .or_else(|| training_fault("encoder", &encoder.training))
+            .or_else(|| training_fault("flow", &flow.training))
+            .or_else(|| training_fault("ganomaly", &ganomaly.training))
     }
 }
 
-fn check_training(stage: &str, training: &Optimisation) -> Result<(), ExperimentError> {
+fn training_fault(stage: &str, training: &Optimisation) -> Option<(String, &'static str)> {
     let checks = [
         (
             (1..=100_000).contains(&training.epochs),
@@ -298,19 +414,10 @@ fn check_training(stage: &str, training: &Optimisation) -> Result<(), Experiment
             "must be 0 (no limit) or above",
         ),
     ];
-    match checks.into_iter().find(|(holds, ..)| !holds) {
-        Some((_, key, reason)) => Err(setting(&format!("{stage}.training.{key}"), reason)),
-        None => Ok(()),
-    }
+    let fault = checks.into_iter().find(|(holds, ..)| !holds);
+    fault.map(|(_, key, reason)| (format!("{stage}.training.{key}"), reason))
 }
 
 fn within(share: f64) -> bool {
     share > 0.0 && share < 1.0
-}
-
-fn setting(key: &str, reason: &str) -> ExperimentError {
-    ExperimentError::Setting {
-        place: format!("`{key}`"),
-        reason: reason.to_owned(),
-    }
 }

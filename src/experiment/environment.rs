@@ -4,9 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::OpenDevice;
 
-/// Version of Burn that the program is built with, as pinned in `Cargo.toml`.
-const BURN_VERSION: &str = "0.22.1";
-
 /// Where and how a run was made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Environment {
@@ -34,6 +31,19 @@ pub struct Environment {
     pub data: Vec<String>,
     /// How the images were converted.
     pub conversion: Vec<String>,
+    /// Later starts that continued the run.
+    pub resumed: Vec<Resumption>,
+}
+
+/// A later start of an interrupted run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resumption {
+    /// When, UTC.
+    pub started: String,
+    /// The command line.
+    pub command: String,
+    /// Git revision that the program was built from.
+    pub revision: String,
 }
 
 impl Environment {
@@ -43,7 +53,7 @@ impl Environment {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             revision: env!("ENCODER_FLOW_REVISION").to_owned(),
-            burn: BURN_VERSION.to_owned(),
+            burn: env!("ENCODER_FLOW_BURN").to_owned(),
             backend: device.backend.name().to_owned(),
             device: device.description(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -53,7 +63,27 @@ impl Environment {
             started: humantime::format_rfc3339_seconds(now).to_string(),
             data: Vec::new(),
             conversion: Vec::new(),
+            resumed: Vec::new(),
         }
+    }
+}
+
+impl Environment {
+    /// The record of a run that this start continues: the first start's, with this one added.
+    ///
+    /// # Errors
+    /// The backend of the first start, when this is another: one run's numbers come from one backend.
+    pub fn continued(self, first: Self) -> Result<Self, String> {
+        if first.backend != self.backend {
+            return Err(first.backend);
+        }
+        let mut record = first;
+        record.resumed.push(Resumption {
+            started: self.started,
+            command: self.command,
+            revision: self.revision,
+        });
+        Ok(record)
     }
 }
 

@@ -25,9 +25,6 @@ pub enum ExperimentError {
     /// A run's folder that is in use, of other settings, or not there.
     #[error("{0}")]
     Workspace(String),
-    /// Stopped by the user between two stages.
-    #[error("stopped on request: run the same command again to continue")]
-    Interrupted,
     /// From the data.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -54,9 +51,6 @@ pub enum ExperimentError {
 impl ExperimentError {
     /// True when the user stopped the run, which can be continued.
     pub fn is_interruption(&self) -> bool {
-        matches!(
-            self,
-            Self::Interrupted | Self::Train(TrainError::Interrupted { .. })
-        )
+        matches!(self, Self::Train(TrainError::Interrupted { .. }))
     }
 }

@@ -34,7 +34,7 @@ pub struct Evaluation {
 
 impl Evaluation {
     /// Evaluates every score of `table` on every test set. Thresholds come from the training
-    /// normals alone (the paper, fourth paragraph); `seed` is that of the bootstrap.
+    /// normals alone (the paper, third paragraph); `seed` is that of the bootstrap.
     ///
     /// # Errors
     /// [`ExperimentError`] when a part is missing or a score is not finite.
@@ -50,7 +50,9 @@ impl Evaluation {
                 ))
             })
         };
-        let (train, normal) = (part("train")?, part("test-normal")?);
+        // A method that does not score its training images is calibrated on the held-out normals.
+        let train = table.part("train").map_or_else(|| part("validation"), Ok)?;
+        let normal = part("test-normal")?;
         let sets = std::iter::once((ANOMALOUS, part("test-anomalous")?))
             .chain(table.ood().map(|part| (part.name.as_str(), part)));
         let mut thresholds = BTreeMap::new();

@@ -1,25 +1,37 @@
 //! A study's file, one run of it, and what that leaves on disk.
 
+mod clock;
 mod config;
 mod environment;
 mod error;
 mod evaluation;
+mod fit;
+mod method;
 mod names;
 mod overrides;
 mod prepare;
+mod published;
 mod run;
 mod run_report;
 mod score_table;
-mod suggest;
+mod seed;
 mod summary;
+mod sweep;
+mod sweep_table;
 mod workspace;
 
-pub use config::{DataConfig, EncoderConfig, EvaluationConfig, ExperimentConfig, FlowConfig};
+pub use config::{
+    DataConfig, EncoderConfig, EncoderKind, EvaluationConfig, ExperimentConfig, FlowConfig,
+    GanomalyConfig, KnnConfig, MahalanobisConfig, MixtureConfig, Source,
+};
 pub use environment::{Environment, peak_memory_mib};
 pub use error::ExperimentError;
 pub use evaluation::{Evaluation, Metrics};
-pub use names::{Experiment, Studies, Study, class_tags};
-pub use run::{METHOD, RunOptions, reevaluate, run};
+pub use method::Method;
+pub use names::{Experiment, Studies, Study, class_tags, find_class};
+pub use run::{RunOptions, reevaluate, run};
 pub use score_table::{ScoreTable, ScoredPart};
 pub use summary::{Done, Summary};
-pub use workspace::{Workspace, run_folder};
+pub use sweep::{SweepPlan, sweep};
+pub use sweep_table::{SweepResult, SweepTable};
+pub use workspace::{SweepWorkspace, Workspace, run_folder};

@@ -1,11 +1,12 @@
 //! From a name such as `mnist-3` or `cifar10-plane` to what is to be run.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::suggest::nearest;
 use super::{ExperimentConfig, ExperimentError, overrides};
 use crate::data::DatasetName;
 use crate::files;
+use crate::suggest::{did_you_mean, nearest};
 
 /// Folder of the study files, below the working folder.
 const FOLDER: &str = "experiments";
@@ -49,12 +50,21 @@ pub struct Experiment {
 }
 
 impl Studies {
-    /// Reads the study files of `folder`, or of `experiments/`, or takes the built-in ones where
-    /// there is no such folder.
+    /// The built-in studies, and above them those of `folder`, or of `experiments/` where there is
+    /// such a folder.
     ///
     /// # Errors
     /// [`ExperimentError`] when a folder that was asked for or a file cannot be read.
     pub fn open(folder: Option<&Path>) -> Result<Self, ExperimentError> {
+        let mut studies = BTreeMap::new();
+        for (name, text) in BUILT_IN {
+            let study = Study {
+                name: name.to_owned(),
+                path: PathBuf::from(format!("built-in {name}.toml")),
+                text: text.to_owned(),
+            };
+            studies.insert(study.name.clone(), study);
+        }
         let default = Path::new(FOLDER);
         let folder = match folder {
             Some(folder) if !folder.is_dir() => {
@@ -63,34 +73,19 @@ impl Studies {
                     folder.display()
                 )));
             }
-            Some(folder) => folder,
-            None if default.is_dir() => default,
-            None => {
-                let built_in = BUILT_IN.map(|(name, text)| Study {
-                    name: name.to_owned(),
-                    path: PathBuf::from(format!("built-in {name}.toml")),
-                    text: text.to_owned(),
-                });
-                return Ok(Self(built_in.into()));
-            }
+            Some(folder) => Some(folder),
+            None => default.is_dir().then_some(default),
         };
-        let mut studies = Vec::new();
-        let entries = std::fs::read_dir(folder).map_err(files::FileError::io("read", folder))?;
-        for entry in entries.flatten() {
-            let path = entry.path();
-            let stem = path.file_stem().and_then(|stem| stem.to_str());
-            if let (Some(stem), Some("toml")) =
-                (stem, path.extension().and_then(|ext| ext.to_str()))
-            {
-                studies.push(Study {
-                    name: stem.to_owned(),
-                    text: files::read_text(&path)?,
-                    path,
-                });
-            }
+        for path in folder.map(study_files).transpose()?.unwrap_or_default() {
+            let stem = path.file_stem().unwrap_or_default();
+            let study = Study {
+                name: stem.to_string_lossy().to_lowercase(),
+                text: files::read_text(&path)?,
+                path,
+            };
+            studies.insert(study.name.clone(), study);
         }
-        studies.sort_by(|left, right| left.name.cmp(&right.name));
-        Ok(Self(studies))
+        Ok(Self(studies.into_values().collect()))
     }
 
     /// All studies by name.
@@ -117,6 +112,24 @@ impl Studies {
             }
         }
         Err(self.unknown(name))
+    }
+
+    /// The study called `name`.
+    ///
+    /// # Errors
+    /// [`ExperimentError::Name`] with the nearest valid name.
+    pub fn study(&self, name: &str) -> Result<&Study, ExperimentError> {
+        let wanted = name.to_lowercase();
+        self.iter()
+            .find(|study| study.name == wanted)
+            .ok_or_else(|| {
+                let known: Vec<&str> = self.iter().map(|study| study.name.as_str()).collect();
+                ExperimentError::Name(format!(
+                    "there is no study `{name}`{} Known: {}",
+                    did_you_mean(&wanted, known.iter().copied()),
+                    known.join(", ")
+                ))
+            })
     }
 
     fn unknown(&self, name: &str) -> ExperimentError {
@@ -159,7 +172,8 @@ impl Study {
         first.trim_start_matches('#').trim()
     }
 
-    fn experiment(&self, class: usize, config: ExperimentConfig) -> Experiment {
+    /// The run that leaves `class` out.
+    pub(super) fn experiment(&self, class: usize, config: ExperimentConfig) -> Experiment {
         let dataset = config.data.dataset;
         Experiment {
             name: format!("{}-{}", self.name, class_tags(dataset, class)[0]),
@@ -168,6 +182,18 @@ impl Study {
             config,
         }
     }
+}
+
+/// The TOML files of a folder.
+fn study_files(folder: &Path) -> Result<Vec<PathBuf>, ExperimentError> {
+    let entries = std::fs::read_dir(folder).map_err(files::FileError::io("read", folder))?;
+    let paths = entries.flatten().map(|entry| entry.path());
+    Ok(paths
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "toml")
+        })
+        .collect())
 }
 
 /// Names by which a class can be called, the canonical one first: the paper's short name, the
@@ -189,7 +215,8 @@ pub fn class_tags(dataset: DatasetName, class: usize) -> Vec<String> {
     tags
 }
 
-fn find_class(dataset: DatasetName, wanted: &str) -> Option<usize> {
+/// Index of the class that can be called `wanted`.
+pub fn find_class(dataset: DatasetName, wanted: &str) -> Option<usize> {
     let classes = 0..dataset.class_names().len();
     classes
         .into_iter()

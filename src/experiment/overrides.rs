@@ -4,13 +4,13 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::suggest::nearest;
-use super::{ExperimentConfig, ExperimentError};
+use super::{ExperimentConfig, ExperimentError, Method};
+use crate::suggest::{did_you_mean, nearest};
 
 /// Resolves a study's text, read from `source`, with the user's overrides (`key.path=value`).
 ///
 /// # Errors
-/// [`ExperimentError::Setting`] naming file or option, key and value; an unknown key comes with the
+/// [`ExperimentError::Setting`] naming file or option, key and value; a misspelt name comes with the
 /// nearest known one.
 pub fn resolve(
     source: &Path,
@@ -21,14 +21,50 @@ pub fn resolve(
     let mut table =
         Table::try_from(ExperimentConfig::default()).map_err(|error| failure(&file, error))?;
     let study: Table = text.parse().map_err(|error| failure(&file, error))?;
-    merge(&mut table, study, &file, "")?;
+    let mut config = apply(&mut table, study, &file)?;
     for assignment in overrides {
         let place = format!("--set {assignment}");
-        merge(&mut table, parse(assignment, &place)?, &place, "")?;
+        let change = parse(assignment, &place)?;
+        config = apply(&mut table, change, &place)?;
     }
-    let config: ExperimentConfig = table.try_into().map_err(|error| failure(&file, error))?;
-    config.check()?;
     Ok(config)
+}
+
+/// Merges changes into the table, and makes sure that the whole is a possible configuration.
+fn apply(
+    table: &mut Table,
+    changes: Table,
+    place: &str,
+) -> Result<ExperimentConfig, ExperimentError> {
+    merge(table, changes, place, "")?;
+    let config: ExperimentConfig = table.clone().try_into().map_err(|error: toml::de::Error| {
+        let message = error.to_string();
+        failure(place, format!("{}{}", message.trim_end(), hint(&message)))
+    })?;
+    match config.fault() {
+        None => Ok(config),
+        Some((key, reason)) => {
+            let found = lookup(table, &key).map(|value| format!(" is {value}, and"));
+            let reason = format!("`{key}`{} {reason}", found.unwrap_or_default());
+            Err(failure(place, reason))
+        }
+    }
+}
+
+/// The value at a dotted key.
+fn lookup<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
+    let mut keys = key.split('.');
+    let first = table.get(keys.next()?)?;
+    keys.try_fold(first, |value, key| value.as_table()?.get(key))
+}
+
+/// Of serde's "unknown variant `x`, expected one of `y`, `z`": which of these is meant.
+fn hint(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    match (message.contains("unknown variant"), quoted.next()) {
+        (true, Some(wrong)) => did_you_mean(wrong, quoted),
+        _ => String::new(),
+    }
 }
 
 fn failure(place: &str, error: impl std::fmt::Display) -> ExperimentError {
@@ -96,14 +132,19 @@ fn merge(
     Ok(())
 }
 
-/// The keys, outside `[evaluation]`, in which two configurations differ, with both values.
-pub fn differences(left: &ExperimentConfig, right: &ExperimentConfig) -> Vec<String> {
-    let table = |config| Table::try_from(config).unwrap_or_default();
-    let (mut left, mut right) = (table(left), table(right));
-    left.remove("evaluation");
-    right.remove("evaluation");
+/// The keys that matter to `method` in which two configurations differ, with both values.
+pub fn differences(
+    method: Method,
+    left: &ExperimentConfig,
+    right: &ExperimentConfig,
+) -> Vec<String> {
+    let sections = |config| {
+        let mut table = Table::try_from(config).unwrap_or_default();
+        table.retain(|name, _| method.sections().contains(&name));
+        table
+    };
     let mut found = Vec::new();
-    compare(&left, &right, "", &mut found);
+    compare(&sections(left), &sections(right), "", &mut found);
     found
 }
 
@@ -147,11 +188,13 @@ mod tests {
         assert_eq!(config.flow.clamp, 1.0);
         assert_eq!(config.encoder.width, default.encoder.width);
         assert_eq!(resolved(&config.to_toml(), &[]).unwrap(), config);
-        let differing = differences(&config, &default).join("\n");
+        let differing = differences(Method::EncoderFlow, &config, &default).join("\n");
         assert!(
             differing.contains("encoder.training.epochs: 2 there"),
             "{differing}"
         );
+        let knn = differences(Method::Ganomaly, &config, &default);
+        assert!(knn.is_empty(), "{knn:?}");
     }
 
     #[test]
@@ -165,7 +208,15 @@ mod tests {
             ("[encodr]\nlatent = 3", &[], "did you mean `encoder`"),
             ("[encoder]\nlatent = \"3\"", &[], "must be of type integer"),
             ("[encoder\n", &[], "x.toml"),
-            ("[data]\ndataset = \"mnits\"", &[], "mnist"),
+            ("[data]\ndataset = \"mnits\"", &[], "did you mean `mnist`"),
+            ("", &["data.dataset=mnits"], "--set data.dataset=mnits"),
+            ("", &["flow.mixing=permutate"], "did you mean `permutation`"),
+            ("", &["data.ood=[\"svhn\", \"svhn\"]"], "once"),
+            (
+                "",
+                &["encoder.latent=1"],
+                "`encoder.latent` is 1, and must be",
+            ),
             (
                 "",
                 &["encoder.training.epoch=2"],

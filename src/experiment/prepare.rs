@@ -1,14 +1,31 @@
 //! The images of a run: loaded, converted, split.
 
-use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
-use super::{Environment, Experiment, ExperimentError, Workspace};
+use super::{Environment, Experiment, ExperimentError};
 use crate::data::{DataStore, DatasetName, Images, Split};
 use crate::files;
 
+/// The converted images of an experiment's data sets, not yet split.
+pub struct Pools {
+    own: Pool,
+    others: Vec<(DatasetName, Pool)>,
+}
+
+/// A converted data set.
+struct Pool {
+    images: Images,
+    labels: Arc<Vec<u8>>,
+    class_names: Vec<String>,
+    source: String,
+    conversion: String,
+}
+
 /// The images of every part, and what is known about them.
 pub struct Prepared {
-    /// The parts in the order of the score table.
+    /// The parts in the order of the score table: train, validation, test-normal, test-anomalous,
+    /// other data sets.
     pub parts: Vec<Part>,
     /// Class names of the data set that is trained on.
     pub class_names: Vec<String>,
@@ -19,127 +36,125 @@ pub struct Part {
     /// `train`, `validation`, `test-normal`, `test-anomalous`, or the name of another data set.
     pub name: String,
     /// The images, converted.
-    pub images: Images,
+    pub images: Arc<Images>,
     /// Their indices in their data set's pool.
     pub indices: Vec<usize>,
     /// Classes of the whole pool.
-    pub labels: std::sync::Arc<Vec<u8>>,
+    pub labels: Arc<Vec<u8>>,
+}
+
+impl Pools {
+    /// Loads and converts the images that the experiment asks for.
+    ///
+    /// # Errors
+    /// [`ExperimentError`] when data is missing or damaged.
+    pub fn load(experiment: &Experiment, store: &DataStore) -> Result<Self, ExperimentError> {
+        let data = &experiment.config.data;
+        let load = |name| Pool::load(name, experiment, store);
+        let own = load(data.dataset)?;
+        let others: Result<_, _> = data
+            .ood
+            .iter()
+            .map(|&name| Ok((name, load(name)?)))
+            .collect();
+        others.map(|others| Self { own, others })
+    }
+
+    /// Notes in `environment` where the images came from.
+    pub fn describe(&self, environment: &mut Environment) {
+        let others = self.others.iter().map(|(_, pool)| pool);
+        for pool in std::iter::once(&self.own).chain(others) {
+            environment.data.push(pool.source.clone());
+            environment.conversion.push(pool.conversion.clone());
+        }
+    }
+
+    /// Splits the images. The split is written to `path` on the first run and read back, and
+    /// checked, on every later one.
+    ///
+    /// # Errors
+    /// [`ExperimentError`] when the split cannot be made, read or written, or does not fit.
+    pub fn split(
+        self,
+        experiment: &Experiment,
+        seed: u64,
+        path: &Path,
+    ) -> Result<Prepared, ExperimentError> {
+        let labels = self.own.labels;
+        let split = if path.exists() {
+            let split: Split = files::read_json(path)?;
+            if split.anomalous_class != experiment.class || split.seed != seed {
+                return Err(ExperimentError::Workspace(format!(
+                    "{} is the split of class {} and seed {}, not of class {} and seed {seed}: use --fresh",
+                    path.display(),
+                    split.anomalous_class,
+                    split.seed,
+                    experiment.class
+                )));
+            }
+            split.check(&labels)?;
+            split
+        } else {
+            let shares = experiment.config.split_shares();
+            let split = Split::leave_one_class_out(&labels, experiment.class, shares, seed)?;
+            files::write_json(path, &split)?;
+            split
+        };
+        let own = split.parts().into_iter().map(|(name, indices)| Part {
+            name: name.to_owned(),
+            images: Arc::new(self.own.images.select(indices)),
+            indices: indices.to_vec(),
+            labels: labels.clone(),
+        });
+        let others = self.others.into_iter().map(|(name, pool)| Part {
+            name: name.to_string(),
+            indices: (0..pool.images.len()).collect(),
+            images: Arc::new(pool.images),
+            labels: pool.labels,
+        });
+        Ok(Prepared {
+            parts: own.chain(others).collect(),
+            class_names: self.own.class_names,
+        })
+    }
 }
 
 impl Prepared {
-    /// Loads and splits the images as the experiment says. The split is written on the first run and
-    /// read back, and checked, on every later one.
-    ///
-    /// # Errors
-    /// [`ExperimentError`] when data is missing or damaged, or the split does not fit it.
-    pub fn new(
-        experiment: &Experiment,
-        seed: u64,
-        store: &DataStore,
-        workspace: &Workspace,
-        environment: &mut Environment,
-    ) -> Result<Self, ExperimentError> {
-        let config = &experiment.config;
-        let pool = load(config.data.dataset, experiment, store, environment)?;
-        let path = workspace.split();
-        let split = if path.exists() {
-            let split: Split = files::read_json(&path)?;
-            split.check(&pool.labels)?;
-            split
-        } else {
-            let split = Split::leave_one_class_out(
-                &pool.labels,
-                experiment.class,
-                config.split_sizes(),
-                seed,
-            )?;
-            files::write_json(&path, &split)?;
-            split
-        };
-        let mut parts: Vec<Part> = split
-            .parts()
-            .into_iter()
-            .map(|(name, indices)| Part {
-                name: name.to_owned(),
-                images: pool.images.select(indices),
-                indices: indices.to_vec(),
-                labels: pool.labels.clone(),
-            })
-            .collect();
-        drop(pool.images);
-        for &name in &config.data.ood {
-            let other = load(name, experiment, store, environment)?;
-            parts.push(Part {
-                name: name.to_string(),
-                indices: (0..other.images.len()).collect(),
-                images: other.images,
-                labels: other.labels,
-            });
-        }
-        Ok(Self {
-            parts,
-            class_names: pool.class_names,
-        })
-    }
-
     /// The part called `name`.
     ///
     /// # Panics
     /// Never for the four parts of a split, which are always there.
     pub fn part(&self, name: &str) -> &Part {
-        self.parts
-            .iter()
-            .find(|part| part.name == name)
-            .expect("the parts of a split are always there")
+        let part = self.parts.iter().find(|part| part.name == name);
+        part.expect("the parts of a split are always there")
     }
 
-    /// As [`part`](Self::part), to be changed.
-    pub fn part_mut(&mut self, name: &str) -> &mut Part {
-        self.parts
-            .iter_mut()
-            .find(|part| part.name == name)
-            .expect("the parts of a split are always there")
-    }
-
-    /// Number of images by part.
-    pub fn sizes(&self) -> BTreeMap<&str, usize> {
-        let size = |part: &'_ Part| part.images.len();
-        self.parts
-            .iter()
-            .map(|part| (part.name.as_str(), size(part)))
-            .collect()
+    /// Number of images in all parts.
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(|part| part.images.len()).sum()
     }
 }
 
-/// A converted data set.
-struct Pool {
-    images: Images,
-    labels: std::sync::Arc<Vec<u8>>,
-    class_names: Vec<String>,
-}
-
-fn load(
-    name: DatasetName,
-    experiment: &Experiment,
-    store: &DataStore,
-    environment: &mut Environment,
-) -> Result<Pool, ExperimentError> {
-    let mut loaded = store.load(name)?;
-    let limit = experiment.config.data.limit;
-    if limit > 0 && limit < loaded.images.len() {
-        loaded.images = loaded.images.select(&(0..limit).collect::<Vec<_>>());
-        loaded.labels.truncate(limit);
-        loaded.source += &format!(", the first {limit} images of it");
+impl Pool {
+    fn load(
+        name: DatasetName,
+        experiment: &Experiment,
+        store: &DataStore,
+    ) -> Result<Self, ExperimentError> {
+        let mut loaded = store.load(name)?;
+        let limit = experiment.config.data.limit;
+        if limit > 0 && limit < loaded.images.len() {
+            loaded.images = loaded.images.select(&(0..limit).collect::<Vec<_>>());
+            loaded.labels.truncate(limit);
+            loaded.source += &format!(", the first {limit} images of it");
+        }
+        let conversion = experiment.config.conversion();
+        Ok(Self {
+            source: format!("{name}: {}", loaded.source),
+            conversion: format!("{name}: {}", conversion.describe(loaded.images.shape())),
+            images: conversion.apply(loaded.images)?,
+            labels: Arc::new(loaded.labels),
+            class_names: loaded.class_names,
+        })
     }
-    let conversion = experiment.config.conversion();
-    environment.data.push(format!("{name}: {}", loaded.source));
-    environment.conversion.push(format!(
-        "{name}: {}",
-        conversion.describe(loaded.images.shape())
-    ));
-    Ok(Pool {
-        images: conversion.apply(loaded.images)?,
-        labels: std::sync::Arc::new(loaded.labels),
-        class_names: loaded.class_names,
-    })
 }

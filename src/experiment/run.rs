@@ -1,68 +1,28 @@
-//! One run: the stages in order, each continued or skipped where it was done before.
+//! One run of one method: from data to report, continued or skipped where it was done before.
 
-use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Instant;
 
-use burn::tensor::Device;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
-use sha2::{Digest, Sha256};
-
+use super::clock::Clock;
 use super::evaluation::Evaluation;
-use super::prepare::Prepared;
+use super::fit::{Fitter, say};
+use super::prepare::{Pools, Prepared};
 use super::run_report::{self, Sources};
+use super::seed::derive;
 use super::{
-    Done, Environment, Experiment, ExperimentError, ScoreTable, ScoredPart, Summary, Workspace,
-    peak_memory_mib, run_folder,
+    Done, Environment, Experiment, ExperimentError, Method, Metrics, ScoreTable, Summary,
+    Workspace, peak_memory_mib, run_folder,
 };
 use crate::backend::{Backend, OpenDevice};
-use crate::data::{DataStore, EpochOrder, Images, SampleLoader, Samples, Vectors};
-use crate::detector::{Detector, EncoderFlow, Representation};
-use crate::encoder::AutoEncoder;
+use crate::data::DataStore;
+use crate::detector::{Detector, EncoderFlow};
 use crate::files;
-use crate::flow::{RealNvp, Standardizer, Transform};
-use crate::train::{Display, Monitor, Optimisation, Stage, StageSummary, was_interrupted};
+use crate::train::Display;
 
-/// Name of the method, and of its folder.
-pub const METHOD: &str = "encoder-flow";
-
-/// Monitors of the encoder stage, in the order of its step's output.
-const ENCODER_MONITORS: &[Monitor] = &[
-    Monitor {
-        name: "L1",
-        unit: "",
-    },
-    Monitor {
-        name: "Latent mean",
-        unit: "",
-    },
-    Monitor {
-        name: "Latent deviation",
-        unit: "",
-    },
-];
-
-/// Monitors of the flow stage, in the order of its step's output.
-const FLOW_MONITORS: &[Monitor] = &[
-    Monitor {
-        name: "NLL",
-        unit: "nats",
-    },
-    Monitor {
-        name: "Bits per dim",
-        unit: "bits/dim",
-    },
-    Monitor {
-        name: "Latent norm",
-        unit: "",
-    },
-];
-
-/// How a run is carried out; none of it changes what is computed but the seed and the device.
+/// How a run is carried out; none of it changes what is computed but method, seed and device.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
+    /// The method.
+    pub method: Method,
     /// Seed of split, weights and order.
     pub seed: u64,
     /// Start over.
@@ -77,6 +37,17 @@ pub struct RunOptions {
     pub command: String,
 }
 
+impl RunOptions {
+    fn folder(&self, experiment: &Experiment) -> PathBuf {
+        run_folder(
+            &self.artifacts,
+            &experiment.name,
+            self.method.name(),
+            self.seed,
+        )
+    }
+}
+
 /// Runs an experiment to its report, or to where it is stopped.
 ///
 /// # Errors
@@ -87,8 +58,16 @@ pub fn run(
     options: &RunOptions,
 ) -> Result<Summary, ExperimentError> {
     let open = Backend::choose(options.device.as_deref())?;
-    let root = run_folder(&options.artifacts, &experiment.name, METHOD, options.seed);
-    let workspace = Workspace::for_run(root, &experiment.config, options.fresh)?;
+    let root = options.folder(experiment);
+    let mut clock = Clock::start();
+    // A run that is complete needs no images; and images that are missing must not cost a run that
+    // is to be replaced.
+    let complete = !options.fresh && root.join("done.json").exists();
+    let pools = match complete {
+        true => None,
+        false => Some(Pools::load(experiment, store)?),
+    };
+    let workspace = Workspace::for_run(root, options.method, &experiment.config, options.fresh)?;
     crate::logging::to_file(&workspace.log());
     let run = Run {
         experiment,
@@ -96,45 +75,54 @@ pub fn run(
         workspace,
         open,
     };
-    if run.workspace.done().exists() {
-        return run.repeat_evaluation(store, true);
+    if complete && run.workspace.is_complete() {
+        return run.complete_before(store);
     }
-    run.train_and_report(store)
+    let pools = match pools {
+        Some(pools) => pools,
+        None => Pools::load(experiment, store)?,
+    };
+    clock.step("load images", None);
+    run.to_report(pools, clock)
 }
 
 /// Evaluates a trained run again, with other thresholds, and writes metrics and report anew.
 ///
 /// # Errors
-/// [`ExperimentError`] when there is no finished run.
+/// [`ExperimentError`] when there is no finished run; nothing is changed then.
 pub fn reevaluate(
     experiment: &Experiment,
     confidence: Option<f64>,
     store: &DataStore,
     options: &RunOptions,
 ) -> Result<Summary, ExperimentError> {
-    let root = run_folder(&options.artifacts, &experiment.name, METHOD, options.seed);
-    let workspace = Workspace::existing(root)?;
-    let mut experiment = experiment.clone();
-    experiment.config = workspace.read_config()?;
-    if let Some(confidence) = confidence {
-        experiment.config.evaluation.confidence = confidence;
-        experiment.config.check()?;
-    }
-    if !workspace.done().exists() {
+    let open = Backend::choose(options.device.as_deref())?;
+    let workspace = Workspace::existing(options.folder(experiment))?;
+    if !workspace.is_complete() {
         return Err(ExperimentError::Workspace(format!(
             "the run in {} is not complete: `encoder-flow experiment {}` continues it",
             workspace.root().display(),
             experiment.name
         )));
     }
-    files::write_text(&workspace.config(), &experiment.config.to_toml())?;
+    let mut experiment = experiment.clone();
+    experiment.config = workspace.read_config()?;
+    if let Some(confidence) = confidence {
+        experiment.config.evaluation.confidence = confidence;
+        if let Some((key, reason)) = experiment.config.fault() {
+            return Err(ExperimentError::Setting {
+                place: format!("--confidence {confidence}"),
+                reason: format!("`{key}` {reason}"),
+            });
+        }
+    }
     let run = Run {
         experiment: &experiment,
         options,
         workspace,
-        open: Backend::choose(options.device.as_deref())?,
+        open,
     };
-    run.repeat_evaluation(store, false)
+    run.evaluate_again(store, false)
 }
 
 struct Run<'a> {
@@ -145,101 +133,135 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn device(&self) -> &Device {
-        &self.open.device
+    fn to_report(&self, pools: Pools, clock: Clock) -> Result<Summary, ExperimentError> {
+        let environment = self.environment(&pools)?;
+        let path = self.workspace.split();
+        let prepared = pools.split(self.experiment, self.options.seed, &path)?;
+        self.announce(&prepared);
+        let mut fitter = Fitter {
+            experiment: self.experiment,
+            method: self.options.method,
+            seed: self.options.seed,
+            device: &self.open.device,
+            workspace: &self.workspace,
+            display: self.options.display,
+            clock,
+        };
+        let fitted = fitter.fit(&prepared)?;
+        let mut clock = fitter.clock;
+        fitted.table.write(&self.workspace.scores())?;
+        let evaluation = self.evaluate(&fitted.table)?;
+        clock.step("evaluate", None);
+        let done = Done {
+            timings: clock.steps,
+            peak_memory_mib: peak_memory_mib(),
+            stages: fitted.stages,
+        };
+        self.write(&Sources {
+            experiment: self.experiment,
+            method: self.options.method,
+            prepared: &prepared,
+            detector: Some(fitted.detector.as_ref()),
+            table: &fitted.table,
+            evaluation: &evaluation,
+            environment: &environment,
+            done: &done,
+            stages: self.workspace.root(),
+        })?;
+        files::write_json(&self.workspace.done(), &done)?;
+        Ok(self.summary(evaluation.metrics, fitted.table.names, done, false))
     }
 
-    fn train_and_report(&self, store: &DataStore) -> Result<Summary, ExperimentError> {
-        let config = &self.experiment.config;
-        let mut clock = Clock::default();
-        let mut environment =
-            Environment::new(&self.open, self.options.seed, &self.options.command);
-        let mut prepared = Prepared::new(
-            self.experiment,
-            self.options.seed,
-            store,
-            &self.workspace,
-            &mut environment,
-        )?;
-        files::write_json(&self.workspace.environment(), &environment)?;
-        let total: usize = prepared.sizes().values().sum();
-        clock.step("load and split images", Some(total));
-        self.announce(&prepared);
+    /// The record of versions and device: the first start's, when this one continues it.
+    fn environment(&self, pools: &Pools) -> Result<Environment, ExperimentError> {
+        let mut record = Environment::new(&self.open, self.options.seed, &self.options.command);
+        pools.describe(&mut record);
+        let path = self.workspace.environment();
+        if path.exists() {
+            let here = record.backend.clone();
+            record = record.continued(files::read_json(&path)?).map_err(|first| {
+                ExperimentError::Workspace(format!(
+                    "the run in {} was begun on {first}, and this is {here}: choose `--device {first}`, or start over with --fresh",
+                    self.workspace.root().display()
+                ))
+            })?;
+        }
+        files::write_json(&path, &record)?;
+        Ok(record)
+    }
 
-        let (autoencoder, encoder) = self.encoder_stage(&mut prepared)?;
-        clock.stage("encoder stage", &encoder);
-        let representations = self.representations(&autoencoder, &prepared)?;
-        clock.step("encode and decode", Some(total));
-
-        let train = &representations[0].1.latents;
-        let standardizer = Standardizer::fit(train.values(), train.dim());
-        let (flow, flow_summary) = self.flow_stage(&standardizer, &representations)?;
-        clock.stage("flow stage", &flow_summary);
-
-        let detector = EncoderFlow::new(
-            config.conversion(),
-            config.sizes(),
-            autoencoder,
-            standardizer,
-            flow,
-            self.device(),
-        );
-        detector.save(&self.workspace.detector())?;
-        let table = score_all(&detector, &prepared, &representations);
-        table.write(&self.workspace.scores())?;
-        clock.step("score", Some(total));
-
-        let mut done = Done {
-            timings: Vec::new(),
-            peak_memory_mib: None,
-            stages: vec![
-                stage_line("encoder", &encoder),
-                stage_line("flow", &flow_summary),
-            ],
-        };
-        let evaluation = self.evaluate(&table)?;
-        clock.step("evaluate", None);
-        done.timings = clock.steps;
-        done.peak_memory_mib = peak_memory_mib();
-        self.write_report(
-            &prepared,
-            &detector,
-            &table,
-            &evaluation,
-            &environment,
-            &done,
-        )?;
-        files::write_json(&self.workspace.done(), &done)?;
-        Ok(self.summary(evaluation, table.names, done, false))
+    /// A run that is complete: its summary, evaluated again if the threshold has changed.
+    fn complete_before(&self, store: &DataStore) -> Result<Summary, ExperimentError> {
+        let unchanged = self.workspace.metrics().exists()
+            && self.workspace.report().exists()
+            && self.workspace.evaluated_config()? == self.experiment.config.evaluation;
+        if !unchanged {
+            return self.evaluate_again(store, true);
+        }
+        let metrics: Metrics = files::read_json(&self.workspace.metrics())?;
+        let names = ScoreTable::read_names(&self.workspace.scores())?;
+        let done: Done = files::read_json(&self.workspace.done())?;
+        Ok(self.summary(metrics, names, done, true))
     }
 
     /// Metrics and report of a finished run, from its stored scores.
-    fn repeat_evaluation(
+    fn evaluate_again(
         &self,
         store: &DataStore,
         was_complete: bool,
     ) -> Result<Summary, ExperimentError> {
         let done: Done = files::read_json(&self.workspace.done())?;
         let table = ScoreTable::read(&self.workspace.scores())?;
-        let evaluation = self.evaluate(&table)?;
         let environment: Environment = files::read_json(&self.workspace.environment())?;
-        let detector = EncoderFlow::load(&self.workspace.detector(), self.device())?;
-        let prepared = Prepared::new(
-            self.experiment,
-            self.options.seed,
-            store,
-            &self.workspace,
-            &mut environment.clone(),
-        )?;
-        self.write_report(
-            &prepared,
-            &detector,
-            &table,
-            &evaluation,
-            &environment,
-            &done,
-        )?;
-        Ok(self.summary(evaluation, table.names, done, was_complete))
+        let detector = match self.options.method {
+            Method::EncoderFlow => {
+                let folder = self.workspace.detector();
+                Some(EncoderFlow::load(&folder, &self.open.device)?)
+            }
+            _ => None,
+        };
+        let pools = Pools::load(self.experiment, store)?;
+        let path = self.workspace.split();
+        let prepared = pools.split(self.experiment, self.options.seed, &path)?;
+        for scored in &table.parts {
+            let part = prepared.parts.iter().find(|part| part.name == scored.name);
+            if part.is_none_or(|part| part.indices != scored.indices) {
+                return Err(ExperimentError::Workspace(format!(
+                    "the {} images are not those that {} was made from: use the same data, or --fresh",
+                    scored.name,
+                    self.workspace.scores().display()
+                )));
+            }
+        }
+        let evaluation = self.evaluate(&table)?;
+        self.write(&Sources {
+            experiment: self.experiment,
+            method: self.options.method,
+            prepared: &prepared,
+            detector: detector.as_ref().map(|detector| detector as &dyn Detector),
+            table: &table,
+            evaluation: &evaluation,
+            environment: &environment,
+            done: &done,
+            stages: self.workspace.root(),
+        })?;
+        Ok(self.summary(evaluation.metrics, table.names, done, was_complete))
+    }
+
+    fn evaluate(&self, table: &ScoreTable) -> Result<Evaluation, ExperimentError> {
+        let seed = derive(self.options.seed, "bootstrap");
+        Evaluation::new(table, &self.experiment.config, seed)
+    }
+
+    /// Writes settings, thresholds, metrics and report, after all of them have been made.
+    fn write(&self, sources: &Sources) -> Result<(), ExperimentError> {
+        let html = run_report::render(sources)?;
+        let config = self.experiment.config.to_toml();
+        files::create_folder(&self.workspace.detector())?;
+        files::write_json(&self.workspace.thresholds(), &sources.evaluation.thresholds)?;
+        files::write_json(&self.workspace.metrics(), &sources.evaluation.metrics)?;
+        files::write_text(&self.workspace.report(), &html)?;
+        Ok(files::write_text(&self.workspace.config(), &config)?)
     }
 
     fn announce(&self, prepared: &Prepared) {
@@ -248,299 +270,49 @@ impl Run<'_> {
             .iter()
             .map(|part| format!("{} {}", part.images.len(), part.name))
             .collect();
-        self.say(&format!(
-            "{}: class {:?} is the anomaly; {}",
-            self.experiment.name,
-            self.experiment.class_name,
-            sizes.join(", ")
-        ));
-        self.say(&format!(
-            "{} on {}, seed {}, into {}",
-            self.open.backend.name(),
-            self.open.description(),
-            self.options.seed,
-            self.workspace.root().display()
-        ));
-    }
-
-    /// A line of progress; a reader that has gone (`| head`) is no reason to stop.
-    fn say(&self, line: &str) {
-        if self.options.display != Display::Quiet {
-            let _ = writeln!(std::io::stdout(), "{line}");
-        }
-    }
-
-    fn encoder_stage(
-        &self,
-        prepared: &mut Prepared,
-    ) -> Result<(AutoEncoder, StageSummary), ExperimentError> {
-        let config = &self.experiment.config;
-        let rng = &mut StdRng::seed_from_u64(derive(self.options.seed, "encoder weights"));
-        let model = config.sizes().autoencoder.init(rng, self.device());
-        // The images move into the loaders, and back when nothing else holds them.
-        let train = Arc::new(prepared.take_images("train"));
-        let valid = Arc::new(prepared.take_images("validation"));
-        let outcome = self.stage(
-            ("encoder", "1/2 encoder"),
-            ENCODER_MONITORS,
-            &config.encoder.training,
-            model,
-            (train.clone(), valid.clone()),
+        let display = self.options.display;
+        say(
+            display,
+            &format!(
+                "{}: class {:?} is the anomaly; {}",
+                self.experiment.name,
+                self.experiment.class_name,
+                sizes.join(", ")
+            ),
         );
-        prepared.put_images("train", Arc::unwrap_or_clone(train));
-        prepared.put_images("validation", Arc::unwrap_or_clone(valid));
-        outcome
-    }
-
-    fn flow_stage(
-        &self,
-        standardizer: &Standardizer,
-        representations: &[(String, Representation)],
-    ) -> Result<(RealNvp, StageSummary), ExperimentError> {
-        let config = &self.experiment.config;
-        let standardized = |index: usize| -> Arc<Vectors> {
-            let latents = &representations[index].1.latents;
-            let all: Vec<usize> = (0..latents.len()).collect();
-            let (rows, _) = standardizer.forward(latents.batch(&all, self.device()));
-            let mut vectors = Vectors::new(latents.dim());
-            vectors.extend(rows.into_data().iter::<f32>());
-            Arc::new(vectors)
-        };
-        let (train, valid) = (standardized(0), standardized(1));
-        let rng = &mut StdRng::seed_from_u64(derive(self.options.seed, "flow weights"));
-        let first: Vec<usize> = (0..train.len().min(config.flow.training.batch_size)).collect();
-        let model = config
-            .sizes()
-            .flow
-            .init(rng, self.device())
-            .initialised_from(train.batch(&first, self.device()));
-        self.stage(
-            ("flow", "2/2 flow"),
-            FLOW_MONITORS,
-            &config.flow.training,
-            model,
-            (train, valid),
-        )
-    }
-
-    /// Trains one stage on samples in memory.
-    fn stage<M, S>(
-        &self,
-        (name, label): (&'static str, &str),
-        monitors: &'static [Monitor],
-        optimisation: &Optimisation,
-        model: M,
-        (train, valid): (Arc<S>, Arc<S>),
-    ) -> Result<(M, StageSummary), ExperimentError>
-    where
-        S: Samples,
-        M: crate::train::Trainable<S::Batch>,
-    {
-        if was_interrupted() {
-            return Err(ExperimentError::Interrupted);
-        }
-        let stage = Stage {
-            name,
-            label,
-            directory: &self.workspace.stage(name),
-            log: &self.workspace.log(),
-            monitors,
-            throughput: if name == "encoder" {
-                "Images"
-            } else {
-                "Latents"
-            },
-            optimisation,
-            seed: derive(self.options.seed, &format!("{name} order")),
-            display: self.options.display,
-        };
-        let device = self.device();
-        let order = EpochOrder::sequential(valid.count(), 2 * optimisation.batch_size);
-        let result = stage.run(
-            model,
-            train.count(),
-            |order| SampleLoader::shared(train, order, device),
-            SampleLoader::shared(valid, order, device),
-        )?;
-        Ok(result)
-    }
-
-    /// Latents of every part, computed once and kept beside the run.
-    fn representations(
-        &self,
-        autoencoder: &AutoEncoder,
-        prepared: &Prepared,
-    ) -> Result<Vec<(String, Representation)>, ExperimentError> {
-        let path = self.workspace.latents();
-        let latent = self.experiment.config.encoder.latent;
-        // A cache that cannot be read, or is of other images, is computed again.
-        let mut stored = Representation::load(&path).unwrap_or_default();
-        let mut computed = false;
-        let mut representations = Vec::new();
-        for part in &prepared.parts {
-            if was_interrupted() {
-                return Err(ExperimentError::Interrupted);
-            }
-            let cached = stored.remove(&part.name).filter(|found| {
-                found.latents.len() == part.images.len() && found.latents.dim() == latent
-            });
-            let representation = cached.unwrap_or_else(|| {
-                computed = true;
-                self.say(&format!(
-                    "encoding {} {} images",
-                    part.images.len(),
-                    part.name
-                ));
-                Representation::of(autoencoder, latent, &part.images, self.device())
-            });
-            representations.push((part.name.clone(), representation));
-        }
-        if computed {
-            Representation::save(&representations, &path)?;
-        }
-        Ok(representations)
-    }
-
-    /// Thresholds and metrics, written.
-    fn evaluate(&self, table: &ScoreTable) -> Result<Evaluation, ExperimentError> {
-        let seed = derive(self.options.seed, "bootstrap");
-        let evaluation = Evaluation::new(table, &self.experiment.config, seed)?;
-        files::write_json(&self.workspace.thresholds(), &evaluation.thresholds)?;
-        files::write_json(&self.workspace.metrics(), &evaluation.metrics)?;
-        Ok(evaluation)
-    }
-
-    fn write_report(
-        &self,
-        prepared: &Prepared,
-        detector: &EncoderFlow,
-        table: &ScoreTable,
-        evaluation: &Evaluation,
-        environment: &Environment,
-        done: &Done,
-    ) -> Result<(), ExperimentError> {
-        let encoder = Stage::history(&self.workspace.stage("encoder"))?;
-        let flow = Stage::history(&self.workspace.stage("flow"))?;
-        let html = run_report::render(&Sources {
-            experiment: self.experiment,
-            prepared,
-            detector,
-            table,
-            evaluation,
-            environment,
-            done,
-            histories: [&encoder, &flow],
-        })?;
-        Ok(files::write_text(&self.workspace.report(), &html)?)
+        say(
+            display,
+            &format!(
+                "{} by {} on {}, seed {}, into {}",
+                self.options.method,
+                self.open.backend.name(),
+                self.open.description(),
+                self.options.seed,
+                self.workspace.root().display()
+            ),
+        );
     }
 
     fn summary(
         &self,
-        evaluation: Evaluation,
+        metrics: Metrics,
         scores: Vec<String>,
         done: Done,
         was_complete: bool,
     ) -> Summary {
         Summary {
             title: format!(
-                "{}  {METHOD}  seed {}",
-                self.experiment.name, self.options.seed
+                "{}  {}  seed {}",
+                self.experiment.name, self.options.method, self.options.seed
             ),
             class_name: self.experiment.class_name.clone(),
-            metrics: evaluation.metrics,
+            metrics,
             scores,
+            backend: self.open.backend.name().to_owned(),
             confidence: self.experiment.config.evaluation.confidence,
             done,
             report: self.workspace.report(),
             was_complete,
         }
-    }
-}
-
-/// Scores every part through the detector's one scoring path.
-fn score_all(
-    detector: &EncoderFlow,
-    prepared: &Prepared,
-    representations: &[(String, Representation)],
-) -> ScoreTable {
-    let parts = prepared.parts.iter().zip(representations);
-    ScoreTable {
-        names: detector
-            .score_names()
-            .iter()
-            .map(|&name| name.to_owned())
-            .collect(),
-        parts: parts
-            .map(|(part, (_, representation))| {
-                let scores = detector.score_representation(representation);
-                ScoredPart::new(&part.name, &part.indices, &part.labels, &scores)
-            })
-            .collect(),
-    }
-}
-
-fn stage_line(name: &str, summary: &StageSummary) -> (String, usize, usize, f64) {
-    (
-        name.to_owned(),
-        summary.best_epoch,
-        summary.epochs,
-        summary.best_loss,
-    )
-}
-
-/// A seed of its own for every use of randomness, so that a change of one does not move the others.
-pub(super) fn derive(seed: u64, purpose: &str) -> u64 {
-    let digest = Sha256::new()
-        .chain_update(seed.to_le_bytes())
-        .chain_update(purpose)
-        .finalize();
-    let mut first = [0; 8];
-    first.copy_from_slice(&digest[..8]);
-    u64::from_le_bytes(first)
-}
-
-/// Measures the steps of a run.
-struct Clock {
-    last: Instant,
-    steps: Vec<(String, f64, Option<f64>)>,
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Self {
-            last: Instant::now(),
-            steps: Vec::new(),
-        }
-    }
-}
-
-impl Clock {
-    /// The time since the last step, for `images` images.
-    fn step(&mut self, name: &str, images: Option<usize>) {
-        let seconds = self.last.elapsed().as_secs_f64();
-        let rate = images.map(|images| images as f64 / seconds.max(1e-9));
-        self.steps.push((name.to_owned(), seconds, rate));
-        self.last = Instant::now();
-    }
-
-    /// A stage measures itself, over all resumptions.
-    fn stage(&mut self, name: &str, summary: &StageSummary) {
-        let rate = summary.samples as f64 / summary.seconds.max(1e-9);
-        self.steps
-            .push((name.to_owned(), summary.seconds, Some(rate)));
-        self.last = Instant::now();
-    }
-}
-
-impl Prepared {
-    /// Takes the images out of a part.
-    fn take_images(&mut self, name: &str) -> Images {
-        let shape = self.part(name).images.shape();
-        let empty = Images::new(shape, Vec::new()).expect("no bytes are whole images");
-        std::mem::replace(&mut self.part_mut(name).images, empty)
-    }
-
-    fn put_images(&mut self, name: &str, images: Images) {
-        self.part_mut(name).images = images;
     }
 }

@@ -1,18 +1,22 @@
 //! What the report of a run says: from a run's results to the page's contents.
 
+use std::path::Path;
+
 use super::evaluation::{ANOMALOUS, Evaluation};
 use super::prepare::{Part, Prepared};
-use super::run::{METHOD, derive};
-use super::{Done, Environment, Experiment, ExperimentError, ScoreTable, ScoredPart};
-use crate::detector::EncoderFlow;
+use super::seed::derive;
+use super::{Done, Environment, Experiment, ExperimentError, Method, ScoreTable, ScoredPart};
+use crate::detector::Detector;
+use crate::encoder::{ENCODER_STAGE, GANOMALY_STAGE};
 use crate::evaluate::roc_curve;
+use crate::flow::FLOW_STAGE;
 use crate::report::{
     Extremes, Gallery, Histogram, LearningCurve, MetricRow, Reconstructions, RocCurve, RunReport,
     ScoredImage, Series, render as render_page,
 };
-use crate::train::History;
+use crate::train::{Kind, Stage};
 
-/// Images in a row of reconstructions, and decoded samples.
+/// Images reconstructed of each part, and samples drawn.
 const SHOWN: usize = 24;
 /// Images at each end of a ranking.
 const EXTREMES: usize = 12;
@@ -20,36 +24,36 @@ const EXTREMES: usize = 12;
 /// Where the contents come from.
 pub(super) struct Sources<'a> {
     pub experiment: &'a Experiment,
+    pub method: Method,
     pub prepared: &'a Prepared,
-    pub detector: &'a EncoderFlow,
+    /// Of a stored run, only the paper's method can be loaded again.
+    pub detector: Option<&'a dyn Detector>,
     pub table: &'a ScoreTable,
     pub evaluation: &'a Evaluation,
     pub environment: &'a Environment,
     pub done: &'a Done,
-    /// Of the encoder stage and of the flow stage.
-    pub histories: [&'a History; 2],
+    /// Folder with a folder for each training stage.
+    pub stages: &'a Path,
 }
 
 /// Renders the report.
 pub(super) fn render(sources: &Sources) -> Result<String, ExperimentError> {
     let report = RunReport {
         title: sources.experiment.name.clone(),
-        method: METHOD.to_owned(),
+        method: sources.method.to_string(),
         summary_sentence: sources.sentence(),
         headline: sources.headline(),
         setup: sources.setup(),
         metrics: sources.metrics(),
         histograms: sources.histograms(),
         roc: sources.roc()?,
-        curves: sources.curves(),
+        curves: sources.curves()?,
         reconstructions: sources.reconstructions(),
-        samples: Some(
-            sources
-                .detector
-                .sample(SHOWN, derive(sources.environment.seed, "samples")),
-        ),
+        samples: sources.detector.and_then(|detector| {
+            detector.sample(SHOWN, derive(sources.environment.seed, "samples"))
+        }),
         extremes: sources.extremes(),
-        timings: sources.done.report_timings(),
+        timings: sources.done.timings.clone(),
         peak_memory_mib: sources.done.peak_memory_mib,
         config_toml: sources.experiment.config.to_toml(),
         command: sources.environment.command.clone(),
@@ -59,13 +63,27 @@ pub(super) fn render(sources: &Sources) -> Result<String, ExperimentError> {
 }
 
 impl Sources<'_> {
-    /// `class 3` or `airplane`.
+    /// `digit 3` or `airplane`.
     fn anomaly(&self) -> String {
         let name = &self.experiment.class_name;
         if name.chars().all(|character| character.is_ascii_digit()) {
             format!("digit {name}")
         } else {
             name.clone()
+        }
+    }
+
+    /// Name of a score for readers.
+    fn describe<'a>(&self, score: &'a str) -> &'a str {
+        match (self.method, score) {
+            (Method::EncoderFlow, "nll") => "flow NLL",
+            (_, "nll") => "mixture NLL",
+            (_, "reconstruction") => "reconstruction error",
+            (_, "latent_norm") => "norm after the flow",
+            (_, "neighbour_distance") => "neighbour distance",
+            (_, "mahalanobis") => "Mahalanobis distance",
+            (_, "encoding_distance") => "encoding distance",
+            (_, other) => other,
         }
     }
 
@@ -76,8 +94,9 @@ impl Sources<'_> {
     fn sentence(&self) -> String {
         let m = &self.evaluation.metrics[ANOMALOUS][self.own_score()];
         let mut sentence = format!(
-            "Trained on the other classes of {} alone, the flow's likelihood tells {} from normal test images with an AUROC of {:.3} (95 % interval {:.3} to {:.3}).",
+            "Trained on the other classes of {} alone, the {} tells {} from normal test images with an AUROC of {:.3} (95 % interval {:.3} to {:.3}).",
             self.experiment.config.data.dataset,
+            self.describe(self.own_score()),
             self.anomaly(),
             m.auroc,
             m.auroc_low,
@@ -86,9 +105,9 @@ impl Sources<'_> {
         for part in self.table.ood() {
             let m = &self.evaluation.metrics[&part.name][self.own_score()];
             let verdict = if m.auroc < 0.5 {
-                "are given a higher likelihood than normal images"
+                "look more normal than the normal images"
             } else {
-                "are given a lower likelihood than normal images"
+                "look less normal than the normal images"
             };
             sentence += &format!(
                 " The images of {} {verdict} (AUROC {:.3}).",
@@ -101,21 +120,24 @@ impl Sources<'_> {
     fn headline(&self) -> Vec<(String, String)> {
         let anomalous = &self.evaluation.metrics[ANOMALOUS];
         let own = &anomalous[self.own_score()];
-        let mut headline = vec![
-            ("AUROC, flow NLL".to_owned(), format!("{:.3}", own.auroc)),
-            (
-                "AUROC, reconstruction".to_owned(),
-                format!("{:.3}", anomalous["reconstruction"].auroc),
-            ),
-            (
-                "False alarms at threshold".to_owned(),
-                percent(own.one_sided.false_alarm_rate),
-            ),
-            (
-                "Detected at threshold".to_owned(),
-                percent(own.one_sided.detection_rate),
-            ),
-        ];
+        let mut headline: Vec<(String, String)> = self
+            .table
+            .names
+            .iter()
+            .take(2)
+            .map(|score| {
+                let auroc = format!("{:.3}", anomalous[score].auroc);
+                (format!("AUROC, {}", self.describe(score)), auroc)
+            })
+            .collect();
+        headline.push((
+            "False alarms at threshold".to_owned(),
+            percent(own.one_sided.false_alarm_rate),
+        ));
+        headline.push((
+            "Detected at threshold".to_owned(),
+            percent(own.one_sided.detection_rate),
+        ));
         headline.extend(self.table.ood().map(|part| {
             let m = &self.evaluation.metrics[&part.name][self.own_score()];
             (format!("AUROC, {}", part.name), format!("{:.3}", m.auroc))
@@ -169,7 +191,7 @@ impl Sources<'_> {
             };
             self.table.names.iter().map(move |score| MetricRow {
                 test_set: test_set.clone(),
-                score: describe_score(score).to_owned(),
+                score: self.describe(score).to_owned(),
                 metrics: self.evaluation.metrics[&set][score].clone(),
             })
         })
@@ -180,7 +202,16 @@ impl Sources<'_> {
     fn histograms(&self) -> Vec<Histogram> {
         let threshold = &self.evaluation.thresholds[self.own_score()];
         let confidence = threshold.one_sided.rule.confidence;
-        let likelihoods = |part: &ScoredPart| part.columns[0].iter().map(|nll| -nll).collect();
+        // A likelihood is shown as such, as in the paper; any other score as it is.
+        let (sign, quantity, figure) = match self.own_score() {
+            "nll" => (
+                -1.0,
+                "log-likelihood (nats)",
+                ", as in the paper's Figure 1",
+            ),
+            score => (1.0, self.describe(score), ""),
+        };
+        let shown = |part: &ScoredPart| part.columns[0].iter().map(|score| sign * score).collect();
         let Some(normal) = self.table.part("test-normal") else {
             return Vec::new();
         };
@@ -188,22 +219,23 @@ impl Sources<'_> {
             .map(|(name, part)| Histogram {
                 title: format!("Normal test images and {name}"),
                 caption: format!(
-                    "Log-likelihood of the latents of normal test images and of {name}, as in the paper's Figure 1."
+                    "{} of normal test images and of {name}{figure}.",
+                    capital(quantity)
                 ),
-                score_label: "log-likelihood (nats)".to_owned(),
+                score_label: quantity.to_owned(),
                 series: vec![
                     Series {
                         name: "normal".to_owned(),
-                        values: likelihoods(normal),
+                        values: shown(normal),
                     },
                     Series {
                         name: name.clone(),
-                        values: likelihoods(part),
+                        values: shown(part),
                     },
                 ],
                 thresholds: vec![(
                     format!("{} of training", percent(confidence)),
-                    -threshold.one_sided.upper,
+                    sign * threshold.one_sided.upper,
                 )],
             })
             .collect()
@@ -233,7 +265,7 @@ impl Sources<'_> {
                     continue;
                 }
                 curves.push(RocCurve {
-                    name: format!("{name}, {}", describe_score(score)),
+                    name: format!("{name}, {}", self.describe(score)),
                     roc: roc_curve(&normal.columns[index], &part.columns[index])?,
                     auroc: self.evaluation.metrics[set][score].auroc,
                 });
@@ -242,40 +274,52 @@ impl Sources<'_> {
         Ok(curves)
     }
 
-    fn curves(&self) -> Vec<LearningCurve> {
-        let [encoder, flow] = self.histories;
-        [
-            ("Encoder stage: L1", "mean absolute error", "L1", encoder),
-            ("Flow stage: NLL", "nats", "NLL", flow),
-        ]
-        .map(|(title, unit, monitor, history)| LearningCurve {
-            title: title.to_owned(),
-            unit: unit.to_owned(),
-            epochs: (1..=history.epochs.len()).collect(),
-            train: history.train(monitor).collect(),
-            valid: history.valid(monitor).collect(),
-            best_epoch: history.best_epoch(monitor),
-        })
-        .into()
+    fn curves(&self) -> Result<Vec<LearningCurve>, ExperimentError> {
+        let mut curves = Vec::new();
+        for kind in [&ENCODER_STAGE, &FLOW_STAGE, &GANOMALY_STAGE] {
+            let Kind { name, monitors, .. } = kind;
+            if !self.done.stages.iter().any(|stage| stage.name == *name) {
+                continue;
+            }
+            let history = Stage::history(&self.stages.join(name))?;
+            let loss = kind.loss();
+            // A GAN is judged by more than one curve.
+            let shown = if *name == "ganomaly" {
+                monitors.len()
+            } else {
+                1
+            };
+            curves.extend(monitors[..shown].iter().map(|monitor| LearningCurve {
+                title: format!("{name} stage: {}", monitor.name),
+                unit: monitor.unit.to_owned(),
+                epochs: (1..=history.epochs.len()).collect(),
+                train: history.train(monitor.name).collect(),
+                valid: history.valid(monitor.name).collect(),
+                best_epoch: history.best_epoch(loss.name),
+            }));
+        }
+        Ok(curves)
     }
 
     fn reconstructions(&self) -> Vec<Reconstructions> {
-        ["test-normal", "test-anomalous"]
-            .map(|name| {
-                let part = self.prepared.part(name);
-                let first: Vec<usize> = (0..part.images.len().min(SHOWN)).collect();
-                let originals = part.images.select(&first);
-                let title = match name {
-                    "test-normal" => "normal test images".to_owned(),
-                    _ => self.anomaly(),
-                };
-                Reconstructions {
-                    title,
-                    reconstructions: self.detector.reconstruct(&originals),
-                    originals,
-                }
+        let of_part = |name: &str| {
+            let part = self.prepared.part(name);
+            let first: Vec<usize> = (0..part.images.len().min(SHOWN)).collect();
+            let originals = part.images.select(&first);
+            let title = match name {
+                "test-normal" => "normal test images".to_owned(),
+                _ => self.anomaly(),
+            };
+            Some(Reconstructions {
+                title,
+                reconstructions: self.detector?.reconstruct(&originals)?,
+                originals,
             })
-            .into()
+        };
+        ["test-normal", "test-anomalous"]
+            .into_iter()
+            .filter_map(of_part)
+            .collect()
     }
 
     fn extremes(&self) -> Vec<Extremes> {
@@ -294,10 +338,11 @@ impl Sources<'_> {
                 let most = &order[..order.len().min(EXTREMES)];
                 let least: Vec<usize> = order.iter().rev().take(EXTREMES).copied().collect();
                 let title = match scored.name.as_str() {
-                    "test-normal" => "Normal test images, by NLL".to_owned(),
-                    "test-anomalous" => format!("{}, by NLL", self.anomaly()),
-                    other => format!("{other}, by NLL"),
+                    "test-normal" => "Normal test images".to_owned(),
+                    "test-anomalous" => self.anomaly(),
+                    other => other.to_owned(),
                 };
+                let title = format!("{title}, by {}", self.describe(self.own_score()));
                 Some(Extremes {
                     title,
                     most: self.gallery(part, scored, most),
@@ -328,17 +373,13 @@ impl Sources<'_> {
     }
 
     fn notes(&self) -> Vec<String> {
-        let config = &self.experiment.config;
-        let mut notes = vec![
-            format!(
-                "The model of each stage is the one with the lowest loss on {} held-out normal images. No anomalous image and no test image took part in training, model selection or the threshold.",
-                self.prepared.part("validation").images.len()
-            ),
-            format!(
-                "The log-likelihood is that of the standardised latent ({} entries), in nats.",
-                config.encoder.latent
-            ),
-        ];
+        let mut notes = vec![format!(
+            "The model of each stage is the one with the lowest loss on {} held-out normal images. No anomalous image and no test image took part in training, model selection or the threshold.",
+            self.prepared.part("validation").images.len()
+        )];
+        if self.own_score() == "nll" {
+            notes.push("Log-likelihoods are those of the standardised latent, in nats.".to_owned());
+        }
         if self
             .environment
             .data
@@ -355,12 +396,11 @@ fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
-/// Name of a score for readers.
-fn describe_score(score: &str) -> &str {
-    match score {
-        "nll" => "flow NLL",
-        "reconstruction" => "reconstruction error",
-        "latent_norm" => "norm after the flow",
-        other => other,
-    }
+/// With a capital first letter.
+fn capital(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters
+        .next()
+        .map(|first| first.to_uppercase().to_string());
+    first.unwrap_or_default() + characters.as_str()
 }

@@ -56,7 +56,7 @@ impl ScoreTable {
         self.parts.iter().find(|part| part.name == name)
     }
 
-    /// Names of the test sets other than the anomalous class: other data sets.
+    /// The test sets other than the anomalous class: other data sets.
     pub fn ood(&self) -> impl Iterator<Item = &ScoredPart> {
         self.parts
             .iter()
@@ -91,6 +91,20 @@ impl ScoreTable {
             }
             csv.flush()
         })
+    }
+
+    /// Names of the scores of a stored table.
+    ///
+    /// # Errors
+    /// [`FileError`] naming the file.
+    pub fn read_names(path: &Path) -> Result<Vec<String>, FileError> {
+        let text = files::read_text(path)?;
+        let header = text.lines().next().unwrap_or_default();
+        Ok(header
+            .split(',')
+            .skip(FIXED.len())
+            .map(str::to_owned)
+            .collect())
     }
 
     /// Reads what [`write`](Self::write) wrote.

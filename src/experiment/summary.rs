@@ -8,30 +8,24 @@ use serde::{Deserialize, Serialize};
 use super::Metrics;
 use super::evaluation::ANOMALOUS;
 use crate::report::Timing;
+use crate::train::StageSummary;
 
 /// What is written when a run is complete.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Done {
-    /// Wall time of each step: name, seconds, images per second.
-    pub timings: Vec<(String, f64, Option<f64>)>,
+    /// Wall time of each step.
+    pub timings: Vec<Timing>,
     /// Largest resident memory of the process that finished the run.
     pub peak_memory_mib: Option<f64>,
-    /// Best epoch, epochs trained and best validation loss, by stage.
-    pub stages: Vec<(String, usize, usize, f64)>,
+    /// The training stages.
+    pub stages: Vec<StageSummary>,
 }
 
 impl Done {
-    /// For the report.
-    pub(super) fn report_timings(&self) -> Vec<Timing> {
-        self.timings
-            .iter()
-            .map(|(stage, seconds, images_per_second)| Timing {
-                stage: stage.clone(),
-                seconds: *seconds,
-                images_per_second: *images_per_second,
-            })
-            .collect()
+    /// Seconds of all steps.
+    pub fn seconds(&self) -> f64 {
+        self.timings.iter().map(|step| step.seconds).sum()
     }
 }
 
@@ -46,6 +40,8 @@ pub struct Summary {
     pub metrics: Metrics,
     /// Names of the scores, the method's own first.
     pub scores: Vec<String>,
+    /// The backend that it ran on.
+    pub backend: String,
     /// Confidence level of the threshold.
     pub confidence: f64,
     /// Times and memory.
@@ -96,19 +92,14 @@ impl fmt::Display for Summary {
             100.0 * m.one_sided.detection_rate,
             m.one_sided.f1
         )?;
-        for (stage, best, epochs, loss) in &self.done.stages {
+        for stage in &self.done.stages {
             writeln!(
                 f,
-                "  {stage}: best epoch {best} of {epochs}, validation loss {loss:.4}"
+                "  {}: best epoch {} of {}, validation loss {:.4}",
+                stage.name, stage.best_epoch, stage.epochs, stage.best_loss
             )?;
         }
-        let seconds: f64 = self
-            .done
-            .timings
-            .iter()
-            .map(|(_, seconds, _)| seconds)
-            .sum();
-        write!(f, "  time {}", minutes(seconds))?;
+        write!(f, "  time {}", minutes(self.done.seconds()))?;
         if let Some(peak) = self.done.peak_memory_mib {
             write!(f, ", peak memory {peak:.0} MiB")?;
         }

@@ -1,10 +1,14 @@
 //! What a run leaves on disk, and where: the only place that builds artifact paths.
 
 use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::{ExperimentConfig, ExperimentError, overrides};
+use super::{
+    EvaluationConfig, ExperimentConfig, ExperimentError, Method, SweepTable, overrides,
+};
 use crate::files::{self, FileError};
+use crate::report::{render_sweep, sweep_markdown};
 
 /// Name of the lock file, which stays when a run starts over.
 const LOCK: &str = ".lock";
@@ -24,6 +28,7 @@ impl Workspace {
     /// [`ExperimentError`] when the folder is in use, holds another run or cannot be written.
     pub fn for_run(
         root: PathBuf,
+        method: Method,
         config: &ExperimentConfig,
         fresh: bool,
     ) -> Result<Self, ExperimentError> {
@@ -32,7 +37,7 @@ impl Workspace {
         if fresh {
             workspace.clear()?;
         } else if workspace.config().exists() {
-            let differences = overrides::differences(&workspace.read_config()?, config);
+            let differences = overrides::differences(method, &workspace.read_config()?, config);
             if !differences.is_empty() {
                 return Err(ExperimentError::Workspace(format!(
                     "{} holds a run with other settings:\n  {}\nUse --fresh to replace it, or --artifacts for another folder",
@@ -41,7 +46,10 @@ impl Workspace {
                 )));
             }
         }
-        files::write_text(&workspace.config(), &config.to_toml())?;
+        // A complete run keeps the settings that it was evaluated with until it is evaluated again.
+        if !workspace.is_complete() {
+            files::write_text(&workspace.config(), &config.to_toml())?;
+        }
         Ok(workspace)
     }
 
@@ -60,16 +68,8 @@ impl Workspace {
     }
 
     fn lock(root: PathBuf) -> Result<Self, ExperimentError> {
-        let path = root.join(LOCK);
-        let lock = File::create(&path).map_err(FileError::io("write", &path))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { root, _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(ExperimentError::Workspace(format!(
-                "another process is working in {}: wait for it, or choose another --seed or --artifacts",
-                root.display()
-            ))),
-            Err(TryLockError::Error(error)) => Err(FileError::io("lock", path)(error).into()),
-        }
+        let lock = lock_folder(&root)?;
+        Ok(Self { root, _lock: lock })
     }
 
     /// Removes everything but the lock. A folder that is not a run's is refused.
@@ -108,6 +108,66 @@ impl Workspace {
         let path = self.config();
         let text = files::read_text(&path)?;
         toml::from_str(&text).map_err(|error| FileError::contents(path, error).into())
+    }
+
+    /// How the run was evaluated last.
+    ///
+    /// # Errors
+    /// [`ExperimentError`] when the file cannot be read.
+    pub fn evaluated_config(&self) -> Result<EvaluationConfig, ExperimentError> {
+        Ok(self.read_config()?.evaluation)
+    }
+
+    /// Copies a finished autoencoder, and its latents, from another method's run of the same
+    /// experiment, seed, data and encoder settings, unless this run has begun its own.
+    ///
+    /// # Errors
+    /// [`ExperimentError`] when a file cannot be copied.
+    pub fn adopt_encoder(
+        &self,
+        config: &ExperimentConfig,
+        stage: &str,
+    ) -> Result<(), ExperimentError> {
+        let target = self.stage(stage);
+        let (Some(seed), Some(methods)) = (
+            self.root.file_name(),
+            self.root.parent().and_then(Path::parent),
+        ) else {
+            return Ok(());
+        };
+        if target.exists() {
+            return Ok(());
+        }
+        let entries = std::fs::read_dir(methods).map_err(FileError::io("read", methods))?;
+        for entry in entries.flatten() {
+            let root = entry.path().join(seed);
+            if root == self.root || !root.join(stage).join("done.json").exists() {
+                continue;
+            }
+            // A run that is being worked on is left alone.
+            let Ok(sibling) = Self::existing(root) else {
+                continue;
+            };
+            let same = sibling.read_config().is_ok_and(|other| {
+                overrides::differences(Method::Autoencoder, &other, config).is_empty()
+            });
+            if same {
+                files::copy_folder(&sibling.stage(stage), &target)?;
+                if sibling.latents().exists() {
+                    let copied = std::fs::copy(sibling.latents(), self.latents());
+                    copied.map_err(FileError::io("copy to", self.latents()))?;
+                }
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// True when the run has everything that an evaluation needs.
+    pub fn is_complete(&self) -> bool {
+        [self.done(), self.scores(), self.split()]
+            .iter()
+            .all(|path| path.exists())
     }
 
     /// The run's folder.
@@ -176,6 +236,61 @@ impl Workspace {
     }
 }
 
+/// Locks a folder for this process, until the file is dropped.
+fn lock_folder(root: &Path) -> Result<File, ExperimentError> {
+    let path = root.join(LOCK);
+    let lock = File::create(&path).map_err(FileError::io("write", &path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(ExperimentError::Workspace(format!(
+            "another process is working in {}: wait for it, or choose another --seed or --artifacts",
+            root.display()
+        ))),
+        // Some network file systems have no locks; there the user takes care.
+        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(lock),
+        Err(TryLockError::Error(error)) => Err(FileError::io("lock", path)(error).into()),
+    }
+}
+
+/// The folder of a sweep, `<artifacts>/sweeps/<study>`, locked for this process.
+#[derive(Debug)]
+pub struct SweepWorkspace {
+    root: PathBuf,
+    _lock: File,
+}
+
+impl SweepWorkspace {
+    /// Opens the folder, making it if need be.
+    ///
+    /// # Errors
+    /// [`ExperimentError`] when another sweep is using it or it cannot be written.
+    pub fn open(artifacts: &Path, study: &str) -> Result<Self, ExperimentError> {
+        let root = artifacts.join("sweeps").join(study);
+        files::create_folder(&root)?;
+        let lock = lock_folder(&root)?;
+        Ok(Self { root, _lock: lock })
+    }
+
+    /// Writes table, Markdown and page. They are made from the cells' own results, so a damaged or
+    /// outdated one is simply replaced.
+    ///
+    /// # Errors
+    /// [`ExperimentError`] when a file cannot be made or written.
+    pub fn write(&self, table: &SweepTable) -> Result<(), ExperimentError> {
+        let report = table.report()?;
+        let html = render_sweep(&report)?;
+        files::replace(&self.root.join("results.csv"), |file| {
+            let mut csv = csv::Writer::from_writer(file);
+            for row in &table.results {
+                csv.serialize(row)?;
+            }
+            csv.flush()
+        })?;
+        files::write_text(&self.root.join("results.md"), &sweep_markdown(&report))?;
+        Ok(files::write_text(&self.root.join("report.html"), &html)?)
+    }
+}
+
 /// Folder of a run below the artifacts folder.
 pub fn run_folder(artifacts: &Path, experiment: &str, method: &str, seed: u64) -> PathBuf {
     artifacts
@@ -194,7 +309,8 @@ mod tests {
         let root = folder.path().join("run");
         let config = ExperimentConfig::default();
         let open = |config: &ExperimentConfig, fresh| {
-            Workspace::for_run(root.clone(), config, fresh).map_err(|error| error.to_string())
+            Workspace::for_run(root.clone(), Method::EncoderFlow, config, fresh)
+                .map_err(|error| error.to_string())
         };
         std::fs::write(open(&config, false).unwrap().scores(), "x").unwrap();
         let mut other = config.clone();
@@ -216,14 +332,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("run");
         let config = ExperimentConfig::default();
-        let first = Workspace::for_run(root.clone(), &config, false).unwrap();
-        let second = Workspace::for_run(root, &config, false).unwrap_err();
+        let first = Workspace::for_run(root.clone(), Method::EncoderFlow, &config, false).unwrap();
+        let second = Workspace::for_run(root, Method::EncoderFlow, &config, false).unwrap_err();
         assert!(second.to_string().contains("another process"));
         drop(first);
         let foreign = folder.path().join("photos");
         std::fs::create_dir(&foreign).unwrap();
         std::fs::write(foreign.join("holiday.png"), "x").unwrap();
-        assert!(Workspace::for_run(foreign.clone(), &config, true).is_err());
+        assert!(Workspace::for_run(foreign.clone(), Method::EncoderFlow, &config, true).is_err());
         assert!(foreign.join("holiday.png").exists());
         assert!(Workspace::existing(foreign).is_err());
     }

@@ -9,7 +9,7 @@ mod realnvp;
 mod standardize;
 mod training;
 #[cfg(test)]
-mod transform_tests;
+pub(crate) mod transform_tests;
 
 use burn::tensor::Tensor;
 
@@ -19,6 +19,7 @@ pub use coupling::AffineCoupling;
 pub use permutation::Permutation;
 pub use realnvp::{Mixing, RealNvp, RealNvpConfig};
 pub use standardize::Standardizer;
+pub use training::FLOW_STAGE;
 
 /// An invertible map of vectors that knows the logarithm of its volume change.
 ///

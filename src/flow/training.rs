@@ -4,7 +4,28 @@ use burn::tensor::Tensor;
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 
 use super::{RealNvp, Transform};
-use crate::train::StepOutput;
+use crate::train::{Kind, Monitor, StepOutput};
+
+/// The flow stage, with the monitors in the order of its step's output.
+pub const FLOW_STAGE: Kind = Kind {
+    name: "flow",
+    label: "2/2 flow",
+    monitors: &[
+        Monitor {
+            name: "NLL",
+            unit: "nats",
+        },
+        Monitor {
+            name: "Bits per dim",
+            unit: "bits/dim",
+        },
+        Monitor {
+            name: "Latent norm",
+            unit: "",
+        },
+    ],
+    throughput: "Latents",
+};
 
 impl RealNvp {
     /// Negative log-likelihood of a batch in nats and what the learner shows of it.

@@ -39,7 +39,8 @@ impl ModuleMapper for Randomise {
     }
 }
 
-fn randomised<M: Module>(module: M) -> M {
+/// `module` with random parameters.
+pub(crate) fn randomised<M: Module>(module: M) -> M {
     module.map(&mut Randomise(StdRng::seed_from_u64(11)))
 }
 

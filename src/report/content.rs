@@ -1,6 +1,8 @@
 //! What a report says: plain values, filled by the owner of a run. Every list may be empty; its part
 //! of the page is left out then.
 
+use serde::{Deserialize, Serialize};
+
 use crate::data::Images;
 use crate::evaluate::{Roc, ScoreMetrics};
 
@@ -152,7 +154,8 @@ pub struct ScoredImage {
 }
 
 /// Time of one stage.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Timing {
     /// Name of the stage.
     pub stage: String,

@@ -14,27 +14,33 @@ pub(super) type Drawn<T> = Result<T, DrawingAreaErrorKind<std::io::Error>>;
 
 /// Okabe & Ito's palette, told apart under every common colour blindness. Normal images are blue,
 /// anomalous ones vermilion; yellow is left out, it vanishes on white.
-const PALETTE: [RGBColor; 6] = [
+const PALETTE: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
     RGBColor(204, 121, 167),
     RGBColor(230, 159, 0),
     RGBColor(86, 180, 233),
+    RGBColor(84, 84, 84),
 ];
 /// Colour of text and axes.
 pub(super) const INK: RGBColor = RGBColor(45, 52, 60);
 /// Colour of what is there for comparison.
 pub(super) const GREY: RGBColor = RGBColor(140, 148, 156);
 /// Colour of the lines of the grid.
-const FAINT: RGBColor = RGBColor(222, 226, 230);
+pub(super) const FAINT: RGBColor = RGBColor(222, 226, 230);
 /// Text height. Plotters rounds coordinates to whole units, so figures are drawn on a canvas of
 /// nearly twice the size at which they are shown, and everything in them is as much larger.
 pub(super) const FONT: u32 = 25;
 
-/// Colour of series `index`; repeats after six.
+/// Colour of series `index`: seven, then the same ones pale; repeats after fourteen.
 pub(super) fn colour(index: usize) -> RGBColor {
-    PALETTE[index % PALETTE.len()]
+    let RGBColor(red, green, blue) = PALETTE[index % PALETTE.len()];
+    if (index / PALETTE.len()).is_multiple_of(2) {
+        return RGBColor(red, green, blue);
+    }
+    let pale = |channel: u8| channel / 2 + 128;
+    RGBColor(pale(red), pale(green), pale(blue))
 }
 
 /// Draws a figure of `size` units and returns it as inline SVG that fills its container's width.
@@ -97,7 +103,7 @@ pub(super) fn legend<'a>(area: &Area<'a>, keys: &[Key]) -> Drawn<Area<'a>> {
 }
 
 /// Width kept free for the y axis.
-const MARGIN_LEFT: i32 = 104;
+pub(super) const MARGIN_LEFT: i32 = 104;
 
 /// Axes with light horizontal lines, labelled; `x` and `y` are the ranges shown.
 pub(super) fn axes<'a, 'b>(
@@ -151,12 +157,13 @@ pub(super) fn marker(chart: &mut Chart, x: f64, label: &str, row: i32) -> Drawn<
     Ok(())
 }
 
-fn text(colour: RGBColor) -> TextStyle<'static> {
+/// Style of text in a figure.
+pub(super) fn text(colour: RGBColor) -> TextStyle<'static> {
     ("sans-serif", FONT).into_font().color(&colour)
 }
 
 /// Estimated width of `text`: no font is loaded, 0.55 em a letter is a little generous.
-fn text_width(text: &str) -> i32 {
+pub(super) fn text_width(text: &str) -> i32 {
     (text.chars().count() as f64 * f64::from(FONT) * 0.55) as i32
 }
 

@@ -55,6 +55,24 @@ pub(super) fn panel(figure: usize, index: usize, panels: usize) -> String {
     }
 }
 
+/// `path` as a link beside the page: percent-encoded, so that it holds in HTML and Markdown alike.
+/// None when it is empty or absolute: a page must stay whole when its folder is moved.
+pub(super) fn relative_link(path: &str) -> Option<String> {
+    if path.is_empty() || path.starts_with('/') {
+        return None;
+    }
+    let mut link = String::new();
+    for byte in path.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
+                link.push(char::from(byte));
+            }
+            _ => link.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    Some(link)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +83,21 @@ mod tests {
         assert_eq!(count(26_032), "26,032");
         assert_eq!(count(1_000_000), "1,000,000");
     }
+
+    #[test]
+    fn links_stay_in_the_folder_of_the_page() {
+        let link = |path| relative_link(path).unwrap_or_default();
+        assert_eq!(
+            link("mnist-3/seed-0/report.html"),
+            "mnist-3/seed-0/report.html"
+        );
+        assert_eq!(link("a b/#1?(x).html"), "a%20b/%231%3F%28x%29.html");
+        assert_eq!(link("javascript:alert(1)"), "javascript%3Aalert%281%29");
+        assert_eq!(link("/etc/passwd"), "");
+        assert_eq!(link("//host/x"), "");
+        assert_eq!(link(""), "");
+    }
+
     #[test]
     fn numbers_read_well() {
         assert_eq!(duration(0.4), "0.40 s");

@@ -1,5 +1,7 @@
-//! A run as one self-contained HTML page: tables, figures and pictures, no network, no script.
+//! A run, or a sweep over many, as one self-contained HTML page: tables, figures and pictures, no
+//! network, no script.
 
+mod bars;
 mod content;
 mod curves;
 mod error;
@@ -8,6 +10,10 @@ mod format;
 mod histogram;
 mod image_grid;
 mod page;
+mod sweep_content;
+mod sweep_markdown;
+mod sweep_page;
+mod sweep_table;
 mod table;
 
 pub use content::{
@@ -16,3 +22,6 @@ pub use content::{
 };
 pub use error::ReportError;
 pub use page::render;
+pub use sweep_content::{PairComparison, Published, SweepCell, SweepMethod, SweepReport};
+pub use sweep_markdown::sweep_markdown;
+pub use sweep_page::render_sweep;

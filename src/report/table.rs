@@ -88,7 +88,8 @@ pub(super) fn latex(rows: &[MetricRow]) -> String {
     out
 }
 
-fn escape(text: &str) -> String {
+/// `text` with LaTeX's special letters taken literally.
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::new();
     for letter in text.chars() {
         match letter {

@@ -8,7 +8,7 @@ use burn::train::checkpoint::{
 use burn::train::metric::store::EventStoreClient;
 use burn::train::{EarlyStoppingStrategy, Interrupter};
 
-use super::history::SharedHistory;
+use super::history::{History, SharedHistory};
 
 /// What a checkpoint consists of.
 pub(super) const PARTS: [&str; 3] = ["model", "optim", "scheduler"];
@@ -18,14 +18,17 @@ pub(super) fn path(directory: &Path, part: &str, epoch: usize) -> PathBuf {
     directory.join(format!("{part}-{epoch}.bpk"))
 }
 
-/// The last epoch, at most `finished`, whose checkpoint is complete; 0 when there is none.
-pub(super) fn last_complete(directory: &Path, finished: usize) -> usize {
-    (1..=finished)
+/// The last epoch that a run can go on from: its checkpoint is complete, and so is the model of the
+/// best epoch until then. 0 is the start.
+pub(super) fn last_usable(directory: &Path, history: &History, monitor: &str) -> usize {
+    let is_there = |part: &str, epoch: usize| path(directory, part, epoch).is_file();
+    (1..=history.epochs.len())
         .rev()
         .find(|&epoch| {
-            PARTS
-                .iter()
-                .all(|part| path(directory, part, epoch).is_file())
+            PARTS.iter().all(|part| is_there(part, epoch))
+                && history
+                    .best_of_first(epoch, monitor)
+                    .is_some_and(|best| is_there(PARTS[0], best))
         })
         .unwrap_or(0)
 }
@@ -76,10 +79,11 @@ impl<R: Checkpoint> Checkpointer<R> for AtomicCheckpointer {
     }
 }
 
-/// Keeps the newest two checkpoints and the best one.
+/// Keeps the newest two checkpoints, the best one, and the best one before the newest.
 ///
-/// Two, because the newest may be half written when the process dies. The decision is taken from
-/// the history alone, so a resumed run decides as an uninterrupted one.
+/// The newest may fail to be written, or be half written when the process dies: what the run then
+/// continues from has to be there still. The decision is taken from the history alone, so a resumed
+/// run decides as an uninterrupted one.
 pub(super) struct KeepBest {
     pub(super) history: SharedHistory,
     pub(super) monitor: &'static str,
@@ -91,9 +95,10 @@ impl CheckpointingStrategy for KeepBest {
         epoch: usize,
         _store: &EventStoreClient,
     ) -> Vec<CheckpointingAction> {
-        let best = self.history.lock().best_epoch(self.monitor);
+        let history = self.history.lock();
+        let kept = [epoch, epoch - 1].map(|last| history.best_of_first(last, self.monitor));
         let obsolete = (1..epoch.saturating_sub(1))
-            .filter(|&old| Some(old) != best)
+            .filter(|&old| !kept.contains(&Some(old)))
             .map(CheckpointingAction::Delete);
         std::iter::once(CheckpointingAction::Save)
             .chain(obsolete)
@@ -125,4 +130,55 @@ impl EarlyStoppingStrategy for Patience {
 /// True when `epoch` is `patience` or more epochs after the best one; a patience of 0 is endless.
 pub(super) fn exhausted(best: Option<usize>, epoch: usize, patience: usize) -> bool {
     patience > 0 && epoch >= best.unwrap_or(0) + patience
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::Epoch;
+    use std::collections::BTreeMap;
+
+    fn history(losses: &[f64]) -> History {
+        let epochs = losses.iter().map(|&loss| Epoch {
+            train: BTreeMap::new(),
+            valid: BTreeMap::from([("L1".to_owned(), loss)]),
+            seconds: 1.0,
+        });
+        History {
+            epochs: epochs.collect(),
+        }
+    }
+
+    fn touch(folder: &Path, epochs: &[usize]) {
+        for (part, &epoch) in PARTS
+            .iter()
+            .flat_map(|part| epochs.iter().map(move |e| (part, e)))
+        {
+            std::fs::write(path(folder, part, epoch), "").unwrap();
+        }
+    }
+
+    #[test]
+    fn a_run_goes_on_from_where_everything_it_needs_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let history = history(&[3.0, 1.0, 2.0, 0.5]);
+        let usable = || last_usable(folder.path(), &history, "L1");
+        assert_eq!(usable(), 0);
+        touch(folder.path(), &[2, 3, 4]);
+        assert_eq!(usable(), 4);
+        // The newest, which is the best, did not make it to the disk as a whole.
+        std::fs::remove_file(path(folder.path(), "scheduler", 4)).unwrap();
+        assert_eq!(usable(), 3);
+        // The best of what is left is gone.
+        std::fs::remove_file(path(folder.path(), "model", 2)).unwrap();
+        assert_eq!(usable(), 0);
+    }
+
+    #[test]
+    fn patience_counts_from_the_best_epoch() {
+        assert!(!exhausted(Some(3), 5, 3));
+        assert!(exhausted(Some(3), 6, 3));
+        assert!(exhausted(None, 3, 3));
+        assert!(!exhausted(Some(1), 1000, 0));
+    }
 }

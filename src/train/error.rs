@@ -9,7 +9,7 @@ use crate::files::FileError;
 pub enum TrainError {
     /// Stopped by the user; nothing is lost but the unfinished epoch.
     #[error(
-        "stage {stage} stopped on request after {finished} finished epochs: run the same command again to continue"
+        "stage {stage} stopped on request after {finished} finished epoch(s): run the same command again to continue"
     )]
     Interrupted {
         /// Name of the stage.

@@ -50,7 +50,13 @@ impl History {
 
     /// Number (from 1) of the epoch with the lowest validation value of `monitor`.
     pub fn best_epoch(&self, monitor: &str) -> Option<usize> {
+        self.best_of_first(self.epochs.len(), monitor)
+    }
+
+    /// As [`best_epoch`](Self::best_epoch), of the first `count` epochs.
+    pub fn best_of_first(&self, count: usize, monitor: &str) -> Option<usize> {
         self.valid(monitor)
+            .take(count)
             .enumerate()
             .filter(|(_, value)| value.is_finite())
             .min_by(|left, right| left.1.total_cmp(&right.1))
@@ -124,6 +130,8 @@ impl Recorder {
         let (MetricState::Generic(entry) | MetricState::Numeric(entry, _)) = state;
         let serialized = &entry.serialized_entry.serialized;
         if let Ok(NumericEntry::Final(value)) = NumericEntry::deserialize(serialized)
+            // JSON has no way to write another; a loss like that stops the stage.
+            && value.is_finite()
             && let Some(name) = self.names.get(&entry.metric_id)
         {
             match split {

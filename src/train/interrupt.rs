@@ -1,52 +1,101 @@
-//! Ctrl-C and SIGTERM: end after the current batch, leave a run that can be resumed.
+//! Ctrl-C, SIGTERM and SIGHUP: a stage ends after its batch and can be resumed, anything else ends at
+//! once; every file is written beside its place and renamed, so nothing is lost.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 
 use burn::train::Interrupter;
 
-static REQUESTED: AtomicBool = AtomicBool::new(false);
-static RUNNING: Mutex<Option<Interrupter>> = Mutex::new(None);
+/// The stages that are running, each by its number.
+static RUNNING: Mutex<Vec<(usize, Interrupter)>> = Mutex::new(Vec::new());
 
 /// Exit status of a program ended by Ctrl-C, by the shells' convention.
 pub(crate) const INTERRUPTED_STATUS: i32 = 130;
 
-/// Takes over Ctrl-C, SIGTERM and SIGHUP: the first ends the running stage after its batch, the
-/// second ends the process at once.
+/// Takes over the signals: the first ends running stages after their batch, the second, or one
+/// outside a stage, ends the process.
 ///
 /// # Errors
 /// When the operating system does not let handlers be installed.
 pub fn install_signal_handlers() -> Result<(), ctrlc::Error> {
-    ctrlc::set_handler(|| {
-        if REQUESTED.swap(true, Ordering::SeqCst) {
+    let terminal = terminal::State::save();
+    ctrlc::set_handler(move || {
+        let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked_before = running.iter().all(|(_, stage)| stage.should_stop());
+        if asked_before {
+            terminal.restore();
             std::process::exit(INTERRUPTED_STATUS);
         }
-        if let Some(running) = &*RUNNING.lock().unwrap_or_else(PoisonError::into_inner) {
-            running.stop(Some("stopped by a signal"));
+        for (_, stage) in running.iter() {
+            stage.stop(Some("stopped by a signal"));
         }
     })
 }
 
-/// True once the user has asked the program to stop.
-pub fn was_interrupted() -> bool {
-    REQUESTED.load(Ordering::SeqCst)
-}
-
 /// Connects a stage's interrupter with the signals until it is dropped.
-pub(super) struct Connected;
+pub(super) struct Connected(usize);
 
 impl Connected {
     pub(super) fn new(interrupter: &Interrupter) -> Self {
-        *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) = Some(interrupter.clone());
-        if was_interrupted() {
-            interrupter.stop(Some("stopped by a signal"));
-        }
-        Self
+        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = running
+            .iter()
+            .map(|(number, _)| number + 1)
+            .max()
+            .unwrap_or(0);
+        running.push((number, interrupter.clone()));
+        Self(number)
     }
 }
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|(number, _)| *number != self.0);
+    }
+}
+
+/// The terminal as it was before any dashboard.
+#[cfg(unix)]
+mod terminal {
+    use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+
+    pub(super) struct State(Option<Termios>);
+
+    impl State {
+        pub(super) fn save() -> Self {
+            Self(tcgetattr(std::io::stdin()).ok())
+        }
+
+        pub(super) fn restore(&self) {
+            if let Some(modes) = &self.0 {
+                let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, modes);
+                super::leave_dashboard();
+            }
+        }
+    }
+}
+
+#[cfg(not(unix))]
+mod terminal {
+    pub(super) struct State;
+
+    impl State {
+        pub(super) fn save() -> Self {
+            Self
+        }
+
+        pub(super) fn restore(&self) {
+            super::leave_dashboard();
+        }
+    }
+}
+
+/// Leaves the alternate screen, stops mouse reports, shows the cursor.
+fn leave_dashboard() {
+    let mut out = std::io::stdout();
+    if out.is_terminal() {
+        let _ = out.write_all(b"\x1b[?1049l\x1b[?1000l\x1b[?1006l\x1b[?25h");
+        let _ = out.flush();
     }
 }

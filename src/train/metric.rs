@@ -150,7 +150,9 @@ impl Numeric for MonitorMetric {
 pub(super) struct Throughput {
     name: &'static str,
     started: Option<Instant>,
+    last: Option<Instant>,
     samples: usize,
+    current: f64,
 }
 
 impl Throughput {
@@ -158,7 +160,9 @@ impl Throughput {
         Self {
             name,
             started: None,
+            last: None,
             samples: 0,
+            current: f64::NAN,
         }
     }
 
@@ -176,7 +180,7 @@ impl Throughput {
     fn entry(&self, entry: NumericEntry) -> SerializedEntry {
         let rate = self.rate();
         SerializedEntry::new(
-            format!("epoch {rate:.0} /s - batch {rate:.0} /s"),
+            format!("epoch {rate:.0} /s - batch {:.0} /s", self.current),
             entry.serialize(),
         )
     }
@@ -199,11 +203,15 @@ impl Metric for Throughput {
         _metadata: &MetricMetadata,
     ) -> Result<SerializedEntry, TensorReadError> {
         step.values()?;
-        match self.started {
-            None => self.started = Some(Instant::now()),
-            Some(_) => self.samples += step.batch,
+        let now = Instant::now();
+        match self.last.replace(now) {
+            None => self.started = Some(now),
+            Some(last) => {
+                self.samples += step.batch;
+                self.current = step.batch as f64 / (now - last).as_secs_f64().max(1e-9);
+            }
         }
-        Ok(self.entry(NumericEntry::Value(self.rate())))
+        Ok(self.entry(NumericEntry::Value(self.current)))
     }
 
     fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
@@ -217,11 +225,13 @@ impl Metric for Throughput {
 
 impl Numeric for Throughput {
     fn value(&self) -> Option<NumericEntry> {
-        self.started.map(|_| NumericEntry::Value(self.rate()))
+        self.current
+            .is_finite()
+            .then_some(NumericEntry::Value(self.current))
     }
 
     fn running_value(&self) -> Option<NumericEntry> {
-        self.value()
+        self.started.map(|_| NumericEntry::Value(self.rate()))
     }
 
     fn final_value(&self) -> NumericEntry {

@@ -2,8 +2,8 @@
 //! dashboard and interruption.
 
 mod checkpoint;
-mod clip;
 mod error;
+mod gradients;
 mod history;
 mod interrupt;
 mod metric;
@@ -11,9 +11,10 @@ mod renderer;
 mod stage;
 
 pub use error::TrainError;
+pub use gradients::merge_gradients;
 pub use history::{Epoch, History};
 pub(crate) use interrupt::INTERRUPTED_STATUS;
-pub use interrupt::{install_signal_handlers, was_interrupted};
+pub use interrupt::install_signal_handlers;
 pub use metric::{Monitor, StepOutput};
 pub use renderer::Display;
-pub use stage::{Loader, Optimisation, Schedule, Stage, StageSummary, Trainable};
+pub use stage::{Kind, Loader, Optimisation, Schedule, Stage, StageSummary, Trainable};

@@ -6,11 +6,12 @@ use std::sync::{Arc, PoisonError};
 
 use burn::data::dataloader::DataLoader;
 use burn::module::{Module, ModuleDisplay};
-use burn::optim::AdamConfig;
 use burn::optim::decay::WeightDecayConfig;
+use burn::optim::lr_scheduler::LrSchedulerRecord;
 use burn::optim::lr_scheduler::constant::ConstantLr;
 use burn::optim::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
+use burn::optim::{AdamConfig, OptimizerRecord};
 use burn::store::ModuleRecord;
 use burn::train::metric::LearningRateMetric;
 use burn::train::{InferenceStep, Interrupter, Learner, SupervisedTraining, TrainStep};
@@ -18,13 +19,13 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use super::checkpoint::{self, AtomicCheckpointer, KeepBest, Patience, exhausted};
-use super::clip::Clipped;
+use super::gradients::Clipped;
 use super::history::{History, NoLogger, Recorder, SharedHistory};
 use super::interrupt::Connected;
 use super::metric::{DIVERGED, Monitor, MonitorMetric, StepOutput, Throughput};
 use super::renderer::{Display, Guard, Outcome};
 use crate::data::EpochOrder;
-use crate::files;
+use crate::files::{self, FileError};
 
 /// How the learning rate changes over a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +63,8 @@ pub struct Optimisation {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StageSummary {
+    /// Name of the stage.
+    pub name: String,
     /// Epochs trained.
     pub epochs: usize,
     /// The epoch with the lowest loss on the validation normals: the model that is used.
@@ -74,20 +77,36 @@ pub struct StageSummary {
     pub samples: usize,
 }
 
-/// One training run.
-pub struct Stage<'a> {
-    /// Name in messages and in the experiment file: `encoder` or `flow`.
+/// What a stage trains, as it is called and shown.
+#[derive(Debug)]
+pub struct Kind {
+    /// Name in messages, in the experiment file and of its folder: `encoder`, `flow`.
     pub name: &'static str,
     /// Name in the dashboard: `1/2 encoder`.
-    pub label: &'a str,
+    pub label: &'static str,
+    /// What the step output's values are, the loss first.
+    pub monitors: &'static [Monitor],
+    /// Name of the throughput: `Images`, `Latents`.
+    pub throughput: &'static str,
+}
+
+impl Kind {
+    /// The monitor that is minimised, and by which the best epoch is chosen.
+    pub fn loss(&self) -> Monitor {
+        self.monitors[0]
+    }
+}
+
+/// One training run.
+pub struct Stage<'a> {
+    /// What is trained.
+    pub kind: &'static Kind,
+    /// What it is trained on, as a fingerprint: a stage of other inputs starts over.
+    pub input: &'a str,
     /// Folder of the stage.
     pub directory: &'a Path,
     /// Log of the run, named in error messages.
     pub log: &'a Path,
-    /// What the step output's values are, the loss first.
-    pub monitors: &'static [Monitor],
-    /// Name of the throughput metric.
-    pub throughput: &'static str,
     /// How to optimise.
     pub optimisation: &'a Optimisation,
     /// Seed of the order of samples.
@@ -137,12 +156,13 @@ impl Stage<'_> {
         I: Send + 'static,
         M: Trainable<I>,
     {
+        self.start_over_for_other_input()?;
         files::create_folder(&self.checkpoints())?;
         let mut history = History::read(&self.history_path())?;
-        let finished = checkpoint::last_complete(&self.checkpoints(), history.epochs.len());
+        let finished = checkpoint::last_usable(&self.checkpoints(), &history, self.loss());
         history.epochs.truncate(finished);
         let model = Clipped::new(model, self.optimisation.clip_norm);
-        if !self.done_path().exists() && !self.is_complete(&history) {
+        if !self.is_complete(&history) {
             let order =
                 EpochOrder::shuffled(samples, self.optimisation.batch_size, self.seed, finished);
             let steps = order.batches();
@@ -174,7 +194,19 @@ impl Stage<'_> {
     }
 
     fn loss(&self) -> &'static str {
-        self.monitors[0].name
+        self.kind.loss().name
+    }
+
+    /// Removes what was trained on something else: the flow, when the encoder has changed.
+    fn start_over_for_other_input(&self) -> Result<(), TrainError> {
+        let path = self.directory.join("input.txt");
+        let same = files::read_text(&path).is_ok_and(|input| input.trim() == self.input);
+        if !same && self.directory.exists() {
+            std::fs::remove_dir_all(self.directory)
+                .map_err(FileError::io("remove", self.directory))?;
+        }
+        files::create_folder(self.directory)?;
+        Ok(files::write_text(&path, &format!("{}\n", self.input))?)
     }
 
     fn is_complete(&self, history: &History) -> bool {
@@ -217,11 +249,12 @@ impl Stage<'_> {
             .display
             .renderer(history.clone(), self.loss(), &interrupter, resumed);
         let recorder = Recorder::new(history.clone(), self.history_path());
-        let (renderer, outcome) = Guard::new(renderer, recorder, interrupter.clone());
+        let dashboard = self.display == Display::Dashboard;
+        let (renderer, outcome) = Guard::new(renderer, recorder, interrupter.clone(), dashboard);
         let checkpoints = self.checkpoints();
         let mut training = SupervisedTraining::new(self.directory, train, valid)
             .num_epochs(self.optimisation.epochs)
-            .label(self.label)
+            .label(self.kind.label)
             .with_application_logger(None)
             .with_metric_logger(NoLogger)
             .with_interrupter(interrupter.clone())
@@ -241,14 +274,14 @@ impl Stage<'_> {
                 patience: self.optimisation.patience,
                 interrupter: interrupter.clone(),
             });
-        for (index, &monitor) in self.monitors.iter().enumerate() {
+        for (index, &monitor) in self.kind.monitors.iter().enumerate() {
             let metric = MonitorMetric::new(monitor, index, interrupter.clone());
             training = training
                 .metric_train_numeric(metric.clone())
                 .metric_valid_numeric(metric);
         }
         training = training
-            .metric_train_numeric(Throughput::new(self.throughput))
+            .metric_train_numeric(Throughput::new(self.kind.throughput))
             .metric_train_numeric(LearningRateMetric::new());
         if let Some(epoch) = resumed {
             training = training.checkpoint(epoch);
@@ -271,13 +304,16 @@ impl Stage<'_> {
             Ok(error) => outcome.error = outcome.error.or(error),
             Err(panic) => outcome.error = Some(panic_message(panic.as_ref())),
         }
-        let finished = history.lock().epochs.len();
+        let finished = {
+            let history = history.lock();
+            checkpoint::last_usable(&checkpoints, &history, self.loss())
+        };
         self.judge(outcome, finished)
     }
 
     /// Turns a learner's outcome into an error, unless it ran to its end.
     fn judge(&self, outcome: Outcome, finished: usize) -> Result<(), TrainError> {
-        let stage = self.name.to_owned();
+        let stage = self.kind.name.to_owned();
         let interrupted = TrainError::Interrupted {
             stage: stage.clone(),
             finished,
@@ -316,7 +352,7 @@ impl Stage<'_> {
         let history = History::read(&self.history_path())?;
         let Some(best_epoch) = history.best_epoch(self.loss()) else {
             return Err(TrainError::NoModel {
-                stage: self.name.to_owned(),
+                stage: self.kind.name.to_owned(),
             });
         };
         let path = checkpoint::path(&self.checkpoints(), checkpoint::PARTS[0], best_epoch);
@@ -330,6 +366,7 @@ impl Stage<'_> {
             .try_load_record(record)
             .map_err(|error| unreadable(error.to_string()))?;
         let summary = StageSummary {
+            name: self.kind.name.to_owned(),
             epochs: history.epochs.len(),
             best_epoch,
             best_loss: history
@@ -345,10 +382,19 @@ impl Stage<'_> {
 
     /// Makes sure that a checkpoint can be read before the learner, which would panic, tries.
     fn check_checkpoint(&self, epoch: usize) -> Result<(), TrainError> {
-        let path = checkpoint::path(&self.checkpoints(), checkpoint::PARTS[0], epoch);
-        match ModuleRecord::load(&path) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(TrainError::Checkpoint {
+        let path = |part| checkpoint::path(&self.checkpoints(), part, epoch);
+        let [model, optimizer, scheduler] = checkpoint::PARTS.map(path);
+        let readable = [
+            (ModuleRecord::load(&model).err(), model),
+            (OptimizerRecord::load(&optimizer).err(), optimizer),
+            (LrSchedulerRecord::load(&scheduler).err(), scheduler),
+        ];
+        match readable
+            .into_iter()
+            .find_map(|(error, path)| Some((error?, path)))
+        {
+            None => Ok(()),
+            Some((error, path)) => Err(TrainError::Checkpoint {
                 path,
                 reason: error.to_string(),
             }),
@@ -373,7 +419,7 @@ impl Stage<'_> {
                 CosineAnnealingLrSchedulerConfig::new(rate, steps)
                     .init()
                     .map_err(|reason| TrainError::Setting {
-                        stage: self.name.to_owned(),
+                        stage: self.kind.name.to_owned(),
                         reason,
                     })
             }

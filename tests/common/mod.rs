@@ -104,3 +104,20 @@ pub fn curves(run: &Path, stage: &str) -> Vec<(serde_json::Value, serde_json::Va
         })
         .collect()
 }
+
+/// MNIST's four files with noise for images, inflated.
+pub fn write_idx(folder: &Path, train: usize, test: usize) {
+    for (name, count) in [("train", train), ("t10k", test)] {
+        let images = (0..count * 784).map(|index| (index * 7919 % 251) as u8);
+        let mut bytes = vec![0, 0, 8, 3];
+        for size in [count, 28, 28] {
+            bytes.extend((size as u32).to_be_bytes());
+        }
+        bytes.extend(images);
+        std::fs::write(folder.join(format!("{name}-images-idx3-ubyte")), bytes).unwrap();
+        let mut bytes = vec![0, 0, 8, 1];
+        bytes.extend((count as u32).to_be_bytes());
+        bytes.extend((0..count).map(|index| (index % 10) as u8));
+        std::fs::write(folder.join(format!("{name}-labels-idx1-ubyte")), bytes).unwrap();
+    }
+}

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DataError;
 use super::cifar10;
+use crate::suggest::did_you_mean;
 pub use files::{Checksum, RemoteFile};
 
 /// Class names of the three sets of digits.
@@ -130,16 +131,7 @@ impl FromStr for DatasetName {
             return Ok(name);
         }
         let known = Self::ALL.map(Self::as_str).join(", ");
-        let nearest = Self::ALL
-            .into_iter()
-            .map(|name| (strsim::jaro_winkler(name.as_str(), &wanted), name))
-            .max_by(|left, right| left.0.total_cmp(&right.0))
-            // Below this, a suggestion is a guess that confuses more than it helps.
-            .filter(|(similarity, _)| *similarity > 0.6);
-        let hint = match nearest {
-            Some((_, name)) => format!("; did you mean `{name}`?"),
-            None => ".".to_owned(),
-        };
+        let hint = did_you_mean(&wanted, Self::ALL.into_iter().map(Self::as_str));
         Err(DataError::Missing(format!(
             "unknown data set `{text}`{hint} Known: {known}"
         )))

@@ -32,6 +32,7 @@ pub struct Guard {
     recorder: Recorder,
     interrupter: Interrupter,
     outcome: Arc<Mutex<Outcome>>,
+    dashboard: bool,
 }
 
 impl Guard {
@@ -40,6 +41,7 @@ impl Guard {
         inner: Box<dyn MetricsRenderer>,
         recorder: Recorder,
         interrupter: Interrupter,
+        dashboard: bool,
     ) -> (Self, Arc<Mutex<Outcome>>) {
         let outcome = Arc::new(Mutex::new(Outcome::default()));
         let guard = Self {
@@ -47,6 +49,7 @@ impl Guard {
             recorder,
             interrupter,
             outcome: outcome.clone(),
+            dashboard,
         };
         (guard, outcome)
     }
@@ -88,6 +91,11 @@ impl TrainingProgressLogger for Guard {
     }
 
     fn update_epoch(&mut self, epoch: usize) {
+        // An epoch that was broken off is closed like any other; it has no checkpoint, so it does
+        // not count.
+        if self.interrupter.should_stop() {
+            return;
+        }
         self.recorder.finish_epoch(epoch);
         self.inner.update_epoch(epoch);
     }
@@ -97,7 +105,9 @@ impl TrainingProgressLogger for Guard {
     }
 
     fn update_split(&mut self, items_processed: usize) {
-        keep_ctrl_c();
+        if self.dashboard {
+            keep_ctrl_c();
+        }
         self.inner.update_split(items_processed);
     }
 

@@ -1,7 +1,8 @@
-//! Clipping of the gradient's global norm.
+//! Work on a whole module's gradients: clipping their global norm, putting parts together.
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::GradientsParams;
+use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 
@@ -26,6 +27,22 @@ pub fn clip_global_norm<M: Module>(
     let mut scale = Scale { gradients, factor };
     module.visit(&mut scale);
     scale.gradients
+}
+
+/// Moves the gradients of `module`'s parameters from one container to another.
+pub fn merge_gradients<M: Module>(module: &M, from: GradientsParams, into: &mut GradientsParams) {
+    struct Merge<'a> {
+        from: GradientsParams,
+        into: &'a mut GradientsParams,
+    }
+    impl ModuleVisitor for Merge<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = self.from.remove::<D>(param.id) {
+                self.into.register(param.id, gradient);
+            }
+        }
+    }
+    module.visit(&mut Merge { from, into });
 }
 
 struct SquaredNorm<'a> {
@@ -87,6 +104,18 @@ impl<M: Module + TrainStep> TrainStep for Clipped<M> {
             output.grads = clip_global_norm(&self.model, output.grads, self.max_norm);
         }
         output
+    }
+
+    fn optimize(
+        self,
+        optimizer: &mut ModuleOptimizer,
+        rate: ModuleLearningRate,
+        gradients: GradientsParams,
+    ) -> Self {
+        Self {
+            model: self.model.optimize(optimizer, rate, gradients),
+            max_norm: self.max_norm,
+        }
     }
 }
 

@@ -1,0 +1,106 @@
+//! `sweep STUDY`: every method on every class and seed, one table.
+
+use anyhow::bail;
+use clap::Args;
+
+use super::{DataPlace, StudyPlace, command_line, print};
+use crate::data::DatasetName;
+use crate::experiment::{Method, RunOptions, SweepPlan, find_class, sweep};
+use crate::report::sweep_markdown;
+use crate::train::{Display, install_signal_handlers};
+
+#[derive(Args)]
+pub struct SweepArgs {
+    /// Study, e.g. mnist.
+    study: String,
+    /// Classes to leave out, by index or name, e.g. 0,3,7 [default: all].
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    classes: Vec<String>,
+    /// Methods, e.g. encoder-flow,knn [default: all].
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    methods: Vec<Method>,
+    /// Seeds, e.g. 0,1,2.
+    #[arg(long, value_delimiter = ',', value_name = "LIST", default_value = "0")]
+    seeds: Vec<u64>,
+    /// Classes at a time.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
+    /// Override a setting of the study, e.g. --set encoder.training.epochs=2 (repeatable).
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Run every cell anew.
+    #[arg(long)]
+    fresh: bool,
+    /// Folder of all results.
+    #[arg(long, value_name = "DIR", default_value = "artifacts")]
+    artifacts: std::path::PathBuf,
+    /// Backend, where several are compiled in: flex, ndarray, wgpu, vulkan.
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
+    #[command(flatten)]
+    data: DataPlace,
+    #[command(flatten)]
+    studies: StudyPlace,
+}
+
+pub fn run(args: SweepArgs) -> anyhow::Result<()> {
+    let studies = args.studies.studies()?;
+    let study = studies.study(&args.study)?;
+    let dataset = study.resolve(&args.overrides)?.data.dataset;
+    let plan = SweepPlan {
+        classes: classes(dataset, &args.classes)?,
+        methods: unique(if args.methods.is_empty() {
+            Method::ALL.to_vec()
+        } else {
+            args.methods
+        }),
+        seeds: unique(args.seeds),
+        jobs: usize::from(args.jobs),
+    };
+    install_signal_handlers()?;
+    let options = RunOptions {
+        method: plan.methods[0],
+        seed: 0,
+        fresh: args.fresh,
+        device: args.device,
+        display: Display::Plain,
+        artifacts: args.artifacts,
+        command: command_line(),
+    };
+    let table = sweep(study, &args.overrides, &plan, &args.data.store()?, &options)?;
+    print(&sweep_markdown(&table.report()?));
+    let folder = options.artifacts.join("sweeps").join(&study.name);
+    print(&format!("report {}", folder.join("report.html").display()));
+    match table.failures() {
+        0 => Ok(()),
+        failed => bail!("{failed} of {} cells failed: see above", table.results.len()),
+    }
+}
+
+/// Class indices of a list of names.
+fn classes(dataset: DatasetName, names: &[String]) -> anyhow::Result<Vec<usize>> {
+    if names.is_empty() {
+        return Ok((0..dataset.class_names().len()).collect());
+    }
+    let mut classes = Vec::new();
+    for name in names {
+        match find_class(dataset, &name.to_lowercase()) {
+            Some(class) => classes.push(class),
+            None => bail!(
+                "--classes {name}: {dataset} has no such class (known: {})",
+                dataset.class_names().join(", ")
+            ),
+        }
+    }
+    Ok(unique(classes))
+}
+
+/// The first of each value.
+fn unique<T: PartialEq>(values: Vec<T>) -> Vec<T> {
+    values.into_iter().fold(Vec::new(), |mut kept, value| {
+        if !kept.contains(&value) {
+            kept.push(value);
+        }
+        kept
+    })
+}

@@ -1,0 +1,104 @@
+//! What the flow is compared with on the same representations: an encoder and a simpler score.
+
+use burn::tensor::Device;
+
+use super::density::{Gmm, Knn, Mahalanobis};
+use super::pictures::reconstruct;
+use super::{Detector, DetectorError, Representation, Scores};
+use crate::data::{Conversion, Images, Samples, Vectors};
+use crate::encoder::{Encoder, EncoderSizes};
+use crate::flow::{Standardizer, Transform};
+
+/// How a latent is scored.
+pub enum Density {
+    /// Not at all: by the reconstruction error alone.
+    Reconstruction,
+    /// By the distance to the nearest training latents, unstandardised.
+    Knn(Knn),
+    /// By the distance from the mean.
+    Mahalanobis(Mahalanobis),
+    /// By the likelihood under a mixture of Gaussians of the standardised latents.
+    Gmm(Standardizer, Gmm),
+}
+
+/// An encoder with a [`Density`].
+pub struct Baseline {
+    conversion: Conversion,
+    sizes: EncoderSizes,
+    encoder: Encoder,
+    density: Density,
+    device: Device,
+}
+
+impl Baseline {
+    /// Puts the fitted parts together.
+    pub fn new(
+        conversion: Conversion,
+        sizes: EncoderSizes,
+        encoder: Encoder,
+        density: Density,
+        device: &Device,
+    ) -> Self {
+        Self {
+            conversion,
+            sizes,
+            encoder: encoder.frozen(device),
+            density,
+            device: device.clone(),
+        }
+    }
+
+    /// Second half of scoring: from latents, or reconstruction errors, to scores.
+    pub fn score_representation(&self, representation: &Representation) -> Scores {
+        let latents = &representation.latents;
+        let column = match &self.density {
+            Density::Reconstruction => representation.reconstruction.clone(),
+            Density::Knn(knn) => knn.score(latents),
+            Density::Mahalanobis(gaussian) => gaussian.score(latents),
+            Density::Gmm(standardizer, mixture) => {
+                mixture.score(&standardized(standardizer, latents, &self.device))
+            }
+        };
+        Scores::new(self.score_names(), vec![column])
+    }
+}
+
+impl Detector for Baseline {
+    fn score_names(&self) -> &'static [&'static str] {
+        match self.density {
+            Density::Reconstruction => &["reconstruction"],
+            Density::Knn(_) => &["neighbour_distance"],
+            Density::Mahalanobis(_) => &["mahalanobis"],
+            Density::Gmm(..) => &["nll"],
+        }
+    }
+
+    fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
+        let images = self.conversion.apply(images.clone())?;
+        let latent = self.sizes.latent();
+        let representation = Representation::of(&self.encoder, latent, &images, &self.device);
+        Ok(self.score_representation(&representation))
+    }
+
+    fn reconstruct(&self, images: &Images) -> Option<Images> {
+        match self.encoder {
+            Encoder::Pixels(_) => None,
+            _ => Some(reconstruct(images, &self.device, |batch| {
+                self.encoder.decode(self.encoder.encode(batch))
+            })),
+        }
+    }
+}
+
+/// All latents, standardised.
+pub(crate) fn standardized(
+    standardizer: &Standardizer,
+    latents: &Vectors,
+    device: &Device,
+) -> Vectors {
+    let all: Vec<usize> = (0..latents.len()).collect();
+    let (rows, _) = standardizer.forward(latents.batch(&all, device));
+    let mut vectors = Vectors::new(latents.dim());
+    vectors.extend(rows.into_data().iter::<f32>());
+    vectors
+}

@@ -1,0 +1,262 @@
+//! A mixture of Gaussians with full covariances, fitted by expectation maximisation.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use nalgebra::DMatrix;
+use rand::Rng;
+use rand::seq::index::sample;
+
+use super::whitening;
+use crate::data::{Samples, Vectors};
+
+/// Rows per step: with 100 components of 32 entries, 50 MB of whitened differences.
+const BATCH: usize = 4096;
+/// Rounds of k-means that choose the first responsibilities.
+const KMEANS_ROUNDS: usize = 10;
+/// Largest number of rounds of expectation maximisation.
+const ROUNDS: usize = 100;
+/// Gain in mean log-likelihood, in nats, below which the rounds end.
+const TOLERANCE: f64 = 1e-3;
+/// Added to the diagonal of every covariance; latents are standardised.
+const RIDGE: f64 = 1e-3;
+
+/// Sizes of a [`Gmm`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GmmConfig {
+    /// Number of Gaussians.
+    pub components: usize,
+    /// Training latents used, at most.
+    pub samples: usize,
+}
+
+/// The mixture; its score is the negative log-likelihood in nats.
+///
+/// Every step is a few matrix products for all components at once, on the chosen backend. `linfa`'s
+/// mixture works on one core in f64, component by component.
+#[derive(Clone, Debug)]
+pub struct Gmm {
+    /// `[dim, components * dim]`: one whitening matrix beside the other.
+    whitening: Tensor<2>,
+    /// `[1, components * dim]`: the whitened means.
+    centres: Tensor<2>,
+    /// `[1, components]`: log-weight plus half the log-determinant of the precision plus the
+    /// constant of the normal density.
+    constants: Tensor<2>,
+    components: usize,
+    device: Device,
+}
+
+impl Gmm {
+    /// Fits the mixture to standardised `latents`.
+    pub fn fit(latents: &Vectors, config: GmmConfig, rng: &mut impl Rng, device: &Device) -> Self {
+        let count = latents.len().min(config.samples);
+        let chosen = sample(rng, latents.len(), count).into_vec();
+        let x = latents.batch(&chosen, device); // [count, dim]
+        let components = config.components.min(count).max(1);
+        let mut responsibilities = nearest_centres(&x, components, rng);
+        let mut model = Self::from_responsibilities(&x, &responsibilities);
+        let mut last = f64::NEG_INFINITY;
+        for _ in 0..ROUNDS {
+            let (likelihood, next) = model.expectation(&x);
+            responsibilities = next;
+            model = Self::from_responsibilities(&x, &responsibilities);
+            if likelihood - last < TOLERANCE {
+                break;
+            }
+            last = likelihood;
+        }
+        model
+    }
+
+    /// Negative log-likelihood of each latent, in nats.
+    pub fn score(&self, latents: &Vectors) -> Vec<f32> {
+        let all: Vec<usize> = (0..latents.len()).collect();
+        let mut scores = Vec::with_capacity(latents.len());
+        for indices in all.chunks(BATCH) {
+            let joint = self.joint(latents.batch(indices, &self.device));
+            scores.extend(log_sum_exp(joint).neg().into_data().iter::<f32>());
+        }
+        scores
+    }
+
+    /// `ln (weight_k N(x; mean_k, covariance_k))`, `[batch, components]`.
+    fn joint(&self, x: Tensor<2>) -> Tensor<2> {
+        let [batch, dim] = x.dims();
+        let white = x.matmul(self.whitening.clone()) - self.centres.clone();
+        let squares = white.square().reshape([batch, self.components, dim]);
+        self.constants.clone() - squares.sum_dim(2).squeeze_dim::<2>(2) * 0.5
+    }
+
+    /// Mean log-likelihood and responsibilities `[count, components]`.
+    fn expectation(&self, x: &Tensor<2>) -> (f64, Tensor<2>) {
+        let [count, dim] = x.dims();
+        let mut total = 0.0;
+        let mut parts = Vec::new();
+        for start in (0..count).step_by(BATCH) {
+            let rows = x.clone().narrow(0, start, BATCH.min(count - start));
+            debug_assert_eq!(rows.dims()[1], dim);
+            let joint = self.joint(rows);
+            let evidence = log_sum_exp(joint.clone());
+            total += evidence.clone().into_data().iter::<f64>().sum::<f64>();
+            parts.push((joint - evidence).exp());
+        }
+        (total / count as f64, Tensor::cat(parts, 0))
+    }
+
+    /// The maximisation step: weights, means and covariances, inverted in f64.
+    fn from_responsibilities(x: &Tensor<2>, responsibilities: &Tensor<2>) -> Self {
+        let [count, dim] = x.dims();
+        let [_, components] = responsibilities.dims();
+        let device = x.device();
+        // The weighted second moments of all components are one product with all outer products.
+        let mut moments = Tensor::<2>::zeros([components, dim * dim], &device);
+        for start in (0..count).step_by(BATCH) {
+            let length = BATCH.min(count - start);
+            let rows = x.clone().narrow(0, start, length);
+            let outer = rows.clone().unsqueeze_dim::<3>(2) * rows.unsqueeze_dim::<3>(1);
+            let weights = responsibilities
+                .clone()
+                .narrow(0, start, length)
+                .transpose();
+            moments = moments + weights.matmul(outer.reshape([length, dim * dim]));
+        }
+        let read = |tensor: Tensor<2>| -> Vec<f64> { tensor.into_data().iter::<f64>().collect() };
+        let masses = read(responsibilities.clone().sum_dim(0));
+        let sums = read(responsibilities.clone().transpose().matmul(x.clone()));
+        let moments = read(moments);
+
+        let mut whitenings = vec![0.0f32; dim * components * dim];
+        let mut centres = vec![0.0f32; components * dim];
+        let mut constants = vec![0.0f32; components];
+        for component in 0..components {
+            let mass = masses[component].max(1e-6);
+            let mean: Vec<f64> = sums[component * dim..(component + 1) * dim]
+                .iter()
+                .map(|sum| sum / mass)
+                .collect();
+            let moment = &moments[component * dim * dim..(component + 1) * dim * dim];
+            let covariance = DMatrix::from_fn(dim, dim, |row, column| {
+                let ridge = if row == column { RIDGE } else { 0.0 };
+                moment[row * dim + column] / mass - mean[row] * mean[column] + ridge
+            });
+            let (inverse, half_log_det) = whitening(&covariance);
+            for out in 0..dim {
+                let mut centre = 0.0;
+                for from in 0..dim {
+                    let value = inverse[(out, from)];
+                    whitenings[from * components * dim + component * dim + out] = value as f32;
+                    centre += value * mean[from];
+                }
+                centres[component * dim + out] = centre as f32;
+            }
+            let normal = -0.5 * dim as f64 * std::f64::consts::TAU.ln();
+            constants[component] = ((mass / count as f64).ln() + half_log_det + normal) as f32;
+        }
+        let tensor = |values: Vec<f32>, shape: [usize; 2]| {
+            Tensor::from_data(TensorData::new(values, shape), &device)
+        };
+        Self {
+            whitening: tensor(whitenings, [dim, components * dim]),
+            centres: tensor(centres, [1, components * dim]),
+            constants: tensor(constants, [1, components]),
+            components,
+            device: device.clone(),
+        }
+    }
+}
+
+/// `ln sum exp` over each row, `[batch, 1]`.
+fn log_sum_exp(rows: Tensor<2>) -> Tensor<2> {
+    let largest = rows.clone().max_dim(1);
+    (rows - largest.clone()).exp().sum_dim(1).log() + largest
+}
+
+/// Responsibilities of 1 for the nearest of `count` centres, after a few rounds of k-means from
+/// samples drawn at random.
+fn nearest_centres(x: &Tensor<2>, count: usize, rng: &mut impl Rng) -> Tensor<2> {
+    let [rows, _] = x.dims();
+    let device = x.device();
+    let first: Vec<i32> = sample(rng, rows, count)
+        .into_iter()
+        .map(|row| row as i32)
+        .collect();
+    let first = Tensor::<1, Int>::from_data(TensorData::new(first, [count]), &device);
+    let mut centres = x.clone().select(0, first);
+    let mut nearest = Tensor::zeros([rows, count], &device);
+    for _ in 0..KMEANS_ROUNDS {
+        // Up to a term of each row alone, the negative squared distance.
+        let norms = centres.clone().square().sum_dim(1).transpose();
+        let closeness = x.clone().matmul(centres.clone().transpose()) * 2.0 - norms;
+        let best = closeness.clone().max_dim(1);
+        nearest = closeness.greater_equal(best).float();
+        let masses = nearest.clone().sum_dim(0).transpose(); // [count, 1]
+        let sums = nearest.clone().transpose().matmul(x.clone());
+        let empty = masses.clone().lower_scalar(0.5);
+        let means = sums / masses.clamp_min(1.0);
+        // A centre that has lost all samples stays where it is.
+        centres = means.mask_where(empty.expand(centres.dims()), centres.clone());
+    }
+    nearest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::test_device;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+    use rand_distr::{Distribution, StandardNormal};
+
+    #[test]
+    fn one_component_is_the_normal_density() {
+        // x = np.array([[0,0],[2,1],[4,0],[2,3],[1,1]], float)
+        // scipy.stats.multivariate_normal(x.mean(0), np.cov(x.T, bias=True) + 1e-3*np.eye(2))
+        //     .logpdf([[0, 0], [3, 3]]), negated
+        let mut latents = Vectors::new(2);
+        latents.extend([0., 0., 2., 1., 4., 0., 2., 3., 1., 1.]);
+        let config = GmmConfig {
+            components: 1,
+            samples: 100,
+        };
+        let gmm = Gmm::fit(
+            &latents,
+            config,
+            &mut StdRng::seed_from_u64(0),
+            &test_device(),
+        );
+        let mut queries = Vectors::new(2);
+        queries.extend([0., 0., 3., 3.]);
+        for (score, expected) in gmm.score(&queries).into_iter().zip([3.548_65, 4.286_53]) {
+            assert!((score - expected).abs() < 2e-3, "{score} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn a_mixture_finds_its_clusters() {
+        // Three unit clusters far apart: entropy = ln 3 + 2/2 ln(2 pi e) nats.
+        let rng = &mut StdRng::seed_from_u64(3);
+        let mut draw = |count: usize| {
+            let mut vectors = Vectors::new(2);
+            for index in 0..count {
+                let angle = (index % 3) as f32 * 2.1;
+                let noise: [f32; 2] = std::array::from_fn(|_| StandardNormal.sample(&mut *rng));
+                vectors.extend([20.0 * angle.cos() + noise[0], 20.0 * angle.sin() + noise[1]]);
+            }
+            vectors
+        };
+        let (train, test) = (draw(3000), draw(3000));
+        let config = GmmConfig {
+            components: 6,
+            samples: 3000,
+        };
+        let gmm = Gmm::fit(
+            &train,
+            config,
+            &mut StdRng::seed_from_u64(1),
+            &test_device(),
+        );
+        let scores = gmm.score(&test);
+        let mean = scores.iter().map(|&score| f64::from(score)).sum::<f64>() / 3000.0;
+        let entropy = 3f64.ln() + (std::f64::consts::TAU * std::f64::consts::E).ln();
+        assert!((mean - entropy).abs() < 0.05, "{mean} is not {entropy}");
+    }
+}

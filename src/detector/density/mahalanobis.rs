@@ -1,0 +1,93 @@
+//! Distance from the mean in units of the covariance.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use nalgebra::DMatrix;
+
+use super::whitening;
+use crate::data::{Samples, Vectors};
+use crate::detector::representation::for_each_batch;
+
+/// Squared Mahalanobis distance from the training latents' mean.
+#[derive(Clone, Debug)]
+pub struct Mahalanobis {
+    mean: Tensor<2>,
+    /// `[dim, dim]`, applied from the right.
+    whitening: Tensor<2>,
+    device: Device,
+}
+
+impl Mahalanobis {
+    /// Fits mean and covariance of `latents`, in f64.
+    pub fn fit(latents: &Vectors, device: &Device) -> Self {
+        let dim = latents.dim();
+        let count = latents.len().max(1) as f64;
+        let mut mean = vec![0.0f64; dim];
+        for row in latents.values().chunks_exact(dim) {
+            for (sum, &value) in mean.iter_mut().zip(row) {
+                *sum += f64::from(value) / count;
+            }
+        }
+        // Rows are added in blocks, as one matrix product each.
+        let mut covariance = DMatrix::<f64>::zeros(dim, dim);
+        for block in latents.values().chunks(dim * 1024) {
+            let rows = block.len() / dim;
+            let centred = DMatrix::from_fn(dim, rows, |entry, row| {
+                f64::from(block[row * dim + entry]) - mean[entry]
+            });
+            covariance += &centred * centred.transpose() / count;
+        }
+        let (inverse, _) = whitening(&covariance);
+        // Column-major transposed is row-major: the matrix for a product from the right.
+        let values: Vec<f32> = inverse.iter().map(|&value| value as f32).collect();
+        let mean: Vec<f32> = mean.into_iter().map(|value| value as f32).collect();
+        Self {
+            mean: Tensor::from_data(TensorData::new(mean, [1, dim]), device),
+            whitening: Tensor::from_data(TensorData::new(values, [dim, dim]), device),
+            device: device.clone(),
+        }
+    }
+
+    /// Squared distance of each latent.
+    pub fn score(&self, latents: &Vectors) -> Vec<f32> {
+        let mut scores = Vec::with_capacity(latents.len());
+        for_each_batch(latents.len(), |indices| {
+            let centred = latents.batch(indices, &self.device) - self.mean.clone();
+            let white = centred.matmul(self.whitening.clone());
+            scores.extend(white.square().sum_dim(1).into_data().iter::<f32>());
+        });
+        scores
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::test_device;
+
+    #[test]
+    fn distances_are_those_of_numpy() {
+        // x = np.array([[0,0],[2,1],[4,0],[2,3],[1,1]]); m = x.mean(0); c = np.cov(x.T, bias=True)
+        // [float((r-m) @ np.linalg.inv(c) @ (r-m)) for r in np.array([[0,0],[3,3],[1.8,1]])]
+        let mut latents = Vectors::new(2);
+        latents.extend([0., 0., 2., 1., 4., 0., 2., 3., 1., 1.]);
+        let model = Mahalanobis::fit(&latents, &test_device());
+        let mut queries = Vectors::new(2);
+        queries.extend([0., 0., 3., 3., 1.8, 1.]);
+        for (score, expected) in
+            model
+                .score(&queries)
+                .into_iter()
+                .zip([2.674_242_4, 4.151_515, 0.0])
+        {
+            assert!((score - expected).abs() < 1e-4, "{score} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_never_varies_does_not_stop_it() {
+        let mut latents = Vectors::new(2);
+        latents.extend([0., 5., 2., 5., 4., 5.]);
+        let scores = Mahalanobis::fit(&latents, &test_device()).score(&latents);
+        assert!(scores.iter().all(|score| score.is_finite()), "{scores:?}");
+    }
+}

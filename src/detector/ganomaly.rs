@@ -1,0 +1,63 @@
+//! GANomaly as a detector.
+
+use burn::module::Module;
+use burn::tensor::Device;
+
+use super::pictures::reconstruct;
+use super::representation::for_each_batch;
+use super::{Detector, DetectorError, Scores};
+use crate::data::{Conversion, Images, Samples};
+use crate::encoder::{AutoEncoder, Ganomaly};
+
+/// Scores images by how far the latent of the reconstruction is from the latent of the image.
+///
+/// - `encoding_distance`: mean squared difference of the two latents, the authors' score;
+/// - `reconstruction`: mean absolute difference of image and reconstruction, pixels in `[-1, 1]`.
+///
+/// The networks are in evaluation mode. The authors' code leaves them in training mode, in which a
+/// score depends on the other images of its batch.
+pub struct GanomalyDetector {
+    conversion: Conversion,
+    model: Ganomaly,
+    device: Device,
+}
+
+impl GanomalyDetector {
+    /// Wraps the trained networks.
+    pub fn new(conversion: Conversion, model: Ganomaly, device: &Device) -> Self {
+        Self {
+            conversion,
+            model: model.valid().to_device(device),
+            device: device.clone(),
+        }
+    }
+}
+
+impl Detector for GanomalyDetector {
+    fn score_names(&self) -> &'static [&'static str] {
+        &["encoding_distance", "reconstruction"]
+    }
+
+    fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
+        let images = self.conversion.apply(images.clone())?;
+        let mut distance = Vec::with_capacity(images.len());
+        let mut reconstruction = Vec::with_capacity(images.len());
+        for_each_batch(images.len(), |indices| {
+            let batch = images.batch(indices, &self.device);
+            let (fakes, score) = self.model.score(batch.clone());
+            let error = AutoEncoder::reconstruction_error(batch, fakes);
+            distance.extend(score.into_data().iter::<f32>());
+            reconstruction.extend(error.into_data().iter::<f32>());
+        });
+        Ok(Scores::new(
+            self.score_names(),
+            vec![distance, reconstruction],
+        ))
+    }
+
+    fn reconstruct(&self, images: &Images) -> Option<Images> {
+        Some(reconstruct(images, &self.device, |batch| {
+            self.model.score(batch).0
+        }))
+    }
+}

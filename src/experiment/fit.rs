@@ -1,0 +1,354 @@
+//! From prepared images to a fitted detector and the scores of every image, for every method.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use sha2::{Digest, Sha256};
+
+use super::clock::Clock;
+use super::prepare::{Part, Prepared};
+use super::seed::derive;
+use super::{Experiment, ExperimentError, Method, ScoreTable, ScoredPart, Workspace};
+use crate::data::{EpochOrder, Images, SampleLoader, Samples};
+use crate::detector::{
+    Baseline, Density, Detector, EncoderFlow, GanomalyDetector, Gmm, GmmConfig, Knn, Mahalanobis,
+    Representation, Scores, Sizes, standardized,
+};
+use crate::encoder::{ENCODER_STAGE, Encoder, EncoderSizes, GANOMALY_STAGE, Ganomaly, Pca};
+use crate::flow::{FLOW_STAGE, RealNvp, Standardizer};
+use crate::train::{Display, Kind, Optimisation, Stage, StageSummary, Trainable};
+
+/// What a fit needs to know.
+pub(super) struct Fitter<'a> {
+    pub experiment: &'a Experiment,
+    pub method: Method,
+    pub seed: u64,
+    pub device: &'a Device,
+    pub workspace: &'a Workspace,
+    pub display: Display,
+    pub clock: Clock,
+}
+
+/// A fitted method and its scores.
+pub(super) struct Fitted {
+    pub detector: Box<dyn Detector>,
+    pub table: ScoreTable,
+    pub stages: Vec<StageSummary>,
+}
+
+/// The representation of every part, in the parts' order.
+type Representations = Vec<(String, Representation)>;
+
+impl Fitter<'_> {
+    /// Fits the method and scores every part.
+    ///
+    /// # Errors
+    /// [`ExperimentError`]; what was trained until then is kept, and the same call continues.
+    pub fn fit(&mut self, prepared: &Prepared) -> Result<Fitted, ExperimentError> {
+        match self.experiment.config.encoder_of(self.method) {
+            Some(sizes) => self.fit_on_encoder(sizes, prepared),
+            None => self.fit_ganomaly(prepared),
+        }
+    }
+
+    fn fit_on_encoder(
+        &mut self,
+        sizes: EncoderSizes,
+        prepared: &Prepared,
+    ) -> Result<Fitted, ExperimentError> {
+        let (encoder, mut stages) = self.encoder(sizes, prepared)?;
+        let representations = self.representations(&encoder, sizes, prepared)?;
+        let fitted = |detector: Box<dyn Detector>, table, stages| Fitted {
+            detector,
+            table,
+            stages,
+        };
+        if self.method == Method::EncoderFlow {
+            let (detector, flow) = self.encoder_flow(sizes, encoder, &representations)?;
+            stages.push(flow);
+            detector.save(&self.workspace.detector())?;
+            let table = self.score(detector.score_names(), prepared, |index| {
+                detector.score_representation(&representations[index].1)
+            });
+            return Ok(fitted(Box::new(detector), table, stages));
+        }
+        let density = self.density(&representations[0].1);
+        let conversion = self.experiment.config.conversion();
+        let detector = Baseline::new(conversion, sizes, encoder, density, self.device);
+        self.clock
+            .step("fit", Some(representations[0].1.latents.len()));
+        let table = self.score(detector.score_names(), prepared, |index| {
+            detector.score_representation(&representations[index].1)
+        });
+        Ok(fitted(Box::new(detector), table, stages))
+    }
+
+    /// The encoder: trained in its stage, taken from another method of the same run, or computed.
+    fn encoder(
+        &mut self,
+        sizes: EncoderSizes,
+        prepared: &Prepared,
+    ) -> Result<(Encoder, Vec<StageSummary>), ExperimentError> {
+        let train = &prepared.part("train").images;
+        match sizes {
+            EncoderSizes::Pixels { shape } => Ok((Encoder::Pixels(shape), Vec::new())),
+            EncoderSizes::Pca { components, .. } => {
+                let rng = &mut self.rng("principal components");
+                let pca = Pca::fit(train, components, rng, self.device);
+                self.clock.step("principal components", Some(train.len()));
+                Ok((Encoder::Pca(pca), Vec::new()))
+            }
+            EncoderSizes::Autoencoder(config) => {
+                let experiment = self.experiment;
+                self.workspace
+                    .adopt_encoder(&experiment.config, ENCODER_STAGE.name)?;
+                let model = config.init(&mut self.rng("encoder weights"), self.device);
+                let training = &experiment.config.encoder.training;
+                let (model, summary) =
+                    self.train_on_images(&ENCODER_STAGE, training, model, prepared)?;
+                Ok((Encoder::Autoencoder(model), vec![summary]))
+            }
+        }
+    }
+
+    /// Latents of every part, computed once and kept beside the run.
+    fn representations(
+        &mut self,
+        encoder: &Encoder,
+        sizes: EncoderSizes,
+        prepared: &Prepared,
+    ) -> Result<Representations, ExperimentError> {
+        let path = self.workspace.latents();
+        let frozen = encoder.clone().frozen(self.device);
+        let fingerprint = fingerprint(&frozen, prepared, self.device);
+        // A cache that cannot be read, or is of something else, is computed again.
+        let stored = Representation::load(&path, &fingerprint).ok();
+        if let Some(mut stored) = stored {
+            let found = prepared.parts.iter().map(|part| {
+                stored
+                    .remove_entry(&part.name)
+                    .filter(|(_, found)| found.latents.len() == part.images.len())
+            });
+            if let Some(found) = found.collect::<Option<Representations>>() {
+                self.clock.step("read latents", None);
+                return Ok(found);
+            }
+        }
+        let mut representations = Vec::new();
+        for part in &prepared.parts {
+            self.say(&format!(
+                "encoding {} {} images",
+                part.images.len(),
+                part.name
+            ));
+            let representation =
+                Representation::of(&frozen, sizes.latent(), &part.images, self.device);
+            representations.push((part.name.clone(), representation));
+        }
+        // Pixels are no smaller than the images that they were made from.
+        if !matches!(encoder, Encoder::Pixels(_)) {
+            Representation::save(&representations, &fingerprint, &path)?;
+        }
+        self.clock.step("encode and decode", Some(prepared.len()));
+        Ok(representations)
+    }
+
+    /// The flow stage, and the detector that it completes.
+    fn encoder_flow(
+        &mut self,
+        sizes: EncoderSizes,
+        encoder: Encoder,
+        representations: &Representations,
+    ) -> Result<(EncoderFlow, StageSummary), ExperimentError> {
+        let config = &self.experiment.config;
+        let [train, valid] = [0, 1].map(|part| &representations[part].1.latents);
+        let standardizer = Standardizer::fit(train.values(), train.dim());
+        let [train, valid] = [train, valid]
+            .map(|latents| Arc::new(standardized(&standardizer, latents, self.device)));
+        let first = train.len().min(config.flow.training.batch_size);
+        let first: Vec<usize> = (0..first).collect();
+        let flow_sizes = config.flow(train.dim());
+        let model: RealNvp = flow_sizes
+            .init(&mut self.rng("flow weights"), self.device)
+            .initialised_from(train.batch(&first, self.device));
+        let input = train.values().iter().flat_map(|value| value.to_le_bytes());
+        let input = digest(&input.collect::<Vec<u8>>());
+        let training = &config.flow.training;
+        let (flow, summary) = self.train(&FLOW_STAGE, training, model, (train, valid), &input)?;
+        let sizes = Sizes {
+            encoder: sizes,
+            flow: flow_sizes,
+        };
+        let conversion = config.conversion();
+        let detector =
+            EncoderFlow::new(conversion, sizes, encoder, standardizer, flow, self.device);
+        Ok((detector, summary))
+    }
+
+    /// The score of a baseline, fitted on the training representation.
+    fn density(&self, train: &Representation) -> Density {
+        let config = &self.experiment.config;
+        let latents = &train.latents;
+        match self.method {
+            Method::Knn => Density::Knn(Knn::fit(latents, config.knn.neighbours, self.device)),
+            Method::Mahalanobis => Density::Mahalanobis(Mahalanobis::fit(latents, self.device)),
+            Method::Gmm => {
+                let standardizer = Standardizer::fit(latents.values(), latents.dim());
+                let latents = standardized(&standardizer, latents, self.device);
+                let sizes = GmmConfig {
+                    components: config.gmm.gaussians,
+                    samples: config.gmm.samples,
+                };
+                let mixture = Gmm::fit(&latents, sizes, &mut self.rng("mixture"), self.device);
+                Density::Gmm(standardizer, mixture)
+            }
+            Method::Autoencoder | Method::EncoderFlow | Method::Ganomaly => Density::Reconstruction,
+        }
+    }
+
+    fn fit_ganomaly(&mut self, prepared: &Prepared) -> Result<Fitted, ExperimentError> {
+        let config = &self.experiment.config;
+        let rng = &mut self.rng("ganomaly weights");
+        let model = Ganomaly::new(&config.ganomaly(), rng, self.device);
+        let training = &config.ganomaly.training;
+        let (model, summary) = self.train_on_images(&GANOMALY_STAGE, training, model, prepared)?;
+        let detector = GanomalyDetector::new(config.conversion(), model, self.device);
+        let mut scores = Vec::new();
+        for part in &prepared.parts {
+            self.say(&format!(
+                "scoring {} {} images",
+                part.images.len(),
+                part.name
+            ));
+            scores.push(detector.score(&part.images)?);
+        }
+        let table = self.score(detector.score_names(), prepared, |index| {
+            scores[index].clone()
+        });
+        Ok(Fitted {
+            detector: Box::new(detector),
+            table,
+            stages: vec![summary],
+        })
+    }
+
+    fn train_on_images<M: Trainable<Tensor<4>>>(
+        &mut self,
+        kind: &'static Kind,
+        training: &Optimisation,
+        model: M,
+        prepared: &Prepared,
+    ) -> Result<(M, StageSummary), ExperimentError> {
+        let [train, valid] = ["train", "validation"].map(|name| prepared.part(name).images.clone());
+        let input = digest(
+            &[digest(train.as_bytes()), digest(valid.as_bytes())]
+                .concat()
+                .into_bytes(),
+        );
+        self.train(kind, training, model, (train, valid), &input)
+    }
+
+    /// Trains one stage on samples in memory.
+    fn train<M, S>(
+        &mut self,
+        kind: &'static Kind,
+        training: &Optimisation,
+        model: M,
+        (train, valid): (Arc<S>, Arc<S>),
+        input: &str,
+    ) -> Result<(M, StageSummary), ExperimentError>
+    where
+        S: Samples,
+        M: Trainable<S::Batch>,
+    {
+        let stage = Stage {
+            kind,
+            input,
+            directory: &self.workspace.stage(kind.name),
+            log: &self.workspace.log(),
+            optimisation: training,
+            seed: derive(self.seed, &format!("{} order", kind.name)),
+            display: self.display,
+        };
+        let device = self.device;
+        let order = EpochOrder::sequential(valid.count(), 2 * training.batch_size);
+        let (model, summary) = stage.run(
+            model,
+            train.count(),
+            |order| SampleLoader::shared(train, order, device),
+            SampleLoader::shared(valid, order, device),
+        )?;
+        self.clock.stage(&summary);
+        Ok((model, summary))
+    }
+
+    /// Scores part by part. The training images of nearest neighbours are left out: each is its own
+    /// neighbour.
+    fn score(
+        &mut self,
+        names: &[&str],
+        prepared: &Prepared,
+        mut score: impl FnMut(usize) -> Scores,
+    ) -> ScoreTable {
+        let left_out = |part: &Part| self.method == Method::Knn && part.name == "train";
+        let parts: Vec<ScoredPart> = prepared
+            .parts
+            .iter()
+            .enumerate()
+            .filter(|(_, part)| !left_out(part))
+            .map(|(index, part)| {
+                ScoredPart::new(&part.name, &part.indices, &part.labels, &score(index))
+            })
+            .collect();
+        let scored = parts.iter().map(|part| part.indices.len()).sum();
+        self.clock.step("score", Some(scored));
+        ScoreTable {
+            names: names.iter().map(|&name| name.to_owned()).collect(),
+            parts,
+        }
+    }
+
+    fn rng(&self, purpose: &str) -> StdRng {
+        StdRng::seed_from_u64(derive(self.seed, purpose))
+    }
+
+    fn say(&self, line: &str) {
+        say(self.display, line);
+    }
+}
+
+/// A line of progress; a reader that has gone (`| head`) is no reason to stop.
+pub(super) fn say(display: Display, line: &str) {
+    if display != Display::Quiet {
+        let _ = writeln!(std::io::stdout(), "{line}");
+    }
+}
+
+/// What representations depend on: the images, and the encoder, by what it makes of a few of them.
+fn fingerprint(encoder: &Encoder, prepared: &Prepared, device: &Device) -> String {
+    let mut hash = Sha256::new();
+    for part in &prepared.parts {
+        hash.update(part.images.as_bytes());
+    }
+    let train: &Images = &prepared.part("train").images;
+    let probe: Vec<usize> = (0..train.len().min(16)).collect();
+    let latents = encoder.encode(train.batch(&probe, device)).into_data();
+    for value in latents.iter::<f32>() {
+        hash.update(value.to_le_bytes());
+    }
+    hex(hash)
+}
+
+fn digest(bytes: &[u8]) -> String {
+    hex(Sha256::new().chain_update(bytes))
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

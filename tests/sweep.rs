@@ -1,0 +1,95 @@
+//! `sweep`: every method on several classes, one table, nothing lost on the way.
+
+mod common;
+
+use std::process::Command;
+
+use common::{TINY, fails, program, succeeds};
+
+/// Settings with which GANomaly and the baselines take a second as well.
+const SMALL: [&str; 5] = [
+    "ganomaly.width=4",
+    "ganomaly.latent=8",
+    "ganomaly.training.epochs=1",
+    "gmm.gaussians=5",
+    "gmm.components=8",
+];
+
+fn sweep(folder: &std::path::Path, arguments: &[&str]) -> Command {
+    let mut command = program(folder);
+    command.args(["sweep", "digits", "--offline"]);
+    for setting in TINY.iter().chain(&SMALL) {
+        command.args(["--set", setting]);
+    }
+    command.args(arguments);
+    command
+}
+
+fn rows(folder: &std::path::Path) -> Vec<csv::StringRecord> {
+    let path = folder.join("artifacts/sweeps/digits/results.csv");
+    let mut csv = csv::Reader::from_path(path).unwrap();
+    csv.records().map(Result::unwrap).collect()
+}
+
+#[test]
+fn every_method_runs_on_two_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = succeeds(sweep(folder.path(), &["--classes", "3,7", "--jobs", "2"]));
+    assert!(output.contains("[12/12]"), "{output}");
+    let found = rows(folder.path());
+    assert_eq!(found.len(), 12);
+    for row in &found {
+        let auroc: f64 = row[5].parse().unwrap_or(f64::NAN);
+        assert!((0.0..=1.0).contains(&auroc), "{row:?}");
+        assert!(folder.path().join("artifacts").join(&row[13]).is_file(), "{row:?}");
+    }
+    let sweeps = folder.path().join("artifacts/sweeps/digits");
+    let page = std::fs::read_to_string(sweeps.join("report.html")).unwrap();
+    assert!(page.contains("encoder-flow") && page.contains("<svg"), "no chart");
+    let markdown = std::fs::read_to_string(sweeps.join("results.md")).unwrap();
+    assert!(markdown.contains("mahalanobis"), "{markdown}");
+
+    // The two methods that need the autoencoder trained it once per class.
+    let history = |method: &str| {
+        let run = folder.path().join("artifacts/digits-3").join(method).join("seed-0");
+        std::fs::read_to_string(run.join("encoder/history.json")).unwrap()
+    };
+    assert_eq!(history("encoder-flow"), history("autoencoder"));
+
+    // What is done is skipped, a damaged table is made anew, and other cells are added.
+    std::fs::write(sweeps.join("results.csv"), "half a ro").unwrap();
+    let again = succeeds(sweep(folder.path(), &["--classes", "3,7", "--methods", "knn,gmm"]));
+    assert!(again.contains("[4/4]"), "{again}");
+    assert_eq!(rows(folder.path()).len(), 4);
+}
+
+#[test]
+fn a_cell_that_fails_does_not_stop_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    // Something else is where a cell's folder should be.
+    let place = folder.path().join("artifacts/digits-3/knn");
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::write(place.join("seed-0"), "not a folder").unwrap();
+    let message = fails(sweep(folder.path(), &["--classes", "3,4", "--methods", "knn,mahalanobis"]));
+    assert!(message.contains("1 of 4 cells failed"), "{message}");
+    let rows = rows(folder.path());
+    assert_eq!(rows.len(), 4);
+    assert_eq!(rows.iter().filter(|row| row[14].is_empty()).count(), 3, "{rows:?}");
+}
+
+#[test]
+fn wrong_lists_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, expected) in [
+        (["--methods", "kn"], "did you mean `knn`"),
+        (["--classes", "11"], "no such class"),
+        (["--seeds", "one"], "--seeds"),
+        (["--jobs", "0"], "--jobs"),
+    ] {
+        let message = fails(sweep(folder.path(), &arguments));
+        assert!(message.contains(expected), "{arguments:?}: {message}");
+    }
+    let mut unknown = program(folder.path());
+    unknown.args(["sweep", "mnits"]);
+    assert!(fails(unknown).contains("did you mean `mnist`"));
+}
