@@ -168,7 +168,13 @@ fn stopped_by(folder: &Path, signal: &str, status: Option<i32>) {
         .status();
     assert!(sent.unwrap().success());
     let mut message = String::new();
-    child.0.stderr.take().unwrap().read_to_string(&mut message).unwrap();
+    child
+        .0
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut message)
+        .unwrap();
     assert_eq!(child.0.wait().unwrap().code(), status, "{message}");
     assert!(!run.join("done.json").exists());
     if status.is_some() {
@@ -187,9 +193,16 @@ fn interrupted_terminated_and_killed_runs_continue_to_the_same_numbers() {
         let folder = tempfile::tempdir().unwrap();
         stopped_by(folder.path(), signal, status);
         let output = succeeds(experiment(folder.path(), "digits-3", &LONG));
-        assert!(output.contains("2/2 flow  continues with epoch"), "{output}");
+        assert!(
+            output.contains("2/2 flow  continues with epoch"),
+            "{output}"
+        );
         assert!(!output.contains("1/2 encoder"), "{output}");
-        assert_eq!(results(&run_folder(folder.path(), "digits-3", 0)), expected, "{signal}");
+        assert_eq!(
+            results(&run_folder(folder.path(), "digits-3", 0)),
+            expected,
+            "{signal}"
+        );
     }
 }
 
@@ -213,7 +226,12 @@ fn later_scoring_gives_the_scores_of_the_run() {
         let scores = detector.score(&images.select(&indices)).unwrap();
         for (column, values) in scores.columns().iter().enumerate() {
             for (value, row) in values.iter().zip(&rows) {
-                assert_eq!(value.to_string(), row[4 + column], "{part} image {}", &row[1]);
+                assert_eq!(
+                    value.to_string(),
+                    row[4 + column],
+                    "{part} image {}",
+                    &row[1]
+                );
             }
         }
     }
@@ -235,7 +253,10 @@ fn a_changed_encoder_makes_latents_and_flow_anew() {
     // Scores that were lost are made again without training.
     std::fs::remove_file(run.join("scores.csv")).unwrap();
     let output = succeeds(experiment(folder.path(), "digits-3", &[]));
-    assert!(!output.contains("1/2 encoder") && !output.contains("2/2 flow"), "{output}");
+    assert!(
+        !output.contains("1/2 encoder") && !output.contains("2/2 flow"),
+        "{output}"
+    );
     assert_eq!(results(&run), expected);
 }
 
@@ -244,13 +265,22 @@ fn a_stage_ends_early_and_keeps_its_best_epoch() {
     let folder = tempfile::tempdir().unwrap();
     // Without a schedule and with too large a step, the validation loss soon stops falling.
     let arguments = [
-        "--set", "flow.training.epochs=300", "--set", "flow.training.patience=2",
-        "--set", "flow.training.schedule=constant", "--set", "flow.training.learning_rate=0.02",
+        "--set",
+        "flow.training.epochs=300",
+        "--set",
+        "flow.training.patience=2",
+        "--set",
+        "flow.training.schedule=constant",
+        "--set",
+        "flow.training.learning_rate=0.02",
     ];
     succeeds(experiment(folder.path(), "digits-3", &arguments));
     let run = run_folder(folder.path(), "digits-3", 0);
     let done = json(&run.join("flow/done.json"));
-    let (best, epochs) = (done["best_epoch"].as_u64().unwrap(), done["epochs"].as_u64().unwrap());
+    let (best, epochs) = (
+        done["best_epoch"].as_u64().unwrap(),
+        done["epochs"].as_u64().unwrap(),
+    );
     assert!(epochs < 300, "{done}");
     assert_eq!(best + 2, epochs, "{done}");
 }
@@ -267,9 +297,15 @@ fn another_data_set_is_a_further_test_set() {
     let run = run_folder(folder.path(), "digits-3", 0);
     let metrics = json(&run.join("metrics.json"));
     // Noise is nothing like a digit.
-    assert!(metrics["mnist"]["nll"]["auroc"].as_f64().unwrap() > 0.9, "{metrics}");
+    assert!(
+        metrics["mnist"]["nll"]["auroc"].as_f64().unwrap() > 0.9,
+        "{metrics}"
+    );
     let report = std::fs::read_to_string(run.join("report.html")).unwrap();
-    assert!(report.contains("mnist"), "the report does not name the test set");
+    assert!(
+        report.contains("mnist"),
+        "the report does not name the test set"
+    );
     // Missing data must not cost a run that is there.
     std::fs::remove_dir_all(&data).unwrap();
     let again = [&arguments[..], &["--fresh"]].concat();
@@ -281,9 +317,20 @@ fn another_data_set_is_a_further_test_set() {
 fn colour_large_images_and_every_kind_of_layer_run() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = [
-        "--set", "data.channels=3", "--set", "data.size=64", "--set", "data.fit=resize",
-        "--set", "data.limit=300", "--set", "flow.mixing=alternate", "--set", "flow.actnorm=true",
-        "--set", "encoder.training.epochs=1",
+        "--set",
+        "data.channels=3",
+        "--set",
+        "data.size=64",
+        "--set",
+        "data.fit=resize",
+        "--set",
+        "data.limit=300",
+        "--set",
+        "flow.mixing=alternate",
+        "--set",
+        "flow.actnorm=true",
+        "--set",
+        "encoder.training.epochs=1",
     ];
     succeeds(experiment(folder.path(), "digits-3", &arguments));
 }

@@ -41,24 +41,37 @@ fn every_method_runs_on_two_classes() {
     for row in &found {
         let auroc: f64 = row[5].parse().unwrap_or(f64::NAN);
         assert!((0.0..=1.0).contains(&auroc), "{row:?}");
-        assert!(folder.path().join("artifacts").join(&row[13]).is_file(), "{row:?}");
+        assert!(
+            folder.path().join("artifacts").join(&row[13]).is_file(),
+            "{row:?}"
+        );
     }
     let sweeps = folder.path().join("artifacts/sweeps/digits");
     let page = std::fs::read_to_string(sweeps.join("report.html")).unwrap();
-    assert!(page.contains("encoder-flow") && page.contains("<svg"), "no chart");
+    assert!(
+        page.contains("encoder-flow") && page.contains("<svg"),
+        "no chart"
+    );
     let markdown = std::fs::read_to_string(sweeps.join("results.md")).unwrap();
     assert!(markdown.contains("mahalanobis"), "{markdown}");
 
     // The two methods that need the autoencoder trained it once per class.
     let history = |method: &str| {
-        let run = folder.path().join("artifacts/digits-3").join(method).join("seed-0");
+        let run = folder
+            .path()
+            .join("artifacts/digits-3")
+            .join(method)
+            .join("seed-0");
         std::fs::read_to_string(run.join("encoder/history.json")).unwrap()
     };
     assert_eq!(history("encoder-flow"), history("autoencoder"));
 
     // What is done is skipped, a damaged table is made anew, and other cells are added.
     std::fs::write(sweeps.join("results.csv"), "half a ro").unwrap();
-    let again = succeeds(sweep(folder.path(), &["--classes", "3,7", "--methods", "knn,gmm"]));
+    let again = succeeds(sweep(
+        folder.path(),
+        &["--classes", "3,7", "--methods", "knn,gmm"],
+    ));
     assert!(again.contains("[4/4]"), "{again}");
     assert_eq!(rows(folder.path()).len(), 4);
 }
@@ -70,11 +83,18 @@ fn a_cell_that_fails_does_not_stop_the_others() {
     let place = folder.path().join("artifacts/digits-3/knn");
     std::fs::create_dir_all(&place).unwrap();
     std::fs::write(place.join("seed-0"), "not a folder").unwrap();
-    let message = fails(sweep(folder.path(), &["--classes", "3,4", "--methods", "knn,mahalanobis"]));
+    let message = fails(sweep(
+        folder.path(),
+        &["--classes", "3,4", "--methods", "knn,mahalanobis"],
+    ));
     assert!(message.contains("1 of 4 cells failed"), "{message}");
     let rows = rows(folder.path());
     assert_eq!(rows.len(), 4);
-    assert_eq!(rows.iter().filter(|row| row[14].is_empty()).count(), 3, "{rows:?}");
+    assert_eq!(
+        rows.iter().filter(|row| row[14].is_empty()).count(),
+        3,
+        "{rows:?}"
+    );
 }
 
 #[test]

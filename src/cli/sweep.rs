@@ -73,7 +73,10 @@ pub fn run(args: SweepArgs) -> anyhow::Result<()> {
     print(&format!("report {}", folder.join("report.html").display()));
     match table.failures() {
         0 => Ok(()),
-        failed => bail!("{failed} of {} cells failed: see above", table.results.len()),
+        failed => bail!(
+            "{failed} of {} cells failed: see above",
+            table.results.len()
+        ),
     }
 }
 

@@ -13,8 +13,10 @@ const GANOMALY_CIFAR10: [f64; 10] = [
 pub(super) fn of(dataset: DatasetName, classes: &[usize]) -> Vec<Published> {
     match dataset {
         DatasetName::Cifar10 => {
-            let values: Vec<Option<f64>> =
-                classes.iter().map(|&class| GANOMALY_CIFAR10.get(class).copied()).collect();
+            let values: Vec<Option<f64>> = classes
+                .iter()
+                .map(|&class| GANOMALY_CIFAR10.get(class).copied())
+                .collect();
             let known: Vec<f64> = values.iter().flatten().copied().collect();
             vec![Published {
                 name: "GANomaly, as published".to_owned(),

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use super::fit::say;
 use super::{
-    Experiment, ExperimentError, Method, RunOptions, Study, SweepResult, SweepTable, SweepWorkspace,
-    run,
+    Experiment, ExperimentError, Method, RunOptions, Study, SweepResult, SweepTable,
+    SweepWorkspace, run,
 };
 use crate::data::DataStore;
 use crate::train::Display;
@@ -65,7 +65,12 @@ pub fn sweep(
     let total = groups.iter().map(Vec::len).sum();
     let progress = Progress {
         groups: Mutex::new(groups),
-        table: Mutex::new(SweepTable::new(&study.name, &config, plan, &options.command)),
+        table: Mutex::new(SweepTable::new(
+            &study.name,
+            &config,
+            plan,
+            &options.command,
+        )),
         stopped: Mutex::new(None),
         started: Instant::now(),
         total,
@@ -78,8 +83,14 @@ pub fn sweep(
             scope.spawn(|| progress.work());
         }
     });
-    let stopped = progress.stopped.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let table = progress.table.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let stopped = progress
+        .stopped
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    let table = progress
+        .table
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
     match stopped {
         Some(error) => Err(error),
         None => Ok(table),
@@ -127,7 +138,9 @@ impl Progress<'_> {
             display: Display::Quiet,
             ..self.options.clone()
         };
-        let outcome = catch_unwind(AssertUnwindSafe(|| run(&cell.experiment, self.store, &options)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            run(&cell.experiment, self.store, &options)
+        }));
         let outcome = match outcome {
             Ok(Err(error)) if error.is_interruption() => return Err(error),
             Ok(outcome) => outcome.map_err(|error| error.to_string()),

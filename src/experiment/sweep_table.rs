@@ -103,7 +103,10 @@ fn config_hash(method: Method, config: &ExperimentConfig) -> String {
     let mut table = toml::Table::try_from(config).unwrap_or_default();
     table.retain(|name, _| method.sections().contains(&name));
     let hash = Sha256::digest(table.to_string());
-    hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    hash.iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// All cells of a sweep so far.
@@ -135,7 +138,10 @@ impl SweepTable {
 
     /// Number of cells that failed.
     pub fn failures(&self) -> usize {
-        self.results.iter().filter(|row| row.auroc.is_none()).count()
+        self.results
+            .iter()
+            .filter(|row| row.auroc.is_none())
+            .count()
     }
 
     /// AUROC by class and seed of one method.
@@ -156,7 +162,11 @@ impl SweepTable {
             cells.sort_by_key(|cell| cell.seed);
             cells
         };
-        self.plan.classes.iter().map(|&class| of_class(class)).collect()
+        self.plan
+            .classes
+            .iter()
+            .map(|&class| of_class(class))
+            .collect()
     }
 
     /// What the sweep says, for its page and its Markdown.
@@ -165,8 +175,12 @@ impl SweepTable {
     /// [`ExperimentError`] when a number is not finite.
     pub fn report(&self) -> Result<SweepReport, ExperimentError> {
         let dataset = self.config.data.dataset;
-        let methods: Vec<SweepMethod> =
-            self.plan.methods.iter().map(|&method| self.method(method)).collect();
+        let methods: Vec<SweepMethod> = self
+            .plan
+            .methods
+            .iter()
+            .map(|&method| self.method(method))
+            .collect();
         let row = self.results.iter().find(|row| row.auroc.is_some());
         let best = methods
             .iter()
@@ -225,7 +239,9 @@ impl SweepTable {
 
     fn method(&self, method: Method) -> SweepMethod {
         let cells = self.cells(method);
-        let class_means = cells.iter().filter_map(|cells| mean(cells.iter().map(|cell| cell.auroc)));
+        let class_means = cells
+            .iter()
+            .filter_map(|cells| mean(cells.iter().map(|cell| cell.auroc)));
         let seed_means: Vec<f64> = self
             .plan
             .seeds
@@ -235,7 +251,10 @@ impl SweepTable {
                 mean(of_seed.map(|cell| cell.auroc))
             })
             .collect();
-        let rows = self.results.iter().filter(|row| row.method == method.name());
+        let rows = self
+            .results
+            .iter()
+            .filter(|row| row.method == method.name());
         SweepMethod {
             name: method.to_string(),
             mean: mean(class_means),
@@ -281,7 +300,9 @@ fn pairs(methods: &[SweepMethod]) -> Result<Vec<PairComparison>, EvaluateError> 
 
 /// Mean, of at least one value.
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let (count, sum) = values.fold((0usize, 0.0), |(count, sum), value| (count + 1, sum + value));
+    let (count, sum) = values.fold((0usize, 0.0), |(count, sum), value| {
+        (count + 1, sum + value)
+    });
     (count > 0).then(|| sum / count as f64)
 }
 

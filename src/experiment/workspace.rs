@@ -4,9 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::{
-    EvaluationConfig, ExperimentConfig, ExperimentError, Method, SweepTable, overrides,
-};
+use super::{EvaluationConfig, ExperimentConfig, ExperimentError, Method, SweepTable, overrides};
 use crate::files::{self, FileError};
 use crate::report::{render_sweep, sweep_markdown};
 
