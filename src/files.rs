@@ -50,6 +50,11 @@ impl FileError {
     }
 }
 
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Creates a folder and its parents.
 ///
 /// # Errors
@@ -83,6 +88,19 @@ pub(crate) fn replace(
         Ok(())
     };
     attempt().map_err(FileError::io("write", path))
+}
+
+/// Removes a file that may not be there.
+///
+/// # Errors
+/// [`FileError::Io`] naming the file.
+pub(crate) fn remove(path: &Path) -> Result<(), FileError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(FileError::io("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Copies a folder with everything in it; the copy appears as a whole.

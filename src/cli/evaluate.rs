@@ -31,6 +31,7 @@ pub fn run(args: EvaluateArgs) -> anyhow::Result<()> {
         display: Display::Quiet,
         artifacts: args.run.artifacts,
         command: command_line(),
+        log: None,
     };
     let summary = reevaluate(&experiment, args.confidence, &args.data.store()?, &options)?;
     print(&summary.to_string());

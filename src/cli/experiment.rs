@@ -1,4 +1,4 @@
-//! `experiment NAME`: both stages, evaluation, report.
+//! `experiment NAME`: training, evaluation, report.
 
 use clap::Args;
 
@@ -38,6 +38,7 @@ pub fn run(args: ExperimentArgs) -> anyhow::Result<()> {
         display: Display::choose(args.plain),
         artifacts: args.run.artifacts,
         command: command_line(),
+        log: None,
     };
     let summary = run_experiment(&experiment, &args.data.store()?, &options)?;
     print(&summary.to_string());

@@ -25,7 +25,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Train both stages of an experiment, evaluate it and write its report.
+    /// Train a method on an experiment, evaluate it and write its report.
     Experiment(experiment::ExperimentArgs),
     /// Evaluate a trained experiment again, with another confidence level if asked, without training.
     Evaluate(evaluate::EvaluateArgs),

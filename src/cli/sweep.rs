@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::{DataPlace, StudyPlace, command_line, print};
 use crate::data::DatasetName;
-use crate::experiment::{Method, RunOptions, SweepPlan, find_class, sweep};
+use crate::experiment::{Method, RunOptions, SweepPlan, find_class, sweep, sweep_report};
 use crate::report::sweep_markdown;
 use crate::train::{Display, install_signal_handlers};
 
@@ -66,16 +66,19 @@ pub fn run(args: SweepArgs) -> anyhow::Result<()> {
         display: Display::Plain,
         artifacts: args.artifacts,
         command: command_line(),
+        log: None,
     };
     let table = sweep(study, &args.overrides, &plan, &args.data.store()?, &options)?;
     print(&sweep_markdown(&table.report()?));
-    let folder = options.artifacts.join("sweeps").join(&study.name);
-    print(&format!("report {}", folder.join("report.html").display()));
+    print(&format!(
+        "report {}",
+        sweep_report(&options.artifacts, &study.name).display()
+    ));
     match table.failures() {
         0 => Ok(()),
         failed => bail!(
             "{failed} of {} cells failed: see above",
-            table.results.len()
+            table.results().len()
         ),
     }
 }

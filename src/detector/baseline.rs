@@ -84,7 +84,7 @@ impl Detector for Baseline {
         match self.encoder {
             Encoder::Pixels(_) => None,
             _ => Some(reconstruct(images, &self.device, |batch| {
-                self.encoder.decode(self.encoder.encode(batch))
+                self.encoder.reconstruct(batch)
             })),
         }
     }
@@ -101,4 +101,50 @@ pub(crate) fn standardized(
     let mut vectors = Vectors::new(latents.dim());
     vectors.extend(rows.into_data().iter::<f32>());
     vectors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::test_device;
+    use crate::data::Fit;
+    use crate::detector::GmmConfig;
+    use crate::detector::tests::{assert_score_of_image_alone, noise};
+    use crate::encoder::Pca;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    #[test]
+    fn a_score_depends_on_its_image_alone() {
+        let device = test_device();
+        let conversion = Conversion {
+            channels: 1,
+            size: 32,
+            fit: Fit::Pad,
+        };
+        let sizes = EncoderSizes::Pca {
+            shape: [1, 32, 32],
+            components: 5,
+        };
+        let images = noise(300, 3);
+        let rng = &mut StdRng::seed_from_u64(1);
+        let encoder = Encoder::Pca(Pca::fit(&images, 5, rng, &device));
+        let latents = Representation::of(&encoder, 5, &images, &device).latents;
+        let standardizer = Standardizer::fit(latents.values(), 5);
+        let white = standardized(&standardizer, &latents, &device);
+        let gmm = GmmConfig {
+            components: 3,
+            samples: 300,
+        };
+        let densities = [
+            Density::Reconstruction,
+            Density::Knn(Knn::fit(&latents, 3, &device)),
+            Density::Mahalanobis(Mahalanobis::fit(&latents, &device)),
+            Density::Gmm(standardizer, Gmm::fit(&white, gmm, rng, &device)),
+        ];
+        for density in densities {
+            let detector = Baseline::new(conversion, sizes, encoder.clone(), density, &device);
+            assert_score_of_image_alone(&detector, &noise(300, 4));
+        }
+    }
 }

@@ -183,7 +183,7 @@ impl Detector for EncoderFlow {
 
     fn reconstruct(&self, images: &Images) -> Option<Images> {
         Some(reconstruct(images, &self.device, |batch| {
-            self.encoder.decode(self.encoder.encode(batch))
+            self.encoder.reconstruct(batch)
         }))
     }
 

@@ -61,3 +61,33 @@ impl Detector for GanomalyDetector {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::test_device;
+    use crate::data::Fit;
+    use crate::detector::tests::{assert_score_of_image_alone, noise};
+    use crate::encoder::AutoEncoderConfig;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    #[test]
+    fn a_score_depends_on_its_image_alone() {
+        let device = test_device();
+        let config = AutoEncoderConfig {
+            channels: 1,
+            size: 32,
+            width: 4,
+            latent: 6,
+        };
+        let model = Ganomaly::new(&config, &mut StdRng::seed_from_u64(1), &device);
+        let conversion = Conversion {
+            channels: 1,
+            size: 32,
+            fit: Fit::Pad,
+        };
+        let detector = GanomalyDetector::new(conversion, model, &device);
+        assert_score_of_image_alone(&detector, &noise(300, 2));
+    }
+}

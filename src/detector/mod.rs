@@ -43,3 +43,35 @@ pub trait Detector {
         None
     }
 }
+
+/// The invariant of every detector.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    /// 32x32 grey images of noise.
+    pub(super) fn noise(count: usize, seed: u64) -> Images {
+        let mut pixels = vec![0; count * 1024];
+        StdRng::seed_from_u64(seed).fill_bytes(&mut pixels);
+        Images::new([1, 32, 32], pixels).unwrap()
+    }
+
+    /// Neither the order of the images nor their number changes a score.
+    pub(super) fn assert_score_of_image_alone(detector: &dyn Detector, images: &Images) {
+        let scores = detector.score(images).unwrap();
+        let order: Vec<usize> = (0..images.len()).rev().collect();
+        let reversed = detector.score(&images.select(&order)).unwrap();
+        let alone = detector.score(&images.select(&[7])).unwrap();
+        for (column, name) in scores.names().iter().enumerate() {
+            let [all, back, one] =
+                [&scores, &reversed, &alone].map(|scores| &scores.columns()[column]);
+            let back = back.iter().rev();
+            for (left, right) in all.iter().zip(back).chain([(&all[7], &one[0])]) {
+                let close = (left - right).abs() <= 1e-4 * (1.0 + right.abs());
+                assert!(close, "{name}: {left} is not {right}");
+            }
+        }
+    }
+}

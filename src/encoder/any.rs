@@ -90,6 +90,14 @@ impl Encoder {
         }
     }
 
+    /// There and back.
+    ///
+    /// # Shapes
+    /// `[batch, channels, height, width]` to the same.
+    pub fn reconstruct(&self, images: Tensor<4>) -> Tensor<4> {
+        self.decode(self.encode(images))
+    }
+
     /// The encoder in evaluation mode on `device`: frozen.
     pub fn frozen(self, device: &Device) -> Self {
         match self {

@@ -24,7 +24,6 @@ const COLLAPSED_LOSS: f32 = 1e-5;
 /// GANomaly's one stage, with the monitors in the order of its step's output.
 pub const GANOMALY_STAGE: Kind = Kind {
     name: "ganomaly",
-    label: "1/1 ganomaly",
     monitors: &[
         Monitor {
             name: "Generator loss",
@@ -232,5 +231,99 @@ impl InferenceStep for Ganomaly {
         let (losses, fakes) = self.losses(&images);
         let discriminator_loss = self.discriminator_loss(images, fakes);
         Self::output(batch, &losses, &discriminator_loss)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::test_device;
+    use burn::module::{ModuleVisitor, Param};
+    use burn::optim::AdamConfig;
+
+    fn model(device: &Device) -> Ganomaly {
+        let config = AutoEncoderConfig {
+            channels: 1,
+            size: 32,
+            width: 2,
+            latent: 4,
+        };
+        Ganomaly::new(&config, &mut StdRng::seed_from_u64(1), device)
+    }
+
+    fn images(device: &Device) -> Tensor<4> {
+        let values: Vec<f32> = (0..4 * 1024)
+            .map(|index| ((index * 37) % 101) as f32 / 50.0 - 1.0)
+            .collect();
+        Tensor::from_data(
+            burn::tensor::TensorData::new(values, [4, 1, 32, 32]),
+            device,
+        )
+    }
+
+    /// Sum of all parameters' absolute gradients, and how many parameters have one.
+    fn gradients<M: Module>(module: &M, gradients: &GradientsParams) -> (f32, usize) {
+        struct Sum<'a>(&'a GradientsParams, f32, usize);
+        impl ModuleVisitor for Sum<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if let Some(gradient) = self.0.get::<D>(param.id) {
+                    self.1 += gradient.abs().sum().into_scalar::<f32>();
+                    self.2 += 1;
+                }
+            }
+        }
+        let mut sum = Sum(gradients, 0.0, 0);
+        module.visit(&mut sum);
+        (sum.1, sum.2)
+    }
+
+    #[test]
+    fn each_loss_reaches_its_own_network_alone() {
+        let device = test_device().autodiff();
+        let model = model(&device);
+        let output = TrainStep::step(&model, images(&device));
+        // What the step hands to the optimizer covers all four networks ...
+        for part in [&model.encoder, &model.second_encoder, &model.discriminator] {
+            let (sum, count) = gradients(part, &output.grads);
+            assert!(sum > 0.0 && count >= 4, "{sum} {count}");
+        }
+        // ... and the discriminator's part is that of its own loss, untouched by the generator's.
+        let (_, fakes, _) = model.generate(images(&device));
+        let own = model.discriminator_loss(images(&device), fakes).backward();
+        let own = GradientsParams::from_grads(own, &model.discriminator);
+        let (expected, _) = gradients(&model.discriminator, &own);
+        let (found, _) = gradients(&model.discriminator, &output.grads);
+        assert!(
+            (found - expected).abs() < 1e-3 * expected,
+            "{found} is not {expected}"
+        );
+        let (generator, _) = gradients(&model.encoder, &own);
+        assert_eq!(generator, 0.0);
+    }
+
+    #[test]
+    fn a_discriminator_that_has_won_starts_over() {
+        let device = test_device().autodiff();
+        let model = model(&device);
+        let mut adam = AdamConfig::new().init();
+        let weights = |model: &Ganomaly| {
+            let features = model.discriminator.features(images(&device));
+            features
+                .into_data()
+                .iter::<f32>()
+                .map(f32::abs)
+                .sum::<f32>()
+        };
+        let output = TrainStep::step(&model, images(&device));
+        let updated = model.clone().optimize(&mut adam, 1e-9.into(), output.grads);
+        let before = weights(&updated);
+        updated.collapsed.store(true, Ordering::Relaxed);
+        let output = TrainStep::step(&updated, images(&device));
+        updated.collapsed.store(true, Ordering::Relaxed);
+        let renewed = updated.optimize(&mut adam, 1e-9.into(), output.grads);
+        assert!((weights(&renewed) - before).abs() > 1e-3 * before);
+        // The new network learns like the old one.
+        let output = TrainStep::step(&renewed, images(&device));
+        assert!(gradients(&renewed.discriminator, &output.grads).0 > 0.0);
     }
 }

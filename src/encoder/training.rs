@@ -9,7 +9,6 @@ use crate::train::{Kind, Monitor, StepOutput};
 /// The encoder stage, with the monitors in the order of its step's output.
 pub const ENCODER_STAGE: Kind = Kind {
     name: "encoder",
-    label: "1/2 encoder",
     monitors: &[
         Monitor {
             name: "L1",

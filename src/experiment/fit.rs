@@ -1,8 +1,9 @@
 //! From prepared images to a fitted detector and the scores of every image, for every method.
 
-use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -12,12 +13,13 @@ use super::clock::Clock;
 use super::prepare::{Part, Prepared};
 use super::seed::derive;
 use super::{Experiment, ExperimentError, Method, ScoreTable, ScoredPart, Workspace};
-use crate::data::{EpochOrder, Images, SampleLoader, Samples};
+use crate::data::{EpochOrder, SampleLoader, Samples};
 use crate::detector::{
     Baseline, Density, Detector, EncoderFlow, GanomalyDetector, Gmm, GmmConfig, Knn, Mahalanobis,
     Representation, Scores, Sizes, standardized,
 };
 use crate::encoder::{ENCODER_STAGE, Encoder, EncoderSizes, GANOMALY_STAGE, Ganomaly, Pca};
+use crate::files::hex;
 use crate::flow::{FLOW_STAGE, RealNvp, Standardizer};
 use crate::train::{Display, Kind, Optimisation, Stage, StageSummary, Trainable};
 
@@ -28,6 +30,8 @@ pub(super) struct Fitter<'a> {
     pub seed: u64,
     pub device: &'a Device,
     pub workspace: &'a Workspace,
+    pub log: &'a Path,
+    pub backend: &'a str,
     pub display: Display,
     pub clock: Clock,
 }
@@ -104,7 +108,7 @@ impl Fitter<'_> {
             EncoderSizes::Autoencoder(config) => {
                 let experiment = self.experiment;
                 self.workspace
-                    .adopt_encoder(&experiment.config, ENCODER_STAGE.name)?;
+                    .adopt_encoder(&experiment.config, self.backend)?;
                 let model = config.init(&mut self.rng("encoder weights"), self.device);
                 let training = &experiment.config.encoder.training;
                 let (model, summary) =
@@ -123,7 +127,7 @@ impl Fitter<'_> {
     ) -> Result<Representations, ExperimentError> {
         let path = self.workspace.latents();
         let frozen = encoder.clone().frozen(self.device);
-        let fingerprint = fingerprint(&frozen, prepared, self.device);
+        let fingerprint = fingerprint(&frozen, prepared);
         // A cache that cannot be read, or is of something else, is computed again.
         let stored = Representation::load(&path, &fingerprint).ok();
         if let Some(mut stored) = stored {
@@ -205,6 +209,7 @@ impl Fitter<'_> {
                 let mixture = Gmm::fit(&latents, sizes, &mut self.rng("mixture"), self.device);
                 Density::Gmm(standardizer, mixture)
             }
+            // The autoencoder; the two others never come here.
             Method::Autoencoder | Method::EncoderFlow | Method::Ganomaly => Density::Reconstruction,
         }
     }
@@ -264,11 +269,17 @@ impl Fitter<'_> {
         S: Samples,
         M: Trainable<S::Batch>,
     {
+        let label = match (kind.name, self.method) {
+            ("encoder", Method::EncoderFlow) => "1/2 encoder".to_owned(),
+            ("flow", _) if self.trains_encoder() => "2/2 flow".to_owned(),
+            (name, _) => format!("1/1 {name}"),
+        };
         let stage = Stage {
             kind,
+            label: &label,
             input,
             directory: &self.workspace.stage(kind.name),
-            log: &self.workspace.log(),
+            log: self.log,
             optimisation: training,
             seed: derive(self.seed, &format!("{} order", kind.name)),
             display: self.display,
@@ -311,44 +322,44 @@ impl Fitter<'_> {
         }
     }
 
+    /// True when the method's encoder has a stage of its own.
+    fn trains_encoder(&self) -> bool {
+        let sizes = self.experiment.config.encoder_of(self.method);
+        matches!(sizes, Some(EncoderSizes::Autoencoder(_)))
+    }
+
     fn rng(&self, purpose: &str) -> StdRng {
         StdRng::seed_from_u64(derive(self.seed, purpose))
     }
 
     fn say(&self, line: &str) {
-        say(self.display, line);
+        self.display.say(line);
     }
 }
 
-/// A line of progress; a reader that has gone (`| head`) is no reason to stop.
-pub(super) fn say(display: Display, line: &str) {
-    if display != Display::Quiet {
-        let _ = writeln!(std::io::stdout(), "{line}");
+/// What representations depend on: the images, and the encoder's weights.
+fn fingerprint(encoder: &Encoder, prepared: &Prepared) -> String {
+    struct Weights(Sha256);
+    impl ModuleVisitor for Weights {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            for value in param.val().into_data().iter::<f32>() {
+                self.0.update(value.to_le_bytes());
+            }
+        }
     }
-}
-
-/// What representations depend on: the images, and the encoder, by what it makes of a few of them.
-fn fingerprint(encoder: &Encoder, prepared: &Prepared, device: &Device) -> String {
-    let mut hash = Sha256::new();
+    let mut weights = Weights(Sha256::new());
+    match encoder {
+        Encoder::Autoencoder(model) => model.visit(&mut weights),
+        Encoder::Pca(model) => model.visit(&mut weights),
+        Encoder::Pixels(_) => {}
+    }
+    let mut hash = weights.0;
     for part in &prepared.parts {
         hash.update(part.images.as_bytes());
     }
-    let train: &Images = &prepared.part("train").images;
-    let probe: Vec<usize> = (0..train.len().min(16)).collect();
-    let latents = encoder.encode(train.batch(&probe, device)).into_data();
-    for value in latents.iter::<f32>() {
-        hash.update(value.to_le_bytes());
-    }
-    hex(hash)
+    hex(&hash.finalize())
 }
 
 fn digest(bytes: &[u8]) -> String {
-    hex(Sha256::new().chain_update(bytes))
-}
-
-fn hex(hash: Sha256) -> String {
-    hash.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&Sha256::digest(bytes))
 }

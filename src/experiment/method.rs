@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::ExperimentError;
+use super::{ExperimentConfig, ExperimentError};
+use crate::encoder::EncoderSizes;
 use crate::suggest::did_you_mean;
 
 /// A method of anomaly detection.
@@ -46,16 +47,25 @@ impl Method {
         }
     }
 
-    /// Sections of the settings that decide its numbers.
-    pub(super) fn sections(self) -> &'static [&'static str] {
-        match self {
-            Self::EncoderFlow => &["data", "encoder", "flow"],
-            Self::Autoencoder => &["data", "encoder"],
-            Self::Ganomaly => &["data", "ganomaly"],
-            Self::Knn => &["data", "encoder", "knn"],
-            Self::Gmm => &["data", "encoder", "gmm"],
-            Self::Mahalanobis => &["data", "encoder", "mahalanobis"],
+    /// The settings that decide its numbers; the autoencoder's only where it looks through it.
+    pub(super) fn settings(self, config: &ExperimentConfig) -> toml::Table {
+        let own = match self {
+            Self::EncoderFlow => "flow",
+            Self::Autoencoder => "encoder",
+            other => other.name(),
+        };
+        let mut table = toml::Table::try_from(config).unwrap_or_default();
+        let trained = matches!(config.encoder_of(self), Some(EncoderSizes::Autoencoder(_)));
+        if let (Self::EncoderFlow, false, Some(encoder)) = (
+            self,
+            trained,
+            table.get_mut("encoder").and_then(toml::Value::as_table_mut),
+        ) {
+            encoder.retain(|key, _| ["kind", "latent"].contains(&key));
         }
+        let encoder = trained || self == Self::EncoderFlow;
+        table.retain(|key, _| key == "data" || key == own || (encoder && key == "encoder"));
+        table
     }
 }
 

@@ -34,4 +34,4 @@ pub use score_table::{ScoreTable, ScoredPart};
 pub use summary::{Done, Summary};
 pub use sweep::{SweepPlan, sweep};
 pub use sweep_table::{SweepResult, SweepTable};
-pub use workspace::{SweepWorkspace, Workspace, run_folder};
+pub use workspace::{SweepWorkspace, Workspace, run_folder, sweep_report};

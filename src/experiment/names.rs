@@ -144,7 +144,7 @@ impl Studies {
                 }));
             }
         }
-        let hint = if self.iter().any(|study| study.name == name) {
+        let hint = if self.iter().any(|study| study.name == name.to_lowercase()) {
             format!(": add the class that is the anomaly, as in `{name}-3`")
         } else {
             nearest(&name.to_lowercase(), names.iter().map(String::as_str))

@@ -22,33 +22,40 @@ pub fn resolve(
         Table::try_from(ExperimentConfig::default()).map_err(|error| failure(&file, error))?;
     let study: Table = text.parse().map_err(|error| failure(&file, error))?;
     let mut config = apply(&mut table, study, &file)?;
+    let mut assignments = Vec::new();
     for assignment in overrides {
         let place = format!("--set {assignment}");
         let change = parse(assignment, &place)?;
-        config = apply(&mut table, change, &place)?;
+        config = apply(&mut table, change.clone(), &place)?;
+        assignments.push((place, change));
     }
-    Ok(config)
+    // Checked when all is set: the order of the options does not matter.
+    let Some((key, reason)) = config.fault() else {
+        return Ok(config);
+    };
+    let place = assignments
+        .into_iter()
+        .rev()
+        .find(|(_, change)| lookup(change, &key).is_some())
+        .map_or(file, |(place, _)| place);
+    let found = lookup(&table, &key).map(|value| format!(" is {value}, and"));
+    Err(failure(
+        &place,
+        format!("`{key}`{} {reason}", found.unwrap_or_default()),
+    ))
 }
 
-/// Merges changes into the table, and makes sure that the whole is a possible configuration.
+/// Merges changes into the table, and makes sure that the whole can be read.
 fn apply(
     table: &mut Table,
     changes: Table,
     place: &str,
 ) -> Result<ExperimentConfig, ExperimentError> {
     merge(table, changes, place, "")?;
-    let config: ExperimentConfig = table.clone().try_into().map_err(|error: toml::de::Error| {
+    table.clone().try_into().map_err(|error: toml::de::Error| {
         let message = error.to_string();
         failure(place, format!("{}{}", message.trim_end(), hint(&message)))
-    })?;
-    match config.fault() {
-        None => Ok(config),
-        Some((key, reason)) => {
-            let found = lookup(table, &key).map(|value| format!(" is {value}, and"));
-            let reason = format!("`{key}`{} {reason}", found.unwrap_or_default());
-            Err(failure(place, reason))
-        }
-    }
+    })
 }
 
 /// The value at a dotted key.
@@ -138,13 +145,13 @@ pub fn differences(
     left: &ExperimentConfig,
     right: &ExperimentConfig,
 ) -> Vec<String> {
-    let sections = |config| {
-        let mut table = Table::try_from(config).unwrap_or_default();
-        table.retain(|name, _| method.sections().contains(&name));
-        table
-    };
     let mut found = Vec::new();
-    compare(&sections(left), &sections(right), "", &mut found);
+    compare(
+        &method.settings(left),
+        &method.settings(right),
+        "",
+        &mut found,
+    );
     found
 }
 

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use super::clock::Clock;
 use super::evaluation::Evaluation;
-use super::fit::{Fitter, say};
+use super::fit::Fitter;
 use super::prepare::{Pools, Prepared};
 use super::run_report::{self, Sources};
 use super::seed::derive;
 use super::{
     Done, Environment, Experiment, ExperimentError, Method, Metrics, ScoreTable, Summary,
-    Workspace, peak_memory_mib, run_folder,
+    Workspace, overrides, peak_memory_mib, run_folder,
 };
 use crate::backend::{Backend, OpenDevice};
 use crate::data::DataStore;
@@ -35,6 +35,8 @@ pub struct RunOptions {
     pub artifacts: PathBuf,
     /// The command line, for the record.
     pub command: String,
+    /// Where messages go, if not into the run's own log: a process has one log.
+    pub log: Option<PathBuf>,
 }
 
 impl RunOptions {
@@ -68,12 +70,14 @@ pub fn run(
         false => Some(Pools::load(experiment, store)?),
     };
     let workspace = Workspace::for_run(root, options.method, &experiment.config, options.fresh)?;
-    crate::logging::to_file(&workspace.log());
+    let log = options.log.clone().unwrap_or_else(|| workspace.log());
+    crate::logging::to_file(&log);
     let run = Run {
         experiment,
         options,
         workspace,
         open,
+        log,
     };
     if complete && run.workspace.is_complete() {
         return run.complete_before(store);
@@ -119,6 +123,7 @@ pub fn reevaluate(
     let run = Run {
         experiment: &experiment,
         options,
+        log: workspace.log(),
         workspace,
         open,
     };
@@ -130,6 +135,7 @@ struct Run<'a> {
     options: &'a RunOptions,
     workspace: Workspace,
     open: OpenDevice,
+    log: PathBuf,
 }
 
 impl Run<'_> {
@@ -144,6 +150,8 @@ impl Run<'_> {
             seed: self.options.seed,
             device: &self.open.device,
             workspace: &self.workspace,
+            log: &self.log,
+            backend: self.open.backend.name(),
             display: self.options.display,
             clock,
         };
@@ -153,6 +161,7 @@ impl Run<'_> {
         let evaluation = self.evaluate(&fitted.table)?;
         clock.step("evaluate", None);
         let done = Done {
+            backend: self.open.backend.name().to_owned(),
             timings: clock.steps,
             peak_memory_mib: peak_memory_mib(),
             stages: fitted.stages,
@@ -169,7 +178,7 @@ impl Run<'_> {
             stages: self.workspace.root(),
         })?;
         files::write_json(&self.workspace.done(), &done)?;
-        Ok(self.summary(evaluation.metrics, fitted.table.names, done, false))
+        Ok(self.summary(evaluation.metrics, fitted.table.names, done))
     }
 
     /// The record of versions and device: the first start's, when this one continues it.
@@ -198,10 +207,7 @@ impl Run<'_> {
         if !unchanged {
             return self.evaluate_again(store, true);
         }
-        let metrics: Metrics = files::read_json(&self.workspace.metrics())?;
-        let names = ScoreTable::read_names(&self.workspace.scores())?;
-        let done: Done = files::read_json(&self.workspace.done())?;
-        Ok(self.summary(metrics, names, done, true))
+        summary_of(&self.workspace, self.experiment, self.options)
     }
 
     /// Metrics and report of a finished run, from its stored scores.
@@ -245,7 +251,10 @@ impl Run<'_> {
             done: &done,
             stages: self.workspace.root(),
         })?;
-        Ok(self.summary(evaluation.metrics, table.names, done, was_complete))
+        Ok(Summary {
+            was_complete,
+            ..self.summary(evaluation.metrics, table.names, done)
+        })
     }
 
     fn evaluate(&self, table: &ScoreTable) -> Result<Evaluation, ExperimentError> {
@@ -258,6 +267,8 @@ impl Run<'_> {
         let html = run_report::render(sources)?;
         let config = self.experiment.config.to_toml();
         files::create_folder(&self.workspace.detector())?;
+        // A run without its page is evaluated again: nothing half replaced is taken for current.
+        files::remove(&self.workspace.report())?;
         files::write_json(&self.workspace.thresholds(), &sources.evaluation.thresholds)?;
         files::write_json(&self.workspace.metrics(), &sources.evaluation.metrics)?;
         files::write_text(&self.workspace.report(), &html)?;
@@ -271,48 +282,74 @@ impl Run<'_> {
             .map(|part| format!("{} {}", part.images.len(), part.name))
             .collect();
         let display = self.options.display;
-        say(
-            display,
-            &format!(
-                "{}: class {:?} is the anomaly; {}",
-                self.experiment.name,
-                self.experiment.class_name,
-                sizes.join(", ")
-            ),
-        );
-        say(
-            display,
-            &format!(
-                "{} by {} on {}, seed {}, into {}",
-                self.options.method,
-                self.open.backend.name(),
-                self.open.description(),
-                self.options.seed,
-                self.workspace.root().display()
-            ),
-        );
+        display.say(&format!(
+            "{}: class {:?} is the anomaly; {}",
+            self.experiment.name,
+            self.experiment.class_name,
+            sizes.join(", ")
+        ));
+        display.say(&format!(
+            "{} by {} on {}, seed {}, into {}",
+            self.options.method,
+            self.open.backend.name(),
+            self.open.description(),
+            self.options.seed,
+            self.workspace.root().display()
+        ));
     }
 
-    fn summary(
-        &self,
-        metrics: Metrics,
-        scores: Vec<String>,
-        done: Done,
-        was_complete: bool,
-    ) -> Summary {
+    fn summary(&self, metrics: Metrics, scores: Vec<String>, done: Done) -> Summary {
         Summary {
-            title: format!(
-                "{}  {}  seed {}",
-                self.experiment.name, self.options.method, self.options.seed
-            ),
-            class_name: self.experiment.class_name.clone(),
             metrics,
             scores,
-            backend: self.open.backend.name().to_owned(),
-            confidence: self.experiment.config.evaluation.confidence,
+            backend: done.backend.clone(),
             done,
-            report: self.workspace.report(),
-            was_complete,
+            ..empty_summary(self.experiment, self.options, self.workspace.report())
         }
+    }
+}
+
+/// The summary of a run that is complete, has these settings and is not being worked on.
+pub(super) fn stored_summary(experiment: &Experiment, options: &RunOptions) -> Option<Summary> {
+    let workspace = Workspace::existing(options.folder(experiment)).ok()?;
+    let stored = workspace.read_config().ok()?;
+    let same = overrides::differences(options.method, &stored, &experiment.config).is_empty();
+    (same && workspace.is_complete())
+        .then(|| summary_of(&workspace, experiment, options).ok())
+        .flatten()
+}
+
+/// The summary of a run that is complete.
+fn summary_of(
+    workspace: &Workspace,
+    experiment: &Experiment,
+    options: &RunOptions,
+) -> Result<Summary, ExperimentError> {
+    let done: Done = files::read_json(&workspace.done())?;
+    Ok(Summary {
+        metrics: files::read_json(&workspace.metrics())?,
+        scores: ScoreTable::read_names(&workspace.scores())?,
+        backend: done.backend.clone(),
+        done,
+        was_complete: true,
+        ..empty_summary(experiment, options, workspace.report())
+    })
+}
+
+/// A summary without results.
+fn empty_summary(experiment: &Experiment, options: &RunOptions, report: PathBuf) -> Summary {
+    Summary {
+        title: format!(
+            "{}  {}  seed {}",
+            experiment.name, options.method, options.seed
+        ),
+        class_name: experiment.class_name.clone(),
+        metrics: Metrics::new(),
+        scores: Vec::new(),
+        backend: String::new(),
+        confidence: experiment.config.evaluation.confidence,
+        done: Done::default(),
+        report,
+        was_complete: false,
     }
 }

@@ -202,6 +202,10 @@ impl Sources<'_> {
     fn histograms(&self) -> Vec<Histogram> {
         let threshold = &self.evaluation.thresholds[self.own_score()];
         let confidence = threshold.one_sided.rule.confidence;
+        let calibration = match self.table.part("train") {
+            Some(_) => "training",
+            None => "held-out normals",
+        };
         // A likelihood is shown as such, as in the paper; any other score as it is.
         let (sign, quantity, figure) = match self.own_score() {
             "nll" => (
@@ -234,7 +238,7 @@ impl Sources<'_> {
                     },
                 ],
                 thresholds: vec![(
-                    format!("{} of training", percent(confidence)),
+                    format!("{} of {calibration}", percent(confidence)),
                     sign * threshold.one_sided.upper,
                 )],
             })
@@ -373,10 +377,23 @@ impl Sources<'_> {
     }
 
     fn notes(&self) -> Vec<String> {
-        let mut notes = vec![format!(
-            "The model of each stage is the one with the lowest loss on {} held-out normal images. No anomalous image and no test image took part in training, model selection or the threshold.",
-            self.prepared.part("validation").images.len()
-        )];
+        let mut notes = Vec::new();
+        if !self.done.stages.is_empty() {
+            notes.push(format!(
+                "The model of each stage is the one with the lowest loss on {} held-out normal images. No anomalous image and no test image took part in training, model selection or the threshold.",
+                self.prepared.part("validation").images.len()
+            ));
+        }
+        if self.table.part("train").is_none() {
+            notes.push(
+                "The threshold comes from the held-out normal images: a training image is its own nearest neighbour.".to_owned(),
+            );
+        }
+        if self.method == Method::Ganomaly {
+            notes.push(
+                "The networks are in evaluation mode, and smaller and trained for fewer epochs than the authors' unless the settings below say otherwise (theirs: width 64, 15 epochs).".to_owned(),
+            );
+        }
         if self.own_score() == "nll" {
             notes.push("Log-likelihoods are those of the standardised latent, in nats.".to_owned());
         }

@@ -11,9 +11,11 @@ use crate::report::Timing;
 use crate::train::StageSummary;
 
 /// What is written when a run is complete.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Done {
+    /// The backend that the run was made on.
+    pub backend: String,
     /// Wall time of each step.
     pub timings: Vec<Timing>,
     /// Largest resident memory of the process that finished the run.

@@ -5,13 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use super::fit::say;
+use super::run::stored_summary;
 use super::{
-    Experiment, ExperimentError, Method, RunOptions, Study, SweepResult, SweepTable,
-    SweepWorkspace, run,
+    Experiment, ExperimentConfig, ExperimentError, Method, RunOptions, Study, SweepResult,
+    SweepTable, SweepWorkspace, run,
 };
 use crate::data::DataStore;
-use crate::train::Display;
+use crate::train::{Display, panic_message};
 
 /// What a sweep runs over.
 #[derive(Clone, Debug)]
@@ -50,6 +50,12 @@ pub fn sweep(
 ) -> Result<SweepTable, ExperimentError> {
     let config = study.resolve(overrides)?;
     let workspace = SweepWorkspace::open(&options.artifacts, &study.name)?;
+    let options = &RunOptions {
+        log: Some(workspace.log()),
+        ..options.clone()
+    };
+    crate::logging::to_file(&workspace.log());
+    let table = known_cells(study, &config, plan, options);
     // Methods of one class and seed share their encoder, so they belong to one job.
     let mut groups = VecDeque::new();
     for &seed in &plan.seeds {
@@ -65,14 +71,9 @@ pub fn sweep(
     let total = groups.iter().map(Vec::len).sum();
     let progress = Progress {
         groups: Mutex::new(groups),
-        table: Mutex::new(SweepTable::new(
-            &study.name,
-            &config,
-            plan,
-            &options.command,
-        )),
+        table: Mutex::new(table),
+        count: Mutex::new(Count::default()),
         stopped: Mutex::new(None),
-        started: Instant::now(),
         total,
         workspace: &workspace,
         store,
@@ -101,8 +102,8 @@ pub fn sweep(
 struct Progress<'a> {
     groups: Mutex<VecDeque<Vec<Cell>>>,
     table: Mutex<SweepTable>,
+    count: Mutex<Count>,
     stopped: Mutex<Option<ExperimentError>>,
-    started: Instant,
     total: usize,
     workspace: &'a SweepWorkspace,
     store: &'a DataStore,
@@ -141,31 +142,108 @@ impl Progress<'_> {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             run(&cell.experiment, self.store, &options)
         }));
-        let outcome = match outcome {
+        let mut skipped = false;
+        let result = match outcome {
             Ok(Err(error)) if error.is_interruption() => return Err(error),
-            Ok(outcome) => outcome.map_err(|error| error.to_string()),
-            Err(_) => Err("the cell panicked".to_owned()),
+            Ok(Ok(summary)) => {
+                skipped = summary.was_complete;
+                SweepResult::complete(&cell.experiment, cell.method, cell.seed, &summary)
+            }
+            Ok(Err(error)) => cell.failed(error.to_string()),
+            Err(panic) => cell.failed(panic_message(panic.as_ref())),
         };
-        let result = SweepResult::new(&cell.experiment, cell.method, cell.seed, outcome);
         let line = result.line();
         let mut table = lock(&self.table);
-        table.results.push(result);
+        table.enter(result);
         self.workspace.write(&table)?;
-        let done = table.results.len();
         drop(table);
-        let left = self.started.elapsed().as_secs_f64() / done as f64 * (self.total - done) as f64;
-        say(
-            self.options.display,
-            &format!(
-                "[{done:>width$}/{}] {line}  {:.1} s  (about {:.0} min left)",
-                self.total,
-                started.elapsed().as_secs_f64(),
-                (left / 60.0).ceil(),
-                width = self.total.to_string().len()
-            ),
-        );
+        let seconds = started.elapsed().as_secs_f64();
+        let (done, left) = lock(&self.count).add(seconds, skipped, self.total);
+        self.options.display.say(&format!(
+            "[{done:>width$}/{}] {line}  {}{left}",
+            self.total,
+            if skipped {
+                "done before".to_owned()
+            } else {
+                format!("{seconds:.1} s")
+            },
+            width = self.total.to_string().len()
+        ));
         Ok(())
     }
+}
+
+impl Cell {
+    fn failed(&self, error: String) -> SweepResult {
+        SweepResult::failed(&self.experiment, self.method, self.seed, error)
+    }
+}
+
+/// Cells so far, and how long those took that had to be run.
+#[derive(Default)]
+struct Count {
+    done: usize,
+    worked: usize,
+    seconds: f64,
+}
+
+impl Count {
+    /// Counts a cell; the number so far, and in words how long the rest will take.
+    fn add(&mut self, seconds: f64, skipped: bool, total: usize) -> (usize, String) {
+        self.done += 1;
+        if !skipped {
+            self.worked += 1;
+            self.seconds += seconds;
+        }
+        let left = total - self.done;
+        if self.worked == 0 || left == 0 {
+            return (self.done, String::new());
+        }
+        let minutes = self.seconds / self.worked as f64 * left as f64 / 60.0;
+        (
+            self.done,
+            format!("  (at most {:.0} min left)", minutes.ceil()),
+        )
+    }
+}
+
+/// The cells of earlier sweeps and runs of this study with the same settings: a narrower sweep adds
+/// to the table and takes nothing away.
+fn known_cells(
+    study: &Study,
+    config: &ExperimentConfig,
+    plan: &SweepPlan,
+    options: &RunOptions,
+) -> SweepTable {
+    let mut table = SweepTable::new(&study.name, config.data.dataset, &options.command);
+    for class in 0..config.data.dataset.class_names().len() {
+        let experiment = study.experiment(class, config.clone());
+        for method in Method::ALL {
+            let folder = options.artifacts.join(&experiment.name).join(method.name());
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                let seed = name
+                    .to_str()
+                    .and_then(|name| name.strip_prefix("seed-")?.parse().ok());
+                let Some(seed) = seed else {
+                    continue;
+                };
+                let replaced = options.fresh
+                    && plan.classes.contains(&class)
+                    && plan.methods.contains(&method)
+                    && plan.seeds.contains(&seed);
+                let options = RunOptions {
+                    method,
+                    seed,
+                    ..options.clone()
+                };
+                if let (false, Some(summary)) = (replaced, stored_summary(&experiment, &options)) {
+                    table.enter(SweepResult::complete(&experiment, method, seed, &summary));
+                }
+            }
+        }
+    }
+    table
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -1,14 +1,17 @@
 //! The results of a sweep: one row per cell, and what they say together.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::evaluation::ANOMALOUS;
 use super::{
-    Experiment, ExperimentConfig, ExperimentError, Method, Summary, SweepPlan, class_tags,
-    published,
+    Experiment, ExperimentConfig, ExperimentError, Method, Summary, class_tags, published,
 };
+use crate::data::DatasetName;
 use crate::evaluate::{EvaluateError, holm, wilcoxon_signed_rank};
+use crate::files::hex;
 use crate::report::{PairComparison, SweepCell, SweepMethod, SweepReport};
 
 /// One row of `results.csv`.
@@ -47,14 +50,14 @@ pub struct SweepResult {
 }
 
 impl SweepResult {
-    /// From the outcome of a run.
-    pub(super) fn new(
+    /// A row without numbers, for a cell that failed.
+    pub(super) fn failed(
         experiment: &Experiment,
         method: Method,
         seed: u64,
-        outcome: Result<Summary, String>,
+        error: String,
     ) -> Self {
-        let mut result = Self {
+        Self {
             experiment: experiment.name.clone(),
             class: experiment.class,
             method: method.to_string(),
@@ -69,23 +72,41 @@ impl SweepResult {
             config: config_hash(method, &experiment.config),
             backend: String::new(),
             report: format!("{}/{method}/seed-{seed}/report.html", experiment.name),
-            error: String::new(),
-        };
-        match outcome {
-            Ok(summary) => {
-                let metrics = &summary.metrics[ANOMALOUS][&summary.scores[0]];
-                result.auroc = Some(metrics.auroc);
-                result.auroc_low = Some(metrics.auroc_low);
-                result.auroc_high = Some(metrics.auroc_high);
-                result.aupr_anomalous = Some(metrics.aupr_anomalous);
-                result.fpr_at_95_tpr = Some(metrics.fpr_at_95_tpr);
-                result.seconds = Some(summary.done.seconds());
-                result.score = summary.scores[0].clone();
-                result.backend = summary.backend;
-            }
-            Err(error) => result.error = error,
+            error,
         }
-        result
+    }
+
+    /// The row of a run that is complete.
+    pub(super) fn complete(
+        experiment: &Experiment,
+        method: Method,
+        seed: u64,
+        summary: &Summary,
+    ) -> Self {
+        let metrics = &summary.metrics[ANOMALOUS][&summary.scores[0]];
+        Self {
+            score: summary.scores[0].clone(),
+            auroc: Some(metrics.auroc),
+            auroc_low: Some(metrics.auroc_low),
+            auroc_high: Some(metrics.auroc_high),
+            aupr_anomalous: Some(metrics.aupr_anomalous),
+            fpr_at_95_tpr: Some(metrics.fpr_at_95_tpr),
+            seconds: Some(summary.done.seconds()),
+            backend: summary.backend.clone(),
+            ..Self::failed(experiment, method, seed, String::new())
+        }
+    }
+
+    fn method(&self) -> Option<Method> {
+        self.method.parse().ok()
+    }
+
+    /// Order of the table: seed, class, method.
+    fn key(&self) -> (u64, u8, usize) {
+        let method = Method::ALL
+            .iter()
+            .position(|method| method.name() == self.method);
+        (self.seed, self.class, method.unwrap_or(usize::MAX))
     }
 
     /// The row for the terminal.
@@ -100,40 +121,54 @@ impl SweepResult {
 
 /// First twelve digits of the SHA-256 of the settings that matter to a method.
 fn config_hash(method: Method, config: &ExperimentConfig) -> String {
-    let mut table = toml::Table::try_from(config).unwrap_or_default();
-    table.retain(|name, _| method.sections().contains(&name));
-    let hash = Sha256::digest(table.to_string());
-    hash.iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let hash = Sha256::digest(method.settings(config).to_string());
+    hex(&hash[..6])
 }
 
-/// All cells of a sweep so far.
+/// All cells of a study that are known: of this sweep and of earlier ones with the same settings.
 #[derive(Clone, Debug)]
 pub struct SweepTable {
     study: String,
-    config: ExperimentConfig,
-    plan: SweepPlan,
+    dataset: DatasetName,
     command: String,
-    /// The rows, in the order in which they were finished.
-    pub results: Vec<SweepResult>,
+    results: Vec<SweepResult>,
 }
 
 impl SweepTable {
-    pub(super) fn new(
-        study: &str,
-        config: &ExperimentConfig,
-        plan: &SweepPlan,
-        command: &str,
-    ) -> Self {
+    pub(super) fn new(study: &str, dataset: DatasetName, command: &str) -> Self {
         Self {
             study: study.to_owned(),
-            config: config.clone(),
-            plan: plan.clone(),
+            dataset,
             command: command.to_owned(),
             results: Vec::new(),
         }
+    }
+
+    /// The rows by seed, class and method.
+    pub fn results(&self) -> &[SweepResult] {
+        &self.results
+    }
+
+    /// Enters a cell, in place of an earlier result of the same one.
+    pub(super) fn enter(&mut self, result: SweepResult) {
+        self.results.retain(|row| row.key() != result.key());
+        self.results.push(result);
+        self.results.sort_by_key(SweepResult::key);
+    }
+
+    fn methods(&self) -> Vec<Method> {
+        let present =
+            |method: &Method| self.results.iter().any(|row| row.method() == Some(*method));
+        Method::ALL.into_iter().filter(present).collect()
+    }
+
+    fn classes(&self) -> Vec<usize> {
+        let classes: BTreeSet<u8> = self.results.iter().map(|row| row.class).collect();
+        classes.into_iter().map(usize::from).collect()
+    }
+
+    fn seeds(&self) -> BTreeSet<u64> {
+        self.results.iter().map(|row| row.seed).collect()
     }
 
     /// Number of cells that failed.
@@ -162,11 +197,7 @@ impl SweepTable {
             cells.sort_by_key(|cell| cell.seed);
             cells
         };
-        self.plan
-            .classes
-            .iter()
-            .map(|&class| of_class(class))
-            .collect()
+        self.classes().into_iter().map(of_class).collect()
     }
 
     /// What the sweep says, for its page and its Markdown.
@@ -174,32 +205,37 @@ impl SweepTable {
     /// # Errors
     /// [`ExperimentError`] when a number is not finite.
     pub fn report(&self) -> Result<SweepReport, ExperimentError> {
-        let dataset = self.config.data.dataset;
+        let dataset = self.dataset;
+        let classes = self.classes();
         let methods: Vec<SweepMethod> = self
-            .plan
-            .methods
-            .iter()
-            .map(|&method| self.method(method))
+            .methods()
+            .into_iter()
+            .map(|method| self.method(method))
             .collect();
-        let row = self.results.iter().find(|row| row.auroc.is_some());
+        let backends: BTreeSet<&str> = self
+            .results
+            .iter()
+            .filter(|row| row.auroc.is_some())
+            .map(|row| row.backend.as_str())
+            .collect();
         let best = methods
             .iter()
             .filter_map(|method| Some((method.mean?, &method.name)))
             .max_by(|left, right| left.0.total_cmp(&right.0));
-        let seeds: Vec<String> = self.plan.seeds.iter().map(u64::to_string).collect();
+        let seeds: Vec<String> = self.seeds().iter().map(u64::to_string).collect();
         Ok(SweepReport {
             title: self.study.clone(),
             summary_sentence: best.map_or_else(String::new, |(mean, name)| {
                 format!(
                     "Leave-one-class-out on {dataset}, {} classes, seeds {}: the highest mean AUROC is that of {name}, {mean:.3}.",
-                    self.plan.classes.len(),
+                    classes.len(),
                     seeds.join(", ")
                 )
             }),
             setup: [
                 ("Data set", dataset.to_string()),
                 ("Seeds", seeds.join(", ")),
-                ("Backend", row.map_or_else(String::new, |row| row.backend.clone())),
+                ("Backend", backends.into_iter().collect::<Vec<_>>().join(", ")),
                 (
                     "Version",
                     format!(
@@ -211,16 +247,14 @@ impl SweepTable {
             ]
             .map(|(key, value)| (key.to_owned(), value))
             .into(),
-            classes: self
-                .plan
-                .classes
+            classes: classes
                 .iter()
                 .map(|&class| class_tags(dataset, class)[0].clone())
                 .collect(),
             pairs: pairs(&methods)?,
             methods,
             test_name: "Wilcoxon signed-rank over classes (seeds averaged), two-sided, Holm-adjusted over all pairs".to_owned(),
-            published: published::of(dataset, &self.plan.classes),
+            published: published::of(dataset, &classes),
             failures: self
                 .results
                 .iter()
@@ -231,7 +265,8 @@ impl SweepTable {
                 .collect(),
             command: self.command.clone(),
             notes: vec![
-                "Every number is that of the model chosen on held-out normal images; no anomalous image took part in training, selection or thresholds. Networks are in evaluation mode.".to_owned(),
+                "Where a method trains, its numbers are those of the model chosen on held-out normal images; no anomalous image took part in training, selection or thresholds. Networks are in evaluation mode.".to_owned(),
+                "GANomaly has the width and the epochs of the study file, not its authors' 64 and 15, unless they were set so.".to_owned(),
                 "Time is the sum over a method's cells; an autoencoder that several methods share is counted for each.".to_owned(),
             ],
         })
@@ -243,10 +278,9 @@ impl SweepTable {
             .iter()
             .filter_map(|cells| mean(cells.iter().map(|cell| cell.auroc)));
         let seed_means: Vec<f64> = self
-            .plan
-            .seeds
-            .iter()
-            .filter_map(|&seed| {
+            .seeds()
+            .into_iter()
+            .filter_map(|seed| {
                 let of_seed = cells.iter().flatten().filter(|cell| cell.seed == seed);
                 mean(of_seed.map(|cell| cell.auroc))
             })
@@ -270,12 +304,11 @@ fn pairs(methods: &[SweepMethod]) -> Result<Vec<PairComparison>, EvaluateError> 
     let mut pairs = Vec::new();
     for (index, left) in methods.iter().enumerate() {
         for right in &methods[index + 1..] {
-            let class_mean = |cells: &Vec<SweepCell>| mean(cells.iter().map(|cell| cell.auroc));
             let differences: Vec<f64> = left
                 .cells
                 .iter()
                 .zip(&right.cells)
-                .filter_map(|(left, right)| Some(class_mean(left)? - class_mean(right)?))
+                .filter_map(|(left, right)| mean(common_seeds(left, right)))
                 .collect();
             let Some(difference) = mean(differences.iter().copied()) else {
                 continue;
@@ -296,6 +329,17 @@ fn pairs(methods: &[SweepMethod]) -> Result<Vec<PairComparison>, EvaluateError> 
         pair.adjusted = adjusted;
     }
     Ok(pairs)
+}
+
+/// Differences of two methods' AUROC on one class, over the seeds that both have.
+fn common_seeds<'a>(
+    left: &'a [SweepCell],
+    right: &'a [SweepCell],
+) -> impl Iterator<Item = f64> + 'a {
+    left.iter().filter_map(|cell| {
+        let other = right.iter().find(|other| other.seed == cell.seed)?;
+        Some(cell.auroc - other.auroc)
+    })
 }
 
 /// Mean, of at least one value.

@@ -4,7 +4,10 @@ use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::{EvaluationConfig, ExperimentConfig, ExperimentError, Method, SweepTable, overrides};
+use super::{
+    Environment, EvaluationConfig, ExperimentConfig, ExperimentError, Method, SweepTable, overrides,
+};
+use crate::encoder::ENCODER_STAGE;
 use crate::files::{self, FileError};
 use crate::report::{render_sweep, sweep_markdown};
 
@@ -34,6 +37,11 @@ impl Workspace {
         let workspace = Self::lock(root)?;
         if fresh {
             workspace.clear()?;
+        } else if !workspace.config().exists() && workspace.is_run() {
+            return Err(ExperimentError::Workspace(format!(
+                "{} holds a run without its settings (config.toml): use --fresh to replace it",
+                workspace.root.display()
+            )));
         } else if workspace.config().exists() {
             let differences = overrides::differences(method, &workspace.read_config()?, config);
             if !differences.is_empty() {
@@ -70,6 +78,13 @@ impl Workspace {
         Ok(Self { root, _lock: lock })
     }
 
+    /// True when the folder holds what a run leaves.
+    fn is_run(&self) -> bool {
+        [self.config(), self.split(), self.environment()]
+            .iter()
+            .any(|path| path.exists())
+    }
+
     /// Removes everything but the lock. A folder that is not a run's is refused.
     fn clear(&self) -> Result<(), ExperimentError> {
         let entries = std::fs::read_dir(&self.root).map_err(FileError::io("read", &self.root))?;
@@ -78,9 +93,9 @@ impl Workspace {
             .map(|entry| entry.path())
             .filter(|path| !path.ends_with(LOCK))
             .collect();
-        if !entries.is_empty() && !self.config().exists() {
+        if !entries.is_empty() && !self.is_run() {
             return Err(ExperimentError::Workspace(format!(
-                "{} is not empty and is not a run's folder (it has no config.toml): --fresh leaves it alone",
+                "{} is not empty and is not a run's folder (it has no config.toml, split.json or environment.json): --fresh leaves it alone",
                 self.root.display()
             )));
         }
@@ -105,7 +120,13 @@ impl Workspace {
     pub fn read_config(&self) -> Result<ExperimentConfig, ExperimentError> {
         let path = self.config();
         let text = files::read_text(&path)?;
-        toml::from_str(&text).map_err(|error| FileError::contents(path, error).into())
+        toml::from_str(&text).map_err(|error| {
+            ExperimentError::Workspace(format!(
+                "{} is damaged or of another version of this program ({}): --fresh replaces the run",
+                path.display(),
+                error.to_string().trim_end()
+            ))
+        })
     }
 
     /// How the run was evaluated last.
@@ -117,15 +138,16 @@ impl Workspace {
     }
 
     /// Copies a finished autoencoder, and its latents, from another method's run of the same
-    /// experiment, seed, data and encoder settings, unless this run has begun its own.
+    /// experiment, seed, backend, data and encoder settings, unless this run has begun its own.
     ///
     /// # Errors
     /// [`ExperimentError`] when a file cannot be copied.
     pub fn adopt_encoder(
         &self,
         config: &ExperimentConfig,
-        stage: &str,
+        backend: &str,
     ) -> Result<(), ExperimentError> {
+        let stage = ENCODER_STAGE.name;
         let target = self.stage(stage);
         let (Some(seed), Some(methods)) = (
             self.root.file_name(),
@@ -149,7 +171,9 @@ impl Workspace {
             let same = sibling.read_config().is_ok_and(|other| {
                 overrides::differences(Method::Autoencoder, &other, config).is_empty()
             });
-            if same {
+            let environment: Result<Environment, _> = files::read_json(&sibling.environment());
+            let same_backend = environment.is_ok_and(|there| there.backend == backend);
+            if same && same_backend {
                 files::copy_folder(&sibling.stage(stage), &target)?;
                 if sibling.latents().exists() {
                     let copied = std::fs::copy(sibling.latents(), self.latents());
@@ -263,10 +287,15 @@ impl SweepWorkspace {
     /// # Errors
     /// [`ExperimentError`] when another sweep is using it or it cannot be written.
     pub fn open(artifacts: &Path, study: &str) -> Result<Self, ExperimentError> {
-        let root = artifacts.join("sweeps").join(study);
+        let root = sweep_folder(artifacts, study);
         files::create_folder(&root)?;
         let lock = lock_folder(&root)?;
         Ok(Self { root, _lock: lock })
+    }
+
+    /// Messages of the sweep's runs.
+    pub fn log(&self) -> PathBuf {
+        self.root.join("sweep.log")
     }
 
     /// Writes table, Markdown and page. They are made from the cells' own results, so a damaged or
@@ -279,7 +308,7 @@ impl SweepWorkspace {
         let html = render_sweep(&report)?;
         files::replace(&self.root.join("results.csv"), |file| {
             let mut csv = csv::Writer::from_writer(file);
-            for row in &table.results {
+            for row in table.results() {
                 csv.serialize(row)?;
             }
             csv.flush()
@@ -287,6 +316,16 @@ impl SweepWorkspace {
         files::write_text(&self.root.join("results.md"), &sweep_markdown(&report))?;
         Ok(files::write_text(&self.root.join("report.html"), &html)?)
     }
+}
+
+/// Folder of a study's sweep below the artifacts folder.
+fn sweep_folder(artifacts: &Path, study: &str) -> PathBuf {
+    artifacts.join("sweeps").join(study)
+}
+
+/// The page of a study's sweep.
+pub fn sweep_report(artifacts: &Path, study: &str) -> PathBuf {
+    sweep_folder(artifacts, study).join("report.html")
 }
 
 /// Folder of a run below the artifacts folder.

@@ -9,7 +9,6 @@ use crate::train::{Kind, Monitor, StepOutput};
 /// The flow stage, with the monitors in the order of its step's output.
 pub const FLOW_STAGE: Kind = Kind {
     name: "flow",
-    label: "2/2 flow",
     monitors: &[
         Monitor {
             name: "NLL",

@@ -2,12 +2,16 @@
 //! once; every file is written beside its place and renamed, so nothing is lost.
 
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use burn::train::Interrupter;
 
 /// The stages that are running, each by its number.
 static RUNNING: Mutex<Vec<(usize, Interrupter)>> = Mutex::new(Vec::new());
+
+/// Somebody has asked the program to stop: a stage that begins after that ends at once.
+static ASKED: AtomicBool = AtomicBool::new(false);
 
 /// Exit status of a program ended by Ctrl-C, by the shells' convention.
 pub(crate) const INTERRUPTED_STATUS: i32 = 130;
@@ -21,16 +25,19 @@ pub fn install_signal_handlers() -> Result<(), ctrlc::Error> {
     let terminal = terminal::State::save();
     ctrlc::set_handler(move || {
         let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-        let asked_before = running.iter().all(|(_, stage)| stage.should_stop());
-        if asked_before {
+        let asked_before = ASKED.swap(true, Ordering::SeqCst);
+        if asked_before || running.is_empty() {
             terminal.restore();
             std::process::exit(INTERRUPTED_STATUS);
         }
         for (_, stage) in running.iter() {
-            stage.stop(Some("stopped by a signal"));
+            stage.stop(Some(STOPPED));
         }
     })
 }
+
+/// Reason given to the learner.
+const STOPPED: &str = "stopped by a signal";
 
 /// Connects a stage's interrupter with the signals until it is dropped.
 pub(super) struct Connected(usize);
@@ -44,6 +51,9 @@ impl Connected {
             .max()
             .unwrap_or(0);
         running.push((number, interrupter.clone()));
+        if ASKED.load(Ordering::SeqCst) {
+            interrupter.stop(Some(STOPPED));
+        }
         Self(number)
     }
 }

@@ -1,4 +1,4 @@
-//! What both stages share on top of Burn's learner: one stage run, its checkpoints, history,
+//! What all stages share on top of Burn's learner: one stage run, its checkpoints, history,
 //! dashboard and interruption.
 
 mod checkpoint;
@@ -17,4 +17,5 @@ pub(crate) use interrupt::INTERRUPTED_STATUS;
 pub use interrupt::install_signal_handlers;
 pub use metric::{Monitor, StepOutput};
 pub use renderer::Display;
+pub(crate) use stage::panic_message;
 pub use stage::{Kind, Loader, Optimisation, Schedule, Stage, StageSummary, Trainable};

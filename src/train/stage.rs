@@ -82,8 +82,6 @@ pub struct StageSummary {
 pub struct Kind {
     /// Name in messages, in the experiment file and of its folder: `encoder`, `flow`.
     pub name: &'static str,
-    /// Name in the dashboard: `1/2 encoder`.
-    pub label: &'static str,
     /// What the step output's values are, the loss first.
     pub monitors: &'static [Monitor],
     /// Name of the throughput: `Images`, `Latents`.
@@ -101,6 +99,8 @@ impl Kind {
 pub struct Stage<'a> {
     /// What is trained.
     pub kind: &'static Kind,
+    /// Name in the dashboard: `1/2 encoder`.
+    pub label: &'a str,
     /// What it is trained on, as a fingerprint: a stage of other inputs starts over.
     pub input: &'a str,
     /// Folder of the stage.
@@ -162,14 +162,15 @@ impl Stage<'_> {
         let finished = checkpoint::last_usable(&self.checkpoints(), &history, self.loss());
         history.epochs.truncate(finished);
         let model = Clipped::new(model, self.optimisation.clip_norm);
+        let order =
+            EpochOrder::shuffled(samples, self.optimisation.batch_size, self.seed, finished);
+        let seen = order.len();
         if !self.is_complete(&history) {
-            let order =
-                EpochOrder::shuffled(samples, self.optimisation.batch_size, self.seed, finished);
             let steps = order.batches();
             let history = SharedHistory::new(history);
             self.train(model.clone(), train(order), valid, steps, finished, history)?;
         }
-        let (model, summary) = self.best(model, samples)?;
+        let (model, summary) = self.best(model, seen)?;
         Ok((model.into_inner(), summary))
     }
 
@@ -202,6 +203,10 @@ impl Stage<'_> {
         let path = self.directory.join("input.txt");
         let same = files::read_text(&path).is_ok_and(|input| input.trim() == self.input);
         if !same && self.directory.exists() {
+            self.display.say(&format!(
+                "{}  starts over: its inputs have changed",
+                self.label
+            ));
             std::fs::remove_dir_all(self.directory)
                 .map_err(FileError::io("remove", self.directory))?;
         }
@@ -254,7 +259,7 @@ impl Stage<'_> {
         let checkpoints = self.checkpoints();
         let mut training = SupervisedTraining::new(self.directory, train, valid)
             .num_epochs(self.optimisation.epochs)
-            .label(self.kind.label)
+            .label(self.label)
             .with_application_logger(None)
             .with_metric_logger(NoLogger)
             .with_interrupter(interrupter.clone())
@@ -427,10 +432,11 @@ impl Stage<'_> {
     }
 }
 
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+/// What a panic said.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()
         .map(|message| (*message).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "the learner panicked".to_owned())
+        .unwrap_or_else(|| "it panicked without a message".to_owned())
 }

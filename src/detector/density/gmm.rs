@@ -8,8 +8,8 @@ use rand::seq::index::sample;
 use super::whitening;
 use crate::data::{Samples, Vectors};
 
-/// Rows per step: with 100 components of 32 entries, 50 MB of whitened differences.
-const BATCH: usize = 4096;
+/// Numbers per intermediate result, 64 MB: how many rows a step takes follows from it.
+const NUMBERS: usize = 1 << 24;
 /// Rounds of k-means that choose the first responsibilities.
 const KMEANS_ROUNDS: usize = 10;
 /// Largest number of rounds of expectation maximisation.
@@ -59,7 +59,8 @@ impl Gmm {
             let (likelihood, next) = model.expectation(&x);
             responsibilities = next;
             model = Self::from_responsibilities(&x, &responsibilities);
-            if likelihood - last < TOLERANCE {
+            // Written so that a likelihood that is not a number ends it too.
+            if likelihood.is_nan() || likelihood - last < TOLERANCE {
                 break;
             }
             last = likelihood;
@@ -71,11 +72,16 @@ impl Gmm {
     pub fn score(&self, latents: &Vectors) -> Vec<f32> {
         let all: Vec<usize> = (0..latents.len()).collect();
         let mut scores = Vec::with_capacity(latents.len());
-        for indices in all.chunks(BATCH) {
+        for indices in all.chunks(self.rows(latents.dim())) {
             let joint = self.joint(latents.batch(indices, &self.device));
             scores.extend(log_sum_exp(joint).neg().into_data().iter::<f32>());
         }
         scores
+    }
+
+    /// Rows for which the whitened differences to all components fit into one step.
+    fn rows(&self, dim: usize) -> usize {
+        rows_per_step(self.components * dim)
     }
 
     /// `ln (weight_k N(x; mean_k, covariance_k))`, `[batch, components]`.
@@ -89,11 +95,11 @@ impl Gmm {
     /// Mean log-likelihood and responsibilities `[count, components]`.
     fn expectation(&self, x: &Tensor<2>) -> (f64, Tensor<2>) {
         let [count, dim] = x.dims();
+        let step = self.rows(dim);
         let mut total = 0.0;
         let mut parts = Vec::new();
-        for start in (0..count).step_by(BATCH) {
-            let rows = x.clone().narrow(0, start, BATCH.min(count - start));
-            debug_assert_eq!(rows.dims()[1], dim);
+        for start in (0..count).step_by(step) {
+            let rows = x.clone().narrow(0, start, step.min(count - start));
             let joint = self.joint(rows);
             let evidence = log_sum_exp(joint.clone());
             total += evidence.clone().into_data().iter::<f64>().sum::<f64>();
@@ -109,8 +115,9 @@ impl Gmm {
         let device = x.device();
         // The weighted second moments of all components are one product with all outer products.
         let mut moments = Tensor::<2>::zeros([components, dim * dim], &device);
-        for start in (0..count).step_by(BATCH) {
-            let length = BATCH.min(count - start);
+        let step = rows_per_step(dim * dim);
+        for start in (0..count).step_by(step) {
+            let length = step.min(count - start);
             let rows = x.clone().narrow(0, start, length);
             let outer = rows.clone().unsqueeze_dim::<3>(2) * rows.unsqueeze_dim::<3>(1);
             let weights = responsibilities
@@ -162,6 +169,11 @@ impl Gmm {
             device: device.clone(),
         }
     }
+}
+
+/// Rows of so many numbers that fit into one step.
+fn rows_per_step(numbers: usize) -> usize {
+    (NUMBERS / numbers.max(1)).clamp(1, 4096)
 }
 
 /// `ln sum exp` over each row, `[batch, 1]`.

@@ -16,6 +16,10 @@ use nalgebra::DMatrix;
 /// A covariance that is not positive definite gets more and more added to its diagonal until it is.
 fn whitening(covariance: &DMatrix<f64>) -> (DMatrix<f64>, f64) {
     let dim = covariance.nrows();
+    // No ridge helps there; the scores come out as not finite, which is reported.
+    if covariance.iter().any(|value| !value.is_finite()) {
+        return (DMatrix::identity(dim, dim) * f64::NAN, f64::NAN);
+    }
     let scale = (covariance.trace() / dim as f64).max(f64::MIN_POSITIVE);
     let mut ridge = 0.0;
     loop {

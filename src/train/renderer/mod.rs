@@ -3,7 +3,7 @@
 mod guard;
 mod plain;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 use burn::train::Interrupter;
 use burn::train::renderer::MetricsRenderer;
@@ -31,6 +31,14 @@ impl Display {
             Self::Dashboard
         } else {
             Self::Plain
+        }
+    }
+
+    /// A line of progress, unless it is to be quiet; a reader that has gone (`| head`) is no reason
+    /// to stop.
+    pub(crate) fn say(self, line: &str) {
+        if self != Self::Quiet {
+            let _ = writeln!(std::io::stdout(), "{line}");
         }
     }
 
