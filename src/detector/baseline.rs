@@ -10,6 +10,8 @@ use crate::encoder::{Encoder, EncoderSizes};
 use crate::flow::{Standardizer, Transform};
 
 /// How a latent is scored.
+// There is one per detector: a box would save nothing.
+#[allow(clippy::large_enum_variant)]
 pub enum Density {
     /// Not at all: by the reconstruction error alone.
     Reconstruction,

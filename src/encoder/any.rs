@@ -28,6 +28,8 @@ pub enum EncoderSizes {
 }
 
 /// A fitted encoder with its way back.
+// There is one per detector: a box would save nothing.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 pub enum Encoder {
     /// Both halves of an autoencoder.

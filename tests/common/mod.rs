@@ -89,9 +89,9 @@ pub fn curves(run: &Path, stage: &str) -> Vec<(serde_json::Value, serde_json::Va
     let history = json(&run.join(stage).join("history.json"));
     let epochs = history["epochs"].as_array().cloned().unwrap_or_default();
     let timeless = |mut values: serde_json::Value| {
-        values
-            .as_object_mut()
-            .map(|map| map.retain(|name, _| name != "Images" && name != "Latents"));
+        if let Some(map) = values.as_object_mut() {
+            map.retain(|name, _| name != "Images" && name != "Latents");
+        }
         values
     };
     epochs
