@@ -200,8 +200,8 @@ mod tests {
             differing.contains("encoder.training.epochs: 2 there"),
             "{differing}"
         );
-        let knn = differences(Method::Ganomaly, &config, &default);
-        assert!(knn.is_empty(), "{knn:?}");
+        let unused = differences(Method::Ganomaly, &config, &default);
+        assert!(unused.is_empty(), "{unused:?}");
     }
 
     #[test]

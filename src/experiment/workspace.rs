@@ -1,4 +1,5 @@
-//! What a run leaves on disk, and where: the only place that builds artifact paths.
+//! What a run leaves on disk, and where. A stage and the detector name the files inside their own
+//! folders; every other path of a run is built here.
 
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
