@@ -7,6 +7,9 @@ backend := "flex"
 # the user's own target folder wins; else one in the cache, so that a clean clone does not rebuild Burn
 export CARGO_TARGET_DIR := env("CARGO_TARGET_DIR", cache_directory() / "encoder-flow" / "target")
 
+# PyTorch, in the cache for the same reason
+pytorch := cache_directory() / "encoder-flow" / "pytorch-venv"
+
 run := "cargo run --release --no-default-features --features " + backend + ",tui --"
 
 # show the recipes
@@ -45,6 +48,12 @@ lint:
 # criterion benchmarks: `just bench autoencoder`
 bench *arguments:
     cargo bench --bench pipeline -- {{arguments}}
+
+# against PyTorch on the same machine: `just bench-pytorch --only flow,knn`
+bench-pytorch *arguments:
+    python3 -m venv {{pytorch}}
+    {{pytorch}}/bin/pip install --quiet --requirement benches/pytorch/requirements.txt
+    {{pytorch}}/bin/python benches/pytorch/bench.py --features {{backend}},tui {{arguments}}
 
 # what CI runs
 ci:

@@ -12,7 +12,7 @@ use burn::train::TrainStep;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use encoder_flow::backend::Backend;
 use encoder_flow::data::{Conversion, Fit, Images, Samples};
-use encoder_flow::detector::{Detector, EncoderFlow, Sizes};
+use encoder_flow::detector::{EncoderFlow, Scorer, Sizes};
 use encoder_flow::encoder::{AutoEncoder, AutoEncoderConfig, EncoderSizes};
 use encoder_flow::flow::{Mixing, RealNvp, RealNvpConfig, Standardizer};
 use rand::rngs::StdRng;
@@ -30,6 +30,8 @@ const FLOW: RealNvpConfig = RealNvpConfig {
     clamp: 2.0,
     mixing: Mixing::Permutation,
     actnorm: false,
+    gaussians: 0,
+    context: 0,
 };
 
 fn autoencoder(channels: usize) -> AutoEncoderConfig {
@@ -121,7 +123,7 @@ fn bench_flow(criterion: &mut Criterion) {
     let model = FLOW.init(rng, &device);
     let batch = latents(1024, &device);
     group.bench_function("log_prob, batch 1024", |bencher| {
-        bencher.iter(|| black_box(model.log_prob(batch.clone()).into_data()));
+        bencher.iter(|| black_box(model.log_prob(batch.clone(), None).into_data()));
     });
     group.finish();
 }

@@ -30,8 +30,11 @@ pub mod experiment;
 mod files;
 pub mod flow;
 mod logging;
+mod ops;
 pub mod report;
 mod suggest;
 pub mod train;
 
+pub use detector::{Detector, Verdict};
 pub use files::FileError;
+pub use image;

@@ -2,7 +2,7 @@
 
 use encoder_flow::backend::{Backend, BackendError};
 use encoder_flow::data::{Conversion, Fit, Images};
-use encoder_flow::detector::{Detector, EncoderFlow, Representation, Scores, Sizes};
+use encoder_flow::detector::{EncoderFlow, Model, Representation, Scores, Sizes};
 use encoder_flow::encoder::{AutoEncoderConfig, EncoderSizes};
 use encoder_flow::flow::{Mixing, RealNvpConfig, Standardizer};
 use rand::rngs::StdRng;
@@ -23,6 +23,8 @@ const SIZES: Sizes = Sizes {
         clamp: 2.0,
         mixing: Mixing::Permutation,
         actnorm: true,
+        gaussians: 3,
+        context: 0,
     },
 };
 
@@ -35,8 +37,8 @@ fn images() -> Images {
 /// A detector made on the CPU, stored, and loaded on `backend`.
 fn scores(folder: &std::path::Path, backend: Backend) -> Result<Scores, BackendError> {
     let device = backend.open()?.device;
-    let detector = EncoderFlow::load(folder, &device).unwrap();
-    Ok(detector.score(&images()).unwrap())
+    let (model, _) = Model::load(&folder.join("model.safetensors"), &device).unwrap();
+    Ok(model.scorer().score(&images()).unwrap())
 }
 
 fn store_detector(folder: &std::path::Path) {
@@ -59,8 +61,11 @@ fn store_detector(folder: &std::path::Path) {
         size: 32,
         fit: Fit::Pad,
     };
-    EncoderFlow::new(conversion, SIZES, encoder, standardizer, flow, &device)
-        .save(folder)
+    let detector = EncoderFlow::new(conversion, SIZES, encoder, standardizer, flow, &device);
+    let model = Model::EncoderFlow(detector);
+    let description = model.describe(None, "a test");
+    model
+        .save(&description, &folder.join("model.safetensors"))
         .unwrap();
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::{curves, experiment, fails, json, program, run_folder, succeeds};
 use encoder_flow::backend::Backend;
 use encoder_flow::data::digits;
-use encoder_flow::detector::{Detector, EncoderFlow};
+use encoder_flow::detector::Detector;
 
 /// Everything that must be the same in two runs of one seed.
 fn results(
@@ -39,9 +39,7 @@ fn a_run_leaves_everything_and_repeats_bit_for_bit() {
         "encoder/done.json",
         "flow/history.json",
         "latents.safetensors",
-        "detector/detector.json",
-        "detector/encoder.safetensors",
-        "detector/flow.safetensors",
+        "detector/model.safetensors",
         "detector/thresholds.json",
         "scores.csv",
         "metrics.json",
@@ -212,7 +210,8 @@ fn later_scoring_gives_the_scores_of_the_run() {
     succeeds(experiment(folder.path(), "digits-3", &[]));
     let run = run_folder(folder.path(), "digits-3", 0);
     let device = Backend::Flex.open().unwrap().device;
-    let detector = EncoderFlow::load(&run.join("detector"), &device).unwrap();
+    let path = run.join("detector/model.safetensors");
+    let detector = Detector::load_on(path, &device).unwrap();
     // The images as the data set has them, 28x28: the detector brings them to its own size.
     let images = digits(1500, 0).images;
     let mut csv = csv::Reader::from_path(run.join("scores.csv")).unwrap();
@@ -223,7 +222,7 @@ fn later_scoring_gives_the_scores_of_the_run() {
     for part in ["test-normal", "test-anomalous"] {
         let rows = of_part(part);
         let indices: Vec<usize> = rows.iter().map(|row| row[1].parse().unwrap()).collect();
-        let scores = detector.score(&images.select(&indices)).unwrap();
+        let scores = detector.scorer().score(&images.select(&indices)).unwrap();
         for (column, values) in scores.columns().iter().enumerate() {
             for (value, row) in values.iter().zip(&rows) {
                 assert_eq!(

@@ -3,7 +3,10 @@
 mod data;
 mod evaluate;
 mod experiment;
+mod fit;
+mod labelled;
 mod list;
+mod score;
 mod sweep;
 
 use std::path::PathBuf;
@@ -31,6 +34,10 @@ enum Verb {
     Evaluate(evaluate::EvaluateArgs),
     /// Run every method on every class and seed of a study, and compare them.
     Sweep(sweep::SweepArgs),
+    /// Fit a detector to a folder of normal images.
+    Fit(fit::FitArgs),
+    /// Score images with a detector: is this one odd, how sure, and where?
+    Score(score::ScoreArgs),
     /// Show the experiments that can be run.
     List(list::ListArgs),
     /// List, download or verify the data sets.
@@ -100,6 +107,11 @@ pub fn main() -> ExitCode {
         Verb::Experiment(args) => experiment::run(args),
         Verb::Evaluate(args) => evaluate::run(args),
         Verb::Sweep(args) => sweep::run(args),
+        Verb::Fit(args) => fit::run(args),
+        Verb::Score(args) => match score::run(args) {
+            Ok(status) => return status,
+            Err(error) => Err(error),
+        },
         Verb::List(args) => list::run(args),
         Verb::Data(verb) => verb
             .place

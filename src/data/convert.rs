@@ -1,5 +1,7 @@
 //! How images are brought to the size and channels of an experiment: explicit, and recorded.
 
+use std::ops::Range;
+
 use image::imageops::{FilterType, resize};
 use image::{ImageBuffer, Luma};
 use rayon::prelude::*;
@@ -7,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{DataError, Images};
 
-/// How an image of another size is made to fit.
+/// How an image of another size is made to fit: `pad`, `resize` or `crop` in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fit {
@@ -16,6 +18,58 @@ pub enum Fit {
     /// Bilinear interpolation, averaging over the source pixels when shrinking; a rectangle is
     /// stretched to the square.
     Resize,
+    /// The shorter side is brought to the size as by [`Resize`](Self::Resize), the longer one in
+    /// proportion, and only the centre of that is kept; an odd pixel goes from the bottom or right.
+    Crop,
+}
+
+impl Fit {
+    /// The part of an image of `sides` = `[height, width]` that is seen, and where in the square of
+    /// `size` it lands. Where the two differ in their sides, the image is resized and lands on the
+    /// whole square.
+    ///
+    /// The cut comes before the resizing, so that a long strip is not enlarged as a whole first.
+    fn place(self, sides: [usize; 2], size: usize) -> (Rect, Rect) {
+        let (seen, lands) = match self {
+            Self::Pad => (sides, sides),
+            Self::Resize => (sides, [size; 2]),
+            Self::Crop => ([sides[0].min(sides[1]); 2], [size; 2]),
+        };
+        (Rect::centred(seen, sides), Rect::centred(lands, [size; 2]))
+    }
+}
+
+/// A rectangle of pixels in an image.
+#[derive(Clone, Copy)]
+struct Rect {
+    top: usize,
+    left: usize,
+    height: usize,
+    width: usize,
+}
+
+impl Rect {
+    /// The rectangle of `[height, width]` in the centre of an image of `outer` sides.
+    fn centred([height, width]: [usize; 2], outer: [usize; 2]) -> Self {
+        Self {
+            top: (outer[0] - height) / 2,
+            left: (outer[1] - width) / 2,
+            height,
+            width,
+        }
+    }
+
+    fn sides(self) -> [usize; 2] {
+        [self.height, self.width]
+    }
+
+    /// Places of its rows in an image that is `width` wide.
+    fn rows(self, width: usize) -> impl Iterator<Item = Range<usize>> {
+        (self.top..self.top + self.height).map(move |row| {
+            let start = row * width + self.left;
+            start..start + self.width
+        })
+    }
 }
 
 /// What every image of an experiment is brought to.
@@ -24,7 +78,7 @@ pub enum Fit {
 pub struct Conversion {
     /// 1 for grey or 3 for RGB. RGB becomes grey by the Rec. 601 luma; grey is repeated to RGB.
     pub channels: usize,
-    /// Height and width in pixels, 32 or 64.
+    /// Height and width in pixels, 32, 64 or 128.
     pub size: usize,
     /// How an image of another size is made to fit.
     pub fit: Fit,
@@ -52,6 +106,29 @@ impl Conversion {
         Images::new(self.shape(), pixels)
     }
 
+    /// Brings a mask `[height, width]` to `[size, size]` by the geometry that the images have, each
+    /// pixel taking the value of the nearest one; outside of a padded mask is `false`.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub(super) fn apply_mask(
+        &self,
+        mask: &[bool],
+        sides: [usize; 2],
+    ) -> Result<Vec<bool>, DataError> {
+        self.check([1, sides[0], sides[1]])?;
+        let (seen, lands) = self.fit.place(sides, self.size);
+        let mut to = vec![false; self.size * self.size];
+        for (row, places) in lands.rows(self.size).enumerate() {
+            let from = seen.top + nearest(row, lands.height, seen.height);
+            for (column, place) in places.enumerate() {
+                to[place] =
+                    mask[from * sides[1] + seen.left + nearest(column, lands.width, seen.width)];
+            }
+        }
+        Ok(to)
+    }
+
     /// One line for the record, such as `28x28 grey, zero-padded to 32x32`.
     ///
     /// `from` is `[channels, height, width]` of the images before the conversion.
@@ -66,6 +143,7 @@ impl Conversion {
             let how = match self.fit {
                 Fit::Pad => "zero-padded",
                 Fit::Resize => "resized bilinearly",
+                Fit::Crop => "resized to cover and centre-cropped",
             };
             text += &format!(", {how} to {0}x{0}", self.size);
         }
@@ -75,18 +153,29 @@ impl Conversion {
         text
     }
 
-    fn shape(&self) -> [usize; 3] {
+    /// `[channels, height, width]` of a converted image.
+    pub(super) fn shape(&self) -> [usize; 3] {
         [self.channels, self.size, self.size]
     }
 
-    fn check(&self, [channels, height, width]: [usize; 3]) -> Result<(), DataError> {
+    /// Whether there is such a conversion at all, whatever the images.
+    ///
+    /// # Errors
+    /// [`DataError::Format`] when `channels` or `size` has another value than described there.
+    pub(super) fn check_target(&self) -> Result<(), DataError> {
         let wrong = |reason| Err(DataError::format("conversion", reason));
         if !matches!(self.channels, 1 | 3) {
             return wrong(format!("channels = {}, expected 1 or 3", self.channels));
         }
-        if !matches!(self.size, 32 | 64) {
-            return wrong(format!("size = {}, expected 32 or 64", self.size));
+        if !matches!(self.size, 32 | 64 | 128) {
+            return wrong(format!("size = {}, expected 32, 64 or 128", self.size));
         }
+        Ok(())
+    }
+
+    fn check(&self, [channels, height, width]: [usize; 3]) -> Result<(), DataError> {
+        self.check_target()?;
+        let wrong = |reason| Err(DataError::format("conversion", reason));
         if !matches!(channels, 1 | 3) {
             return wrong(format!(
                 "the images have {channels} channels, expected 1 (grey) or 3 (RGB)"
@@ -94,7 +183,7 @@ impl Conversion {
         }
         if self.fit == Fit::Pad && height.max(width) > self.size {
             return wrong(format!(
-                "{height}x{width} images cannot be padded to {0}x{0}: set fit = \"resize\" or a larger size",
+                "{height}x{width} images cannot be padded to {0}x{0}: set fit = \"resize\" or \"crop\", or a larger size",
                 self.size
             ));
         }
@@ -111,14 +200,21 @@ impl Conversion {
             image
         };
         let area = self.size * self.size;
+        let (seen, lands) = self.fit.place([height, width], self.size);
         for (to, plane) in to
             .chunks_exact_mut(area)
             .zip(planes.chunks_exact(height * width))
         {
-            match self.fit {
-                _ if [height, width] == [self.size; 2] => to.copy_from_slice(plane),
-                Fit::Pad => pad(plane, [height, width], self.size, to),
-                Fit::Resize => stretch(plane, [height, width], self.size, to),
+            if seen.sides() == lands.sides() {
+                for (from, place) in seen.rows(width).zip(lands.rows(self.size)) {
+                    to[place].copy_from_slice(&plane[from]);
+                }
+            } else {
+                let mut part = Vec::with_capacity(seen.height * seen.width);
+                for row in seen.rows(width) {
+                    part.extend_from_slice(&plane[row]);
+                }
+                stretch(&part, seen.sides(), self.size, to);
             }
         }
         if channels < self.channels {
@@ -141,13 +237,9 @@ fn rec601(image: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-/// Copies `plane` to the centre of `to`, which is zero and `size` x `size`.
-fn pad(plane: &[u8], [height, width]: [usize; 2], size: usize, to: &mut [u8]) {
-    let (top, left) = ((size - height) / 2, (size - width) / 2);
-    for (row, line) in plane.chunks_exact(width).enumerate() {
-        let start = (top + row) * size + left;
-        to[start..start + width].copy_from_slice(line);
-    }
+/// Which of `from` pixels in a row lies under the centre of pixel `index` of `to` pixels.
+fn nearest(index: usize, to: usize, from: usize) -> usize {
+    (2 * index + 1) * from / (2 * to)
 }
 
 /// Resizes `plane` into `to`, which is `size` x `size`. The filter treats channels apart, so a
@@ -180,7 +272,7 @@ mod tests {
     #[test]
     fn same_shape_is_unchanged() {
         let images = ramp([3, 32, 32], 2);
-        for fit in [Fit::Pad, Fit::Resize] {
+        for fit in [Fit::Pad, Fit::Resize, Fit::Crop] {
             assert_eq!(to(3, 32, fit).apply(images.clone()).unwrap(), images);
         }
     }
@@ -208,6 +300,79 @@ mod tests {
         let half = to(1, 32, Fit::Resize).apply(rising).unwrap();
         assert!(half.get(0)[..32].is_sorted());
         assert!(half.get(0)[16].abs_diff(130) <= 1);
+    }
+
+    /// Columns of a 64x128 image: black, then white in the middle half, then grey.
+    fn stripes() -> Vec<u8> {
+        let column = |i: usize| match i % 128 {
+            0..32 => 0,
+            32..96 => 255,
+            _ => 90,
+        };
+        (0..64 * 128).map(column).collect()
+    }
+
+    #[test]
+    fn cropping_keeps_the_centre_in_proportion() {
+        let wide = Images::new([1, 64, 128], stripes()).unwrap();
+        let cropped = to(1, 64, Fit::Crop).apply(wide.clone()).unwrap();
+        assert!(cropped.as_bytes().iter().all(|&pixel| pixel == 255));
+        let smaller = to(1, 32, Fit::Crop).apply(wide).unwrap();
+        assert!(smaller.as_bytes().iter().all(|&pixel| pixel == 255));
+
+        // As high as it is wide, it is the whole image, resized.
+        let square = ramp([3, 100, 100], 2);
+        assert_eq!(
+            to(3, 128, Fit::Crop).apply(square.clone()).unwrap(),
+            to(3, 128, Fit::Resize).apply(square).unwrap()
+        );
+
+        // Of 35 rows, rows 1 to 32 are kept: the odd one goes from the bottom.
+        let rows: Vec<u8> = (0..35 * 32).map(|i| (i / 32) as u8).collect();
+        let high = Images::new([1, 35, 32], rows).unwrap();
+        let cropped = to(1, 32, Fit::Crop).apply(high).unwrap();
+        assert_eq!((cropped.get(0)[0], cropped.get(0)[31 * 32]), (1, 32));
+
+        // A strip is enlarged where it is seen only.
+        let strip = Images::new([1, 1, 16_384], vec![7; 16_384]).unwrap();
+        let cropped = to(1, 128, Fit::Crop).apply(strip).unwrap();
+        assert!(cropped.as_bytes().iter().all(|&pixel| pixel == 7));
+    }
+
+    #[test]
+    fn a_mask_goes_where_its_image_goes() {
+        for (fit, sides) in [
+            (Fit::Pad, [27, 30]),
+            (Fit::Pad, [32, 32]),
+            (Fit::Crop, [35, 32]),
+            (Fit::Crop, [32, 77]),
+        ] {
+            // Without resizing, mask and image agree in every pixel.
+            let [height, width] = sides;
+            let mask: Vec<bool> = (0..height * width).map(|i| i * 7919 % 5 < 2).collect();
+            let pixels = mask.iter().map(|&set| if set { 255 } else { 0 }).collect();
+            let image = Images::new([1, height, width], pixels).unwrap();
+            let conversion = to(1, 32, fit);
+            let converted = conversion.apply(image).unwrap();
+            let expected: Vec<bool> = converted.get(0).iter().map(|&pixel| pixel > 0).collect();
+            assert_eq!(conversion.apply_mask(&mask, sides).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_resized_mask_agrees_with_its_image_away_from_the_edges() {
+        let mask: Vec<bool> = stripes().iter().map(|&pixel| pixel == 255).collect();
+        let row = |fit| to(1, 32, fit).apply_mask(&mask, [64, 128]).unwrap()[..32].to_vec();
+        assert_eq!(row(Fit::Crop), [true; 32]);
+        let expected: Vec<bool> = (0..32).map(|column| (8..24).contains(&column)).collect();
+        assert_eq!(row(Fit::Resize), expected);
+
+        let larger = to(1, 128, Fit::Resize).apply_mask(&[true, false, false, true], [2, 2]);
+        let larger = larger.unwrap();
+        assert_eq!(larger.iter().filter(|&&set| set).count(), 128 * 128 / 2);
+        assert!(larger[63 * 128 + 63] && !larger[63 * 128 + 64] && larger[64 * 128 + 64]);
+        let error = to(1, 32, Fit::Pad).apply_mask(&[true; 33 * 2], [33, 2]);
+        assert!(error.unwrap_err().to_string().contains("cannot be padded"));
     }
 
     #[test]
@@ -240,6 +405,7 @@ mod tests {
         assert!(error(to(1, 32, Fit::Pad), [1, 33, 20]).contains("cannot be padded"));
         assert!(error(to(2, 32, Fit::Pad), [1, 28, 28]).contains("channels = 2"));
         assert!(error(to(1, 0, Fit::Resize), [1, 28, 28]).contains("size = 0"));
+        assert!(error(to(1, 48, Fit::Crop), [1, 28, 28]).contains("32, 64 or 128"));
         assert!(error(to(1, 32, Fit::Resize), [4, 28, 28]).contains("4 channels"));
     }
 
@@ -258,6 +424,10 @@ mod tests {
             to(3, 64, Fit::Resize).describe([1, 28, 28]),
             "28x28 grey, resized bilinearly to 64x64, repeated to RGB"
         );
+        assert_eq!(
+            to(3, 128, Fit::Crop).describe([3, 480, 640]),
+            "480x640 RGB, resized to cover and centre-cropped to 128x128"
+        );
         assert_eq!(to(3, 32, Fit::Pad).describe([3, 32, 32]), "32x32 RGB");
     }
 
@@ -266,6 +436,9 @@ mod tests {
         let good = r#"{"channels":1,"size":32,"fit":"pad"}"#;
         let parsed: Conversion = serde_json::from_str(good).unwrap();
         assert_eq!(parsed, to(1, 32, Fit::Pad));
+        let crop = good.replace("pad", "crop");
+        let parsed: Conversion = serde_json::from_str(&crop).unwrap();
+        assert_eq!(parsed.fit, Fit::Crop);
         let bad = r#"{"channels":1,"size":32,"fit":"pad","crop":1}"#;
         assert!(serde_json::from_str::<Conversion>(bad).is_err());
     }

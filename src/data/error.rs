@@ -33,6 +33,20 @@ pub enum DataError {
         /// What is wrong and what to do.
         reason: String,
     },
+    /// A file without a single byte.
+    #[error("{}: {}", path.display(), EMPTY)]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An image that would take more memory than one image is given.
+    #[error("{}: {reason}", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Which limit it exceeds and what to do.
+        reason: String,
+    },
     /// A file that cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {
@@ -52,6 +66,8 @@ pub enum DataError {
     Split(String),
 }
 
+const EMPTY: &str = "the file is empty (0 bytes), copy it again or remove it";
+
 impl DataError {
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
@@ -62,6 +78,23 @@ impl DataError {
         Self::Format {
             path: path.into(),
             reason: reason.into(),
+        }
+    }
+
+    pub(crate) fn too_large(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
+        Self::TooLarge {
+            path: path.into(),
+            reason: reason.into(),
+        }
+    }
+
+    /// What is wrong, without the file, for where that is named anyway.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Format { reason, .. } | Self::TooLarge { reason, .. } => reason.clone(),
+            Self::Empty { .. } => EMPTY.to_owned(),
+            Self::Io { source, .. } => source.to_string(),
+            other => other.to_string(),
         }
     }
 }

@@ -28,6 +28,31 @@ impl Vectors {
         self.values.extend(rows);
     }
 
+    /// The vectors at `indices`, in that order.
+    ///
+    /// # Panics
+    /// When an index is not below [`len`](Self::len), like a slice.
+    pub fn select(&self, indices: &[usize]) -> Self {
+        let rows = indices.iter();
+        let rows = rows.flat_map(|&index| &self.values[index * self.dim..(index + 1) * self.dim]);
+        Self {
+            values: rows.copied().collect(),
+            dim: self.dim,
+        }
+    }
+
+    /// Mean of every entry, added up in f64.
+    pub fn means(&self) -> Vec<f32> {
+        let mut sums = vec![0.0f64; self.dim];
+        for row in self.values.chunks_exact(self.dim) {
+            for (sum, &value) in sums.iter_mut().zip(row) {
+                *sum += f64::from(value);
+            }
+        }
+        let count = self.len().max(1) as f64;
+        sums.into_iter().map(|sum| (sum / count) as f32).collect()
+    }
+
     /// Number of vectors.
     pub fn len(&self) -> usize {
         self.values.len() / self.dim

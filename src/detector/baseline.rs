@@ -4,7 +4,7 @@ use burn::tensor::Device;
 
 use super::density::{Gmm, Knn, Mahalanobis};
 use super::pictures::reconstruct;
-use super::{Detector, DetectorError, Representation, Scores};
+use super::{DetectorError, Representation, Scorer, Scores};
 use crate::data::{Conversion, Images, Samples, Vectors};
 use crate::encoder::{Encoder, EncoderSizes};
 use crate::flow::{Standardizer, Transform};
@@ -54,7 +54,7 @@ impl Baseline {
     pub fn score_representation(&self, representation: &Representation) -> Scores {
         let latents = &representation.latents;
         let column = match &self.density {
-            Density::Reconstruction => representation.reconstruction.clone(),
+            Density::Reconstruction => representation.reconstruction.clone().unwrap_or_default(),
             Density::Knn(knn) => knn.score(latents),
             Density::Mahalanobis(gaussian) => gaussian.score(latents),
             Density::Gmm(standardizer, mixture) => {
@@ -65,7 +65,7 @@ impl Baseline {
     }
 }
 
-impl Detector for Baseline {
+impl Scorer for Baseline {
     fn score_names(&self) -> &'static [&'static str] {
         match self.density {
             Density::Reconstruction => &["reconstruction"],
@@ -85,9 +85,9 @@ impl Detector for Baseline {
     fn reconstruct(&self, images: &Images) -> Option<Images> {
         match self.encoder {
             Encoder::Pixels(_) => None,
-            _ => Some(reconstruct(images, &self.device, |batch| {
-                self.encoder.reconstruct(batch)
-            })),
+            _ => reconstruct(images, &self.device, |batch| {
+                self.encoder.decode(self.encoder.encode(batch))
+            }),
         }
     }
 }
@@ -99,7 +99,7 @@ pub(crate) fn standardized(
     device: &Device,
 ) -> Vectors {
     let all: Vec<usize> = (0..latents.len()).collect();
-    let (rows, _) = standardizer.forward(latents.batch(&all, device));
+    let (rows, _) = standardizer.forward(latents.batch(&all, device), None);
     let mut vectors = Vectors::new(latents.dim());
     vectors.extend(rows.into_data().iter::<f32>());
     vectors

@@ -1,9 +1,6 @@
 //! The paper's detector: encoder, standardisation, flow.
 
-use std::path::Path;
-
 use burn::module::Module;
-use burn::store::{ModuleSnapshot, SafetensorsStore};
 use burn::tensor::{Device, Tensor};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -11,18 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::pictures::{reconstruct, to_bytes};
 use super::representation::for_each_batch;
-use super::{Detector, DetectorError, Representation, Scores};
+use super::{DetectorError, HeatSource, Heatmap, Representation, Scorer, Scores};
 use crate::data::{Conversion, Images, Samples};
 use crate::encoder::{Encoder, EncoderSizes};
-use crate::files;
 use crate::flow::{RealNvp, RealNvpConfig, Standardizer, Transform};
 
-/// Newest format of a stored detector that this program reads and the one that it writes.
-const FORMAT: u32 = 1;
-
-const DESCRIPTION: &str = "detector.json";
-const ENCODER: &str = "encoder.safetensors";
-const FLOW: &str = "flow.safetensors";
+/// Images per backward pass.
+const GRADIENT_BATCH: usize = 32;
 
 /// Scores images by the likelihood of their latents.
 ///
@@ -34,9 +26,8 @@ const FLOW: &str = "flow.safetensors";
 pub struct EncoderFlow {
     conversion: Conversion,
     sizes: Sizes,
-    encoder: Encoder,
+    weights: EncoderFlowWeights,
     standardizer: Standardizer,
-    flow: RealNvp,
     device: Device,
 }
 
@@ -50,15 +41,25 @@ pub struct Sizes {
     pub flow: RealNvpConfig,
 }
 
-/// What is stored beside the weights.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Description {
-    format: u32,
-    method: String,
-    conversion: Conversion,
-    sizes: Sizes,
-    standardizer: Standardizer,
+impl Sizes {
+    /// What keeps these sizes from being built, if anything does.
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.flow.check()?;
+        self.encoder.check()?;
+        match self.flow.dim == self.encoder.latent() {
+            true => Ok(()),
+            false => Err("the flow is not of the latent's dimension".to_owned()),
+        }
+    }
+}
+
+/// The trained parts.
+#[derive(Module, Debug)]
+pub struct EncoderFlowWeights {
+    /// From images to latents.
+    pub encoder: Encoder,
+    /// The latents' density.
+    pub flow: RealNvp,
 }
 
 impl EncoderFlow {
@@ -71,12 +72,23 @@ impl EncoderFlow {
         flow: RealNvp,
         device: &Device,
     ) -> Self {
+        let weights = EncoderFlowWeights { encoder, flow };
+        Self::from_weights(conversion, sizes, weights, standardizer, device)
+    }
+
+    /// [`new`](Self::new) from the trained parts as they are stored.
+    pub(super) fn from_weights(
+        conversion: Conversion,
+        sizes: Sizes,
+        weights: EncoderFlowWeights,
+        standardizer: Standardizer,
+        device: &Device,
+    ) -> Self {
         Self {
             conversion,
             sizes,
-            encoder: encoder.frozen(device),
+            weights: weights.valid().to_device(device),
             standardizer,
-            flow: flow.valid().to_device(device),
             device: device.clone(),
         }
     }
@@ -84,7 +96,7 @@ impl EncoderFlow {
     /// First half of scoring: what the encoder makes of images that have been converted.
     pub fn represent(&self, images: &Images) -> Representation {
         let latent = self.sizes.encoder.latent();
-        Representation::of(&self.encoder, latent, images, &self.device)
+        Representation::of(&self.weights.encoder, latent, images, &self.device)
     }
 
     /// Second half of scoring: the flow's view of the latents.
@@ -95,85 +107,91 @@ impl EncoderFlow {
         for_each_batch(latents.len(), |indices| {
             let (x, _) = self
                 .standardizer
-                .forward(latents.batch(indices, &self.device));
-            let (z, log_det) = self.flow.forward(x);
-            let log_prob = self.flow.base_log_prob(z.clone()) + log_det;
+                .forward(latents.batch(indices, &self.device), None);
+            let (z, log_det) = self.weights.flow.forward(x, None);
+            let log_prob = self.weights.flow.base_log_prob(z.clone()) + log_det;
             let length: Tensor<1> = z.square().sum_dim(1).sqrt().squeeze_dim(1);
             nll.extend(log_prob.neg().into_data().iter::<f32>());
             norm.extend(length.into_data().iter::<f32>());
         });
-        Scores::new(
-            self.score_names(),
-            vec![nll, representation.reconstruction.clone(), norm],
-        )
+        let reconstruction = representation.reconstruction.clone();
+        let columns = [Some(nll), reconstruction, Some(norm)];
+        Scores::new(self.score_names(), columns.into_iter().flatten().collect())
     }
 
-    /// Stores the detector in `folder`: a description, and the weights as safetensors.
-    ///
-    /// # Errors
-    /// [`DetectorError`] naming the file that cannot be written.
-    pub fn save(&self, folder: &Path) -> Result<(), DetectorError> {
-        files::create_folder(folder)?;
-        let path = folder.join(ENCODER);
-        match &self.encoder {
-            Encoder::Autoencoder(model) => save_weights(model, &path)?,
-            Encoder::Pca(model) => save_weights(model, &path)?,
-            Encoder::Pixels(_) => {}
-        }
-        save_weights(&self.flow, &folder.join(FLOW))?;
-        let description = Description {
-            format: FORMAT,
-            method: "encoder-flow".to_owned(),
-            conversion: self.conversion,
-            sizes: self.sizes,
-            standardizer: self.standardizer.clone(),
-        };
-        Ok(files::write_json(&folder.join(DESCRIPTION), &description)?)
+    /// What images are brought to before they are scored.
+    pub fn conversion(&self) -> Conversion {
+        self.conversion
     }
 
-    /// Loads what [`save`](Self::save) stored, onto any device.
+    /// Sizes of its parts.
+    pub fn sizes(&self) -> Sizes {
+        self.sizes
+    }
+
+    /// Scale of the latents.
+    pub(super) fn standardizer(&self) -> &Standardizer {
+        &self.standardizer
+    }
+
+    /// Its trained parts.
+    pub(super) fn weights(&self) -> &EncoderFlowWeights {
+        &self.weights
+    }
+
+    /// `|d nll / d pixel|`, summed over the channels: which pixels the likelihood hangs on.
     ///
-    /// # Errors
-    /// [`DetectorError`] when a file is missing, damaged or of a newer format.
-    pub fn load(folder: &Path, device: &Device) -> Result<Self, DetectorError> {
-        let path = folder.join(DESCRIPTION);
-        let format: serde_json::Value = files::read_json(&path)?;
-        if let Some(found) = format["format"]
-            .as_u64()
-            .filter(|&found| found > u64::from(FORMAT))
-        {
-            return Err(DetectorError::Newer {
-                path,
-                found: u32::try_from(found).unwrap_or(u32::MAX),
-                known: FORMAT,
-            });
+    /// # Shapes
+    /// To `[len, height, width]`, row-major.
+    fn pixel_gradients(&self, images: &Images) -> Vec<f32> {
+        let mut values = Vec::new();
+        let device = self.device.clone().autodiff();
+        let all: Vec<usize> = (0..images.len()).collect();
+        for indices in all.chunks(GRADIENT_BATCH) {
+            let pixels = images.batch(indices, &device).require_grad();
+            let latents = self.weights.encoder.encode(pixels.clone());
+            let (x, _) = self.standardizer.forward(latents, None);
+            // The images do not see each other, so the sum's gradient is each image's own.
+            let gradients = self.weights.flow.log_prob(x, None).sum().backward();
+            if let Some(gradient) = pixels.grad(&gradients) {
+                let strength = gradient.abs().sum_dim(1);
+                values.extend(strength.into_data().iter::<f32>());
+            }
         }
-        let description: Description = files::read_json(&path)?;
-        // The initial weights are replaced; any seed will do.
-        let rng = &mut StdRng::seed_from_u64(0);
-        let mut encoder = description.sizes.encoder.init(rng, device);
-        let mut flow = description.sizes.flow.init(rng, device);
-        let weights = folder.join(ENCODER);
-        match &mut encoder {
-            Encoder::Autoencoder(model) => load_weights(model, &weights)?,
-            Encoder::Pca(model) => load_weights(model, &weights)?,
-            Encoder::Pixels(_) => {}
-        }
-        load_weights(&mut flow, &folder.join(FLOW))?;
-        Ok(Self::new(
-            description.conversion,
-            description.sizes,
-            encoder,
-            description.standardizer,
-            flow,
-            device,
-        ))
+        values
+    }
+
+    /// `|image - reconstruction|`, mean over the channels; none for an encoder without a way back.
+    ///
+    /// # Shapes
+    /// To `[len, height, width]`, row-major.
+    fn residuals(&self, images: &Images) -> Option<Vec<f32>> {
+        let mut values = self.weights.encoder.decodes().then(Vec::new)?;
+        for_each_batch(images.len(), |indices| {
+            let batch = images.batch(indices, &self.device);
+            let latents = self.weights.encoder.encode(batch.clone());
+            if let Some(back) = self.weights.encoder.decode(latents) {
+                let residual = (batch - back).abs().mean_dim(1);
+                values.extend(residual.into_data().iter::<f32>());
+            }
+        });
+        Some(values)
     }
 }
 
-impl Detector for EncoderFlow {
+impl Scorer for EncoderFlow {
     fn score_names(&self) -> &'static [&'static str] {
-        &["nll", "reconstruction", "latent_norm"]
+        match self.weights.encoder.decodes() {
+            true => &["nll", "reconstruction", "latent_norm"],
+            false => &["nll", "latent_norm"],
+        }
+    }
+
+    fn deciding(&self) -> &'static [&'static str] {
+        match self.weights.encoder.decodes() {
+            true => &["nll", "reconstruction"],
+            false => &["nll"],
+        }
     }
 
     fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
@@ -182,50 +200,51 @@ impl Detector for EncoderFlow {
     }
 
     fn reconstruct(&self, images: &Images) -> Option<Images> {
-        Some(reconstruct(images, &self.device, |batch| {
-            self.encoder.reconstruct(batch)
-        }))
+        let encoder = &self.weights.encoder;
+        reconstruct(images, &self.device, |batch| {
+            encoder.decode(encoder.encode(batch))
+        })
     }
 
     fn sample(&self, count: usize, seed: u64) -> Option<Images> {
         let rng = &mut StdRng::seed_from_u64(seed);
-        let noise = self.flow.sample(count, rng, &self.device);
-        let (latents, _) = self.standardizer.inverse(noise);
-        let pixels = to_bytes(self.encoder.decode(latents)).collect();
+        let noise = self.weights.flow.sample(count, rng, &self.device);
+        let (latents, _) = self.standardizer.inverse(noise, None);
+        let pixels = to_bytes(self.weights.encoder.decode(latents)?).collect();
         Images::new(self.sizes.encoder.image_shape(), pixels).ok()
+    }
+
+    fn heat(&self, images: &Images, source: HeatSource) -> Option<Vec<Heatmap>> {
+        let [_, height, width] = images.shape();
+        let values = match source {
+            HeatSource::Reconstruction => self.residuals(images)?,
+            HeatSource::Gradient => self.pixel_gradients(images),
+            HeatSource::Positions => return None,
+        };
+        let maps = values.chunks_exact(height * width);
+        maps.map(|map| Heatmap::new(height, width, map.to_vec()))
+            .collect()
+    }
+
+    fn heat_sources(&self) -> &'static [HeatSource] {
+        match self.weights.encoder.decodes() {
+            true => &[HeatSource::Reconstruction, HeatSource::Gradient],
+            false => &[HeatSource::Gradient],
+        }
     }
 }
 
-fn save_weights<M: Module>(module: &M, path: &Path) -> Result<(), DetectorError> {
-    let mut store = SafetensorsStore::from_bytes(None);
-    module
-        .save_into(&mut store)
-        .map_err(|error| DetectorError::weights(path, error))?;
-    let bytes = store
-        .get_bytes()
-        .map_err(|error| DetectorError::weights(path, error))?;
-    Ok(files::replace(path, |file| file.write_all(&bytes))?)
-}
-
-fn load_weights<M: Module>(module: &mut M, path: &Path) -> Result<(), DetectorError> {
-    let bytes = std::fs::read(path).map_err(files::FileError::io("read", path))?;
-    module
-        .load_from(&mut SafetensorsStore::from_bytes(Some(bytes)))
-        .map_err(|error| DetectorError::weights(path, error))?;
-    Ok(())
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::backend::test_device;
     use crate::data::Fit;
+    use crate::detector::tests::{assert_score_of_image_alone, noise};
     use crate::encoder::AutoEncoderConfig;
     use crate::flow::Mixing;
     use crate::flow::transform_tests::randomised;
-    use rand::Rng;
 
-    fn detector() -> EncoderFlow {
+    pub(in crate::detector) fn detector() -> EncoderFlow {
         let device = test_device();
         let sizes = Sizes {
             encoder: EncoderSizes::Autoencoder(AutoEncoderConfig {
@@ -242,12 +261,14 @@ mod tests {
                 clamp: 2.0,
                 mixing: Mixing::Permutation,
                 actnorm: true,
+                gaussians: 0,
+                context: 0,
             },
         };
         let rng = &mut StdRng::seed_from_u64(1);
         let encoder = sizes.encoder.init(rng, &device);
         let flow = randomised(sizes.flow.init(rng, &device));
-        let representation = Representation::of(&encoder, 6, &images(300, 2), &device);
+        let representation = Representation::of(&encoder, 6, &noise(300, 2), &device);
         let standardizer = Standardizer::fit(representation.latents.values(), 6);
         let conversion = Conversion {
             channels: 1,
@@ -257,77 +278,50 @@ mod tests {
         EncoderFlow::new(conversion, sizes, encoder, standardizer, flow, &device)
     }
 
-    fn images(count: usize, seed: u64) -> Images {
-        let mut pixels = vec![0; count * 1024];
-        StdRng::seed_from_u64(seed).fill_bytes(&mut pixels);
-        Images::new([1, 32, 32], pixels).unwrap()
+    #[test]
+    fn a_score_depends_on_its_image_alone() {
+        assert_score_of_image_alone(&detector(), &noise(300, 3));
     }
 
-    fn assert_close(left: &Scores, right: &Scores) {
-        for (left, right) in left.columns().iter().zip(right.columns()) {
-            for (left, right) in left.iter().zip(right) {
+    #[test]
+    fn gradients_and_residuals_have_one_value_per_pixel() {
+        let detector = detector();
+        let images = noise(3, 5);
+        for &source in detector.heat_sources() {
+            let maps = detector.heat(&images, source).unwrap();
+            assert_eq!(maps.len(), 3, "{source}");
+            assert_eq!((maps[0].height(), maps[0].width()), (32, 32));
+            // Scored one at a time, an image has the same map.
+            let alone = detector.heat(&images.select(&[2]), source).unwrap();
+            for (left, right) in maps[2].values().iter().zip(alone[0].values()) {
                 assert!(
-                    (left - right).abs() <= 1e-5 * (1.0 + right.abs()),
-                    "{left} {right}"
+                    (left - right).abs() <= 1e-4 * (1.0 + right.abs()),
+                    "{source}"
                 );
             }
         }
     }
 
     #[test]
-    fn a_score_depends_on_its_image_alone() {
+    fn the_gradient_is_the_score_s_slope() {
+        // Central differences of the NLL by a grey level in single pixels.
         let detector = detector();
-        let all = images(300, 3);
-        let scores = detector.score(&all).unwrap();
-        let order: Vec<usize> = (0..300).rev().collect();
-        let reversed = detector.score(&all.select(&order)).unwrap();
-        let back = reversed
-            .columns()
-            .iter()
-            .map(|column| column.iter().rev().copied().collect());
-        assert_close(&scores, &Scores::new(scores.names(), back.collect()));
-        let alone = detector.score(&all.select(&[7])).unwrap();
-        let row = scores
-            .columns()
-            .iter()
-            .map(|column| vec![column[7]])
-            .collect();
-        assert_close(&alone, &Scores::new(scores.names(), row));
-    }
-
-    #[test]
-    fn a_stored_detector_scores_identically() {
-        let folder = tempfile::tempdir().unwrap();
-        let detector = detector();
-        detector.save(folder.path()).unwrap();
-        let loaded = EncoderFlow::load(folder.path(), &test_device()).unwrap();
-        let images = images(20, 4);
-        assert_eq!(
-            detector.score(&images).unwrap(),
-            loaded.score(&images).unwrap()
-        );
-        assert_eq!(detector.sample(3, 5), loaded.sample(3, 5));
-    }
-
-    #[test]
-    fn damaged_and_newer_detectors_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        detector().save(folder.path()).unwrap();
-        let load = || {
-            let loaded = EncoderFlow::load(folder.path(), &test_device());
-            loaded.err().expect("refused").to_string()
-        };
-        let flow = folder.path().join(FLOW);
-        let weights = std::fs::read(&flow).unwrap();
-        std::fs::write(&flow, &weights[..weights.len() / 2]).unwrap();
-        assert!(load().contains("flow.safetensors"));
-        std::fs::remove_file(&flow).unwrap();
-        assert!(load().contains("flow.safetensors"));
-        let path = folder.path().join(DESCRIPTION);
-        let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(&path, text.replace("\"format\": 1", "\"format\": 9")).unwrap();
-        assert!(load().contains("format 9"));
-        std::fs::write(&path, "{}").unwrap();
-        assert!(load().contains("damaged"));
+        let image = noise(1, 6);
+        let map = &detector.heat(&image, HeatSource::Gradient).unwrap()[0];
+        for pixel in [0, 77, 500, 1023] {
+            let shifted = |by: i16| {
+                let mut bytes = image.as_bytes().to_vec();
+                let value = i16::from(bytes[pixel]).clamp(4, 251) + by;
+                bytes[pixel] = value as u8;
+                let image = Images::new([1, 32, 32], bytes).unwrap();
+                f64::from(detector.score(&image).unwrap().columns()[0][0])
+            };
+            let slope = (shifted(4) - shifted(-4)).abs() / (8.0 / 127.5);
+            let found = f64::from(map.values()[pixel]);
+            assert!(
+                (found - slope).abs() < 0.05 * slope.max(0.2),
+                "{found} {slope}"
+            );
+        }
     }
 }

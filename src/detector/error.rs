@@ -16,6 +16,28 @@ pub enum DetectorError {
         /// What is wrong.
         reason: String,
     },
+    /// A model file that cannot be read or written.
+    #[error("model {}: {reason}", path.display())]
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Scores that cannot be turned into p-values.
+    #[error("the detector cannot be calibrated: {0}")]
+    Calibration(String),
+    /// A heat map that the method cannot make.
+    #[error("this detector has no heat map from {source_name}; it has: {known}")]
+    NoHeat {
+        /// The source asked for.
+        source_name: String,
+        /// Sources that there are.
+        known: String,
+    },
+    /// A device that cannot be had.
+    #[error(transparent)]
+    Backend(#[from] crate::backend::BackendError),
     /// A detector written by a newer program.
     #[error("{} has format {found}, and this program reads formats up to {known}: update it", path.display())]
     Newer {
@@ -35,6 +57,13 @@ pub enum DetectorError {
 }
 
 impl DetectorError {
+    pub(super) fn model(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
+        Self::Model {
+            path: path.into(),
+            reason: reason.to_string(),
+        }
+    }
+
     pub(super) fn weights(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
         Self::Weights {
             path: path.into(),

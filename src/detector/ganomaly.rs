@@ -5,7 +5,7 @@ use burn::tensor::Device;
 
 use super::pictures::reconstruct;
 use super::representation::for_each_batch;
-use super::{Detector, DetectorError, Scores};
+use super::{DetectorError, Scorer, Scores};
 use crate::data::{Conversion, Images, Samples};
 use crate::encoder::{AutoEncoder, Ganomaly};
 
@@ -33,7 +33,7 @@ impl GanomalyDetector {
     }
 }
 
-impl Detector for GanomalyDetector {
+impl Scorer for GanomalyDetector {
     fn score_names(&self) -> &'static [&'static str] {
         &["encoding_distance", "reconstruction"]
     }
@@ -56,9 +56,9 @@ impl Detector for GanomalyDetector {
     }
 
     fn reconstruct(&self, images: &Images) -> Option<Images> {
-        Some(reconstruct(images, &self.device, |batch| {
-            self.model.score(batch).0
-        }))
+        reconstruct(images, &self.device, |batch| {
+            Some(self.model.score(batch).0)
+        })
     }
 }
 

@@ -5,17 +5,20 @@ use burn::tensor::{Device, Tensor};
 use super::representation::for_each_batch;
 use crate::data::{Images, Samples};
 
-/// Every image as `model` brings it back.
+/// Every image as `model` brings it back, if it does.
 pub(super) fn reconstruct(
     images: &Images,
     device: &Device,
-    model: impl Fn(Tensor<4>) -> Tensor<4>,
-) -> Images {
+    model: impl Fn(Tensor<4>) -> Option<Tensor<4>>,
+) -> Option<Images> {
     let mut pixels = Vec::with_capacity(images.as_bytes().len());
     for_each_batch(images.len(), |indices| {
-        pixels.extend(to_bytes(model(images.batch(indices, device))));
+        if let Some(back) = model(images.batch(indices, device)) {
+            pixels.extend(to_bytes(back));
+        }
     });
-    Images::new(images.shape(), pixels).unwrap_or_else(|_| images.clone())
+    let back = Images::new(images.shape(), pixels).ok()?;
+    (back.len() == images.len()).then_some(back)
 }
 
 /// Images from `[-1, 1]` to bytes, `[batch, channels, height, width]`.

@@ -21,21 +21,23 @@ const FINGERPRINT: &str = "fingerprint";
 pub struct Representation {
     /// `[len, latent]`.
     pub latents: Vectors,
-    /// Mean absolute reconstruction error per image.
-    pub reconstruction: Vec<f32>,
+    /// Mean absolute reconstruction error per image; none for an encoder without a way back.
+    pub reconstruction: Option<Vec<f32>>,
 }
 
 impl Representation {
     /// Encodes and decodes every image with frozen weights.
     pub fn of(encoder: &Encoder, latent: usize, images: &Images, device: &Device) -> Self {
         let mut latents = Vectors::new(latent);
-        let mut reconstruction = Vec::with_capacity(images.len());
+        let mut reconstruction = encoder.decodes().then(Vec::new);
         for_each_batch(images.len(), |indices| {
             let batch = images.batch(indices, device);
             let z = encoder.encode(batch.clone());
-            let error = AutoEncoder::reconstruction_error(batch, encoder.decode(z.clone()));
+            if let (Some(errors), Some(back)) = (&mut reconstruction, encoder.decode(z.clone())) {
+                let error = AutoEncoder::reconstruction_error(batch, back);
+                errors.extend(error.into_data().iter::<f32>());
+            }
             latents.extend(z.into_data().iter::<f32>());
-            reconstruction.extend(error.into_data().iter::<f32>());
         });
         Self {
             latents,
@@ -67,12 +69,10 @@ impl Representation {
                 shape,
                 bytes(part.latents.values()),
             ));
-            let shape = vec![part.reconstruction.len()];
-            arrays.push((
-                format!("{name}.reconstruction"),
-                shape,
-                bytes(&part.reconstruction),
-            ));
+            if let Some(errors) = &part.reconstruction {
+                let shape = vec![errors.len()];
+                arrays.push((format!("{name}.reconstruction"), shape, bytes(errors)));
+            }
         }
         let metadata = HashMap::from([(FINGERPRINT.to_owned(), fingerprint.to_owned())]);
         let views: Result<Vec<_>, _> = arrays
@@ -128,14 +128,22 @@ impl Representation {
                 continue;
             };
             let (shape, rows) = values(name)?;
-            let (_, reconstruction) = values(&format!("{part}.reconstruction"))?;
+            let errors = format!("{part}.reconstruction");
+            let reconstruction = match file.names().contains(&errors.as_str()) {
+                true => Some(values(&errors)?.1),
+                false => None,
+            };
             let &[len, dim] = shape.as_slice() else {
                 return Err(DetectorError::weights(
                     path,
                     format!("{name} is not a matrix"),
                 ));
             };
-            if reconstruction.len() != len || dim == 0 {
+            if reconstruction
+                .as_ref()
+                .is_some_and(|errors| errors.len() != len)
+                || dim == 0
+            {
                 return Err(DetectorError::weights(
                     path,
                     format!("{name} has a wrong size"),
@@ -173,7 +181,7 @@ mod tests {
         latents.extend([1.0, -2.0, 0.5, f32::MIN_POSITIVE, 5.0, 6.0]);
         let part = Representation {
             latents,
-            reconstruction: vec![0.25, 0.125],
+            reconstruction: Some(vec![0.25, 0.125]),
         };
         Representation::save(&[("train".to_owned(), part.clone())], "a", &path).unwrap();
         assert_eq!(Representation::load(&path, "a").unwrap()["train"], part);

@@ -8,7 +8,8 @@ pub struct Scores {
 }
 
 impl Scores {
-    pub(super) fn new(names: &'static [&'static str], columns: Vec<Vec<f32>>) -> Self {
+    /// Columns by name.
+    pub(crate) fn new(names: &'static [&'static str], columns: Vec<Vec<f32>>) -> Self {
         debug_assert_eq!(names.len(), columns.len());
         Self { names, columns }
     }

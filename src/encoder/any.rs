@@ -5,7 +5,11 @@ use burn::tensor::{Device, Tensor};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{AutoEncoder, AutoEncoderConfig, Pca};
+use super::{AutoEncoder, AutoEncoderConfig, Pca, Projection, SqueezeNet};
+use crate::data::{Images, Samples, Vectors};
+
+/// Vectors that are projected at a time.
+const PROJECTION_BATCH: usize = 1024;
 
 /// Which encoder, and its sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +24,18 @@ pub enum EncoderSizes {
         /// Number of components.
         components: usize,
     },
+    /// Principal components of a pretrained network's features.
+    SqueezeNet {
+        /// `[channels, height, width]` of an image.
+        shape: [usize; 3],
+        /// Side to which images are resized before.
+        input: usize,
+        /// Number of components.
+        components: usize,
+        /// Principal components of the image itself that stand beside them; 0 for none.
+        #[serde(default)]
+        pixels: usize,
+    },
     /// The image's own values.
     Pixels {
         /// `[channels, height, width]` of an image.
@@ -27,17 +43,71 @@ pub enum EncoderSizes {
     },
 }
 
-/// A fitted encoder with its way back.
+/// A fitted encoder, with its way back where there is one.
 // There is one per detector: a box would save nothing.
 #[allow(clippy::large_enum_variant)]
-#[derive(Clone, Debug)]
+#[derive(Module, Debug)]
 pub enum Encoder {
     /// Both halves of an autoencoder.
     Autoencoder(AutoEncoder),
     /// Principal components.
     Pca(Pca),
-    /// The image's own values, of this `[channels, height, width]`.
-    Pixels([usize; 3]),
+    /// Principal components of a pretrained network's features.
+    SqueezeNet(Pretrained),
+    /// The image's own values.
+    Pixels(Pixels),
+}
+
+/// A pretrained network and the components of its features.
+#[derive(Module, Debug)]
+pub struct Pretrained {
+    /// The network.
+    pub network: SqueezeNet,
+    /// Whitened principal components of its features.
+    pub projection: Projection,
+    /// Principal components of the image itself, to stand beside them: what the network has
+    /// learnt not to see, such as the shape of a stroke, is there.
+    pub pixels: Option<Pca>,
+}
+
+/// Images of one shape as vectors.
+#[derive(Module, Debug)]
+pub struct Pixels {
+    shape: [usize; 3],
+}
+
+impl Pixels {
+    /// Images of `shape` = `[channels, height, width]`.
+    pub fn new(shape: [usize; 3]) -> Self {
+        Self { shape }
+    }
+}
+
+impl Pretrained {
+    /// Latents of images whose features have been computed before.
+    pub fn latents(&self, features: &Vectors, images: &Images, device: &Device) -> Vectors {
+        let all: Vec<usize> = (0..features.len()).collect();
+        let mut latents: Option<Vectors> = None;
+        for indices in all.chunks(PROJECTION_BATCH) {
+            let projected = self.projection.forward(features.batch(indices, device));
+            let batch = self.beside_pixels(projected, images.batch(indices, device));
+            let [_, dim] = batch.dims();
+            let values = batch.into_data();
+            latents
+                .get_or_insert_with(|| Vectors::new(dim))
+                .extend(values.iter::<f32>());
+        }
+        latents.unwrap_or_else(|| Vectors::new(self.projection.dim()))
+    }
+
+    /// # Shapes
+    /// `[batch, components]` and `[batch, channels, height, width]` to `[batch, latent]`.
+    fn beside_pixels(&self, projected: Tensor<2>, images: Tensor<4>) -> Tensor<2> {
+        match &self.pixels {
+            Some(pca) => Tensor::cat(vec![projected, pca.encode(images)], 1),
+            None => projected,
+        }
+    }
 }
 
 impl EncoderSizes {
@@ -46,6 +116,12 @@ impl EncoderSizes {
         match *self {
             Self::Autoencoder(config) => config.latent,
             Self::Pca { shape, components } => components.min(shape.iter().product()),
+            Self::SqueezeNet {
+                shape,
+                components,
+                pixels,
+                ..
+            } => components.min(SqueezeNet::LATENT) + pixels.min(shape.iter().product()),
             Self::Pixels { shape } => shape.iter().product(),
         }
     }
@@ -54,7 +130,25 @@ impl EncoderSizes {
     pub fn image_shape(&self) -> [usize; 3] {
         match *self {
             Self::Autoencoder(AutoEncoderConfig { channels, size, .. }) => [channels, size, size],
-            Self::Pca { shape, .. } | Self::Pixels { shape } => shape,
+            Self::Pca { shape, .. } | Self::SqueezeNet { shape, .. } | Self::Pixels { shape } => {
+                shape
+            }
+        }
+    }
+
+    /// What keeps these sizes from being built, if anything does: a damaged file must not ask for
+    /// more memory than there is.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match *self {
+            Self::Autoencoder(config) => config.check(),
+            Self::Pca { shape, components }
+            | Self::SqueezeNet {
+                shape, components, ..
+            } => {
+                check_image(shape)?;
+                check_latent(components)
+            }
+            Self::Pixels { shape } => check_image(shape),
         }
     }
 
@@ -63,8 +157,36 @@ impl EncoderSizes {
         match *self {
             Self::Autoencoder(config) => Encoder::Autoencoder(config.init(rng, device)),
             Self::Pca { shape, components } => Encoder::Pca(Pca::empty(shape, components, device)),
-            Self::Pixels { shape } => Encoder::Pixels(shape),
+            Self::SqueezeNet {
+                shape,
+                input,
+                components,
+                pixels,
+            } => Encoder::SqueezeNet(Pretrained {
+                network: SqueezeNet::new(device).with_input(input),
+                projection: Projection::empty(SqueezeNet::LATENT, components, device),
+                pixels: (pixels > 0).then(|| Pca::empty(shape, pixels, device)),
+            }),
+            Self::Pixels { shape } => Encoder::Pixels(Pixels { shape }),
         }
+    }
+}
+
+/// Images of at most a few million values.
+fn check_image(shape: [usize; 3]) -> Result<(), String> {
+    let [channels, height, width] = shape;
+    match (1..=3).contains(&channels)
+        && [height, width].iter().all(|side| (4..=1024).contains(side))
+    {
+        true => Ok(()),
+        false => Err(format!("images of shape {shape:?} are not supported")),
+    }
+}
+
+fn check_latent(latent: usize) -> Result<(), String> {
+    match (1..=4096).contains(&latent) {
+        true => Ok(()),
+        false => Err(format!("a latent of {latent} entries is not supported")),
     }
 }
 
@@ -75,37 +197,39 @@ impl Encoder {
         match self {
             Self::Autoencoder(model) => model.encode(images),
             Self::Pca(model) => model.encode(images),
+            Self::SqueezeNet(model) => {
+                let features = model.network.encode(images.clone());
+                model.beside_pixels(model.projection.forward(features), images)
+            }
             Self::Pixels(_) => images.flatten(1, 3),
         }
     }
 
+    /// The way back; a pretrained network has none.
+    ///
     /// # Shapes
     /// `[batch, latent]` to `[batch, channels, height, width]`.
-    pub fn decode(&self, latents: Tensor<2>) -> Tensor<4> {
+    pub fn decode(&self, latents: Tensor<2>) -> Option<Tensor<4>> {
         match self {
-            Self::Autoencoder(model) => model.decode(latents),
-            Self::Pca(model) => model.decode(latents),
-            Self::Pixels([channels, height, width]) => {
+            Self::Autoencoder(model) => Some(model.decode(latents)),
+            Self::Pca(model) => Some(model.decode(latents)),
+            Self::SqueezeNet(_) => None,
+            Self::Pixels(Pixels {
+                shape: [channels, height, width],
+            }) => {
                 let [batch, _] = latents.dims();
-                latents.reshape([batch, *channels, *height, *width])
+                Some(latents.reshape([batch, *channels, *height, *width]))
             }
         }
     }
 
-    /// There and back.
-    ///
-    /// # Shapes
-    /// `[batch, channels, height, width]` to the same.
-    pub fn reconstruct(&self, images: Tensor<4>) -> Tensor<4> {
-        self.decode(self.encode(images))
+    /// True when there is a way back.
+    pub fn decodes(&self) -> bool {
+        !matches!(self, Self::SqueezeNet(_))
     }
 
     /// The encoder in evaluation mode on `device`: frozen.
     pub fn frozen(self, device: &Device) -> Self {
-        match self {
-            Self::Autoencoder(model) => Self::Autoencoder(model.valid().to_device(device)),
-            Self::Pca(model) => Self::Pca(model.valid().to_device(device)),
-            Self::Pixels(shape) => Self::Pixels(shape),
-        }
+        self.valid().to_device(device)
     }
 }

@@ -22,6 +22,22 @@ pub struct AutoEncoderConfig {
 }
 
 impl AutoEncoderConfig {
+    /// What keeps these sizes from being built, if anything does: a damaged file must not ask for
+    /// more memory than there is.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let possible = matches!(self.channels, 1 | 3)
+            && (16..=1024).contains(&self.size)
+            && self.size.is_power_of_two()
+            && (1..=512).contains(&self.width)
+            && (1..=4096).contains(&self.latent);
+        match possible {
+            true => Ok(()),
+            false => Err(format!(
+                "an autoencoder of these sizes is not supported: {self:?}"
+            )),
+        }
+    }
+
     /// Builds the autoencoder with initial weights drawn from `rng`.
     pub fn init(&self, rng: &mut impl Rng, device: &Device) -> AutoEncoder {
         let model = AutoEncoder {
@@ -57,6 +73,15 @@ impl AutoEncoder {
     /// `[batch, channels, size, size]` in `[-1, 1]` to `[batch, latent]`.
     pub fn encode(&self, images: Tensor<4>) -> Tensor<2> {
         self.encoder.forward(images)
+    }
+
+    /// The encoder's maps after every halving of the side, largest first.
+    ///
+    /// # Shapes
+    /// `[batch, channels, size, size]` to `[batch, width, size / 2, size / 2]`,
+    /// `[batch, 2 width, size / 4, size / 4]` and so on.
+    pub fn maps(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
+        self.encoder.maps(images)
     }
 
     /// Decodes a batch of latents.

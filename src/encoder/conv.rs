@@ -8,14 +8,15 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, Initializer, PaddingConfig2d};
-use burn::tensor::{Device, Tensor, TensorData, activation};
+use burn::tensor::{Device, Tensor, TensorData};
 use rand::Rng;
 use rand_distr::{Distribution, Normal};
 
 use super::AutoEncoderConfig;
+use crate::ops::{self, Activation};
 
 /// Slope of the encoder's LeakyReLU for negative inputs (DCGAN's 0.2).
-const NEGATIVE_SLOPE: f64 = 0.2;
+const LEAK: Activation = Activation::LeakyRelu(0.2);
 /// Standard deviation of the initial weights (DCGAN, section 4).
 const INITIAL_STD: f32 = 0.02;
 
@@ -35,6 +36,13 @@ pub struct ConvEncoder {
 struct Down {
     conv: Conv2d,
     norm: BatchNorm,
+}
+
+impl Down {
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let x = ops::conv2d_4x4_s2(x, self.conv.weight.val());
+        ops::batch_norm(&self.norm, x, LEAK)
+    }
 }
 
 impl ConvEncoder {
@@ -69,12 +77,28 @@ impl ConvEncoder {
     /// # Shapes
     /// `[batch, channels, size, size]` to `[batch, 4 width, 4, 4]` for images of 32 pixels.
     pub fn features(&self, images: Tensor<4>) -> Tensor<4> {
-        let mut x = activation::leaky_relu(self.stem.forward(images), NEGATIVE_SLOPE); // [n, w, s/2, s/2]
+        let stem = self.stem(images); // [n, w, s/2, s/2]
+        // [n, 2w, s/4, s/4], ... [n, 4w, 4, 4]
+        self.blocks.iter().fold(stem, |x, block| block.forward(x))
+    }
+
+    /// The maps after every halving of the side, largest first.
+    ///
+    /// # Shapes
+    /// `[batch, channels, size, size]` to `[batch, width, size / 2, size / 2]`,
+    /// `[batch, 2 width, size / 4, size / 4]` and so on.
+    pub fn maps(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
+        let mut x = self.stem(images);
+        let mut maps = vec![x.clone()];
         for block in &self.blocks {
-            x = block.norm.forward(block.conv.forward(x));
-            x = activation::leaky_relu(x, NEGATIVE_SLOPE); // [n, 2w, s/4, s/4], ... [n, 4w, 4, 4]
+            x = block.forward(x);
+            maps.push(x.clone());
         }
-        x
+        maps
+    }
+
+    fn stem(&self, images: Tensor<4>) -> Tensor<4> {
+        ops::activate(ops::conv2d_4x4_s2(images, self.stem.weight.val()), LEAK)
     }
 
     /// The last convolution.
@@ -82,7 +106,9 @@ impl ConvEncoder {
     /// # Shapes
     /// `[batch, 4 width, 4, 4]` to `[batch, latent]`.
     pub fn project(&self, features: Tensor<4>) -> Tensor<2> {
-        self.head.forward(features).flatten(1, 3) // [n, latent, 1, 1] -> [n, latent]
+        // A 4x4 convolution of a 4x4 map is one matrix product.
+        let weight = self.head.weight.val().flatten::<2>(1, 3); // [latent, 16 * 4w]
+        features.flatten::<2>(1, 3).matmul(weight.transpose())
     }
 }
 
@@ -126,12 +152,19 @@ impl ConvDecoder {
     /// # Shapes
     /// `[batch, latent]` to `[batch, channels, size, size]`.
     pub fn forward(&self, latents: Tensor<2>) -> Tensor<4> {
-        let [batch, latent] = latents.dims();
-        let mut x = latents.reshape([batch, latent, 1, 1]);
-        for block in &self.blocks {
-            x = activation::relu(block.norm.forward(block.conv.forward(x))); // [n, 4w, 4, 4], [n, 2w, 8, 8], ...
+        let [batch, _] = latents.dims();
+        let (first, blocks) = self.blocks.split_first().expect("`new` makes one at least");
+        // The transposed convolution of a single position is one matrix product.
+        let weight = first.conv.weight.val(); // [latent, 4w, 4, 4]
+        let [_, channels, height, width] = weight.dims();
+        let x = latents.matmul(weight.flatten::<2>(1, 3));
+        let x = x.reshape([batch, channels, height, width]);
+        let mut x = ops::batch_norm(&first.norm, x, Activation::Relu); // [n, 4w, 4, 4]
+        for block in blocks {
+            let doubled = ops::conv_transpose2d_4x4_s2(x, block.conv.weight.val());
+            x = ops::batch_norm(&block.norm, doubled, Activation::Relu); // [n, 2w, 8, 8], ...
         }
-        self.head.forward(x).tanh() // [n, channels, size, size]
+        ops::conv_transpose2d_4x4_s2(x, self.head.weight.val()).tanh() // [n, channels, size, size]
     }
 }
 

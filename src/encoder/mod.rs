@@ -1,15 +1,26 @@
-//! Functions that map an image to a latent vector, and their training steps.
+//! Functions that map an image to a latent vector, or every position of it, and their training
+//! steps.
 
 mod any;
 mod autoencoder;
 mod conv;
 mod ganomaly;
+mod patches;
 mod pca;
+mod positions;
+mod projection;
+mod squeezenet;
 mod training;
 
-pub use any::{Encoder, EncoderSizes};
+pub use any::{Encoder, EncoderSizes, Pixels, Pretrained};
 pub use autoencoder::{AutoEncoder, AutoEncoderConfig};
 pub use conv::{ConvDecoder, ConvEncoder};
 pub use ganomaly::{GANOMALY_STAGE, Ganomaly};
+pub use patches::PatchPca;
 pub use pca::Pca;
+pub use positions::{
+    MapEncoder, MapSizes, POSITION_CONTEXT, PositionEncoder, position_context, position_contexts,
+};
+pub use projection::Projection;
+pub use squeezenet::{BackboneError, SqueezeNet};
 pub use training::ENCODER_STAGE;

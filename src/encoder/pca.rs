@@ -37,7 +37,7 @@ impl Pca {
         let components = components.min(dim);
         let mean = mean(images, dim);
         let covariance = covariance(images, &mean, device);
-        let directions = principal_directions(&covariance, components, rng);
+        let (directions, _) = principal_directions(&covariance, components, rng);
         let mean: Vec<f32> = mean.into_iter().map(|value| value as f32).collect();
         let data = TensorData::new(directions, [dim, components]);
         Self {
@@ -113,13 +113,20 @@ fn covariance(images: &Images, mean: &[f64], device: &Device) -> DMatrix<f64> {
     DMatrix::from_vec(dim, dim, values)
 }
 
-/// Eigenvectors of the largest eigenvalues, `[dim, count]` row-major, largest first.
-fn principal_directions(covariance: &DMatrix<f64>, count: usize, rng: &mut impl Rng) -> Vec<f32> {
+/// Eigenvectors of the largest eigenvalues, `[dim, count]` row-major, and these eigenvalues, largest
+/// first.
+pub(super) fn principal_directions(
+    covariance: &DMatrix<f64>,
+    count: usize,
+    rng: &mut impl Rng,
+) -> (Vec<f32>, Vec<f64>) {
     let dim = covariance.nrows();
     let width = (count + OVERSAMPLING).min(dim);
     let noise: Vec<f64> = StandardNormal.sample_iter(rng).take(dim * width).collect();
     let mut basis = DMatrix::from_vec(dim, width, noise);
-    for _ in 0..ROUNDS {
+    // All directions need no iteration: any basis spans them.
+    let rounds = if width < dim { ROUNDS } else { 1 };
+    for _ in 0..rounds {
         basis = (covariance * basis).qr().q();
     }
     let small = (basis.transpose() * covariance * &basis).symmetric_eigen();
@@ -132,7 +139,9 @@ fn principal_directions(covariance: &DMatrix<f64>, count: usize, rng: &mut impl 
             directions[row * count + column] = vectors[(row, source)] as f32;
         }
     }
-    directions
+    let eigenvalues = order.iter().take(count);
+    let eigenvalues = eigenvalues.map(|&index| small.eigenvalues[index]).collect();
+    (directions, eigenvalues)
 }
 
 #[cfg(test)]

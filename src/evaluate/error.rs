@@ -48,6 +48,44 @@ pub enum EvaluateError {
     /// A bootstrap without resamples.
     #[error("a bootstrap interval needs at least one resample: ask for 1000")]
     NoResamples,
+    /// A level of p-values that so few calibration images do not reach.
+    #[error(
+        "alpha = {alpha} needs at least {needed} calibration images and there are {available}: \
+             add normal images or ask for an alpha of at least {possible}"
+    )]
+    TooFewCalibration {
+        /// The level asked for.
+        alpha: f64,
+        /// Least number of calibration images for that level.
+        needed: usize,
+        /// Number of calibration images.
+        available: usize,
+        /// A level that they reach.
+        possible: f64,
+    },
+    /// Heat maps and masks that are not as many.
+    #[error(
+        "{maps} heat maps but {masks} masks: every map needs one, \
+             without a defective pixel where the image is normal"
+    )]
+    MaskCount {
+        /// Number of heat maps.
+        maps: usize,
+        /// Number of masks.
+        masks: usize,
+    },
+    /// A heat map and its mask that differ in size.
+    #[error(
+        "heat map {index} has {map} values and its mask {mask}: bring both to the size of the image"
+    )]
+    MaskSize {
+        /// Position of the heat map.
+        index: usize,
+        /// Number of values of the map.
+        map: usize,
+        /// Number of values of the mask.
+        mask: usize,
+    },
 }
 
 /// `Ok` when `scores` are at least one and all finite.

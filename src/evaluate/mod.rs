@@ -3,7 +3,9 @@
 //! Anomaly scores everywhere: higher = more anomalous.
 
 mod bootstrap;
+mod conformal;
 mod error;
+mod localization;
 mod metrics;
 mod ranked;
 mod roc;
@@ -11,7 +13,9 @@ mod threshold;
 mod wilcoxon;
 
 pub use bootstrap::auroc_interval;
+pub use conformal::Conformal;
 pub use error::EvaluateError;
+pub use localization::pixel_auroc;
 pub use metrics::{BOOTSTRAP_RESAMPLES, INTERVAL_LEVEL, ScoreMetrics, TPR_LEVEL, evaluate};
 pub use roc::{Roc, aupr, aupr_anomalous, aupr_normal, auroc, fpr_at_tpr, roc_curve};
 pub use threshold::{Sides, Threshold, ThresholdRule, Verdicts, quantile};

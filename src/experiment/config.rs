@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Method;
 use crate::data::{Conversion, DatasetName, Fit, SplitShares};
-use crate::encoder::{AutoEncoderConfig, EncoderSizes};
+use crate::encoder::{AutoEncoderConfig, EncoderSizes, MapSizes, SqueezeNet};
 use crate::evaluate::{Sides, ThresholdRule};
 use crate::flow::{Mixing, RealNvpConfig};
 use crate::train::Optimisation;
@@ -63,6 +63,15 @@ pub struct EncoderConfig {
     pub width: usize,
     /// Dimension of the latent.
     pub latent: usize,
+    /// One latent for every position instead of one for the image.
+    pub positions: bool,
+    /// Principal components of patches, for each of three scales (`pca` with positions).
+    pub patch_components: usize,
+    /// Side to which images are resized for the pretrained network (`squeezenet`).
+    pub input: usize,
+    /// Principal components of the image itself beside those of the pretrained network's features;
+    /// 0 for none (`squeezenet` without positions).
+    pub pixel_components: usize,
     /// Its stage.
     pub training: Optimisation,
 }
@@ -83,6 +92,10 @@ pub struct FlowConfig {
     pub mixing: Mixing,
     /// Activation normalisation before every coupling.
     pub actnorm: bool,
+    /// Gaussians of the base distribution; 0 for a standard normal.
+    pub gaussians: usize,
+    /// Standard deviation of the noise added to every training latent, in units of its own.
+    pub noise: f64,
     /// Its stage.
     pub training: Optimisation,
 }
@@ -93,8 +106,12 @@ pub struct FlowConfig {
 pub enum EncoderKind {
     /// The encoder of an autoencoder, trained in a stage of its own.
     Autoencoder,
-    /// Principal components.
+    /// Principal components; of patches, where there is a latent for every position.
     Pca,
+    /// Principal components of the features of SqueezeNet 1.1, pretrained on ImageNet: results are
+    /// not from scratch.
+    #[serde(rename = "squeezenet")]
+    SqueezeNet,
 }
 
 /// What a baseline looks at.
@@ -107,6 +124,9 @@ pub enum Source {
     Pca,
     /// The latents of `[encoder]`'s autoencoder.
     Autoencoder,
+    /// Principal components of the features of a pretrained SqueezeNet.
+    #[serde(rename = "squeezenet")]
+    SqueezeNet,
 }
 
 /// The method `ganomaly`.
@@ -222,22 +242,55 @@ impl ExperimentConfig {
     pub fn encoder_of(&self, method: Method) -> Option<EncoderSizes> {
         let shape = self.image_shape();
         let pca = |components| EncoderSizes::Pca { shape, components };
+        let squeezenet = |components, pixels| EncoderSizes::SqueezeNet {
+            shape,
+            input: self.encoder.input,
+            components,
+            pixels,
+        };
         let source = |on, components| match on {
             Source::Pixels => EncoderSizes::Pixels { shape },
             Source::Pca => pca(components),
             Source::Autoencoder => EncoderSizes::Autoencoder(self.autoencoder()),
+            Source::SqueezeNet => squeezenet(components, 0),
         };
         Some(match method {
             Method::Ganomaly => return None,
             Method::EncoderFlow => match self.encoder.kind {
                 EncoderKind::Autoencoder => EncoderSizes::Autoencoder(self.autoencoder()),
                 EncoderKind::Pca => pca(self.encoder.latent),
+                EncoderKind::SqueezeNet => {
+                    squeezenet(self.encoder.latent, self.encoder.pixel_components)
+                }
             },
             Method::Autoencoder => EncoderSizes::Autoencoder(self.autoencoder()),
             Method::Knn => source(self.knn.on, self.knn.components),
             Method::Gmm => source(self.gmm.on, self.gmm.components),
             Method::Mahalanobis => source(self.mahalanobis.on, self.mahalanobis.components),
         })
+    }
+
+    /// True when the method looks at every position by itself.
+    pub fn by_positions(&self, method: Method) -> bool {
+        method == Method::EncoderFlow && self.encoder.positions
+    }
+
+    /// Where the features of positions come from.
+    pub fn maps(&self) -> MapSizes {
+        let (channels, size) = (self.data.channels, self.data.size);
+        match self.encoder.kind {
+            EncoderKind::Autoencoder => MapSizes::Autoencoder(self.autoencoder()),
+            EncoderKind::Pca => MapSizes::Patches {
+                channels,
+                size,
+                components: self.encoder.patch_components,
+            },
+            EncoderKind::SqueezeNet => MapSizes::SqueezeNet {
+                channels,
+                size,
+                input: self.encoder.input,
+            },
+        }
     }
 
     /// Sizes of the flow on latents of `dim` entries.
@@ -250,6 +303,8 @@ impl ExperimentConfig {
             clamp: self.flow.clamp,
             mixing: self.flow.mixing,
             actnorm: self.flow.actnorm,
+            gaussians: self.flow.gaussians,
+            context: 0,
         }
     }
 
@@ -293,9 +348,9 @@ impl ExperimentConfig {
                 "must be 1 (grey) or 3 (RGB)",
             ),
             (
-                matches!(data.size, 32 | 64),
+                matches!(data.size, 32 | 64 | 128),
                 "data.size",
-                "must be 32 or 64",
+                "must be 32, 64 or 128",
             ),
             (within(data.train_share), "data.train_share", SHARE),
             (
@@ -320,6 +375,31 @@ impl ExperimentConfig {
             ),
             (widths.contains(&encoder.width), "encoder.width", WIDTH),
             (latents.contains(&encoder.latent), "encoder.latent", LATENT),
+            (
+                (1..=192).contains(&encoder.patch_components),
+                "encoder.patch_components",
+                "must be from 1 to 192",
+            ),
+            (
+                (SqueezeNet::SMALLEST_INPUT..=512).contains(&encoder.input),
+                "encoder.input",
+                "must be from 25 to 512",
+            ),
+            (
+                encoder.pixel_components <= 1024,
+                "encoder.pixel_components",
+                "must be at most 1024 (0 for none)",
+            ),
+            (
+                flow.gaussians <= 10_000,
+                "flow.gaussians",
+                "must be at most 10000 (0 for a standard normal)",
+            ),
+            (
+                (0.0..=10.0).contains(&flow.noise),
+                "flow.noise",
+                "must be from 0 (none) to 10",
+            ),
             (
                 (1..=256).contains(&flow.couplings),
                 "flow.couplings",

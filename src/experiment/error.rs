@@ -3,6 +3,7 @@
 use crate::backend::BackendError;
 use crate::data::DataError;
 use crate::detector::DetectorError;
+use crate::encoder::BackboneError;
 use crate::evaluate::EvaluateError;
 use crate::files::FileError;
 use crate::report::ReportError;
@@ -37,6 +38,9 @@ pub enum ExperimentError {
     /// From the detector.
     #[error(transparent)]
     Detector(#[from] DetectorError),
+    /// From the pretrained weights.
+    #[error(transparent)]
+    Backbone(#[from] BackboneError),
     /// From the metrics.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),

@@ -13,15 +13,21 @@ use super::clock::Clock;
 use super::prepare::{Part, Prepared};
 use super::seed::derive;
 use super::{Experiment, ExperimentError, Method, ScoreTable, ScoredPart, Workspace};
-use crate::data::{EpochOrder, SampleLoader, Samples};
+use crate::data::{EpochOrder, Images, Noisy, SampleLoader, Samples, Vectors};
 use crate::detector::{
-    Baseline, Density, Detector, EncoderFlow, GanomalyDetector, Gmm, GmmConfig, Knn, Mahalanobis,
-    Representation, Scores, Sizes, standardized,
+    Baseline, Density, EncoderFlow, GanomalyDetector, Gmm, GmmConfig, Knn, Mahalanobis, Model,
+    Representation, Scorer, Scores, Sizes, standardized,
 };
-use crate::encoder::{ENCODER_STAGE, Encoder, EncoderSizes, GANOMALY_STAGE, Ganomaly, Pca};
+use crate::encoder::{
+    AutoEncoder, AutoEncoderConfig, ENCODER_STAGE, Encoder, EncoderSizes, GANOMALY_STAGE, Ganomaly,
+    Pca, Pixels, Pretrained, Projection, SqueezeNet,
+};
 use crate::files::hex;
-use crate::flow::{FLOW_STAGE, RealNvp, Standardizer};
+use crate::flow::{FLOW_STAGE, RealNvp, RealNvpConfig, Standardizer};
 use crate::train::{Display, Kind, Optimisation, Stage, StageSummary, Trainable};
+
+/// Images per forward pass of the pretrained network, whose first maps are large.
+const FEATURE_BATCH: usize = 64;
 
 /// What a fit needs to know.
 pub(super) struct Fitter<'a> {
@@ -32,15 +38,25 @@ pub(super) struct Fitter<'a> {
     pub workspace: &'a Workspace,
     pub log: &'a Path,
     pub backend: &'a str,
+    /// Where the pretrained weights are looked for.
+    pub backbone: &'a Path,
     pub display: Display,
     pub clock: Clock,
 }
 
 /// A fitted method and its scores.
 pub(super) struct Fitted {
-    pub detector: Box<dyn Detector>,
+    pub detector: FittedDetector,
     pub table: ScoreTable,
     pub stages: Vec<StageSummary>,
+}
+
+/// A fitted method that can be stored, or one that can only score.
+// There is one per run: a box would save nothing.
+#[allow(clippy::large_enum_variant)]
+pub(super) enum FittedDetector {
+    Storable(Model),
+    Other(Box<dyn Scorer>),
 }
 
 /// The representation of every part, in the parts' order.
@@ -52,7 +68,9 @@ impl Fitter<'_> {
     /// # Errors
     /// [`ExperimentError`]; what was trained until then is kept, and the same call continues.
     pub fn fit(&mut self, prepared: &Prepared) -> Result<Fitted, ExperimentError> {
-        match self.experiment.config.encoder_of(self.method) {
+        let config = &self.experiment.config;
+        match config.encoder_of(self.method) {
+            Some(_) if config.by_positions(self.method) => self.fit_positions(prepared),
             Some(sizes) => self.fit_on_encoder(sizes, prepared),
             None => self.fit_ganomaly(prepared),
         }
@@ -65,7 +83,7 @@ impl Fitter<'_> {
     ) -> Result<Fitted, ExperimentError> {
         let (encoder, mut stages) = self.encoder(sizes, prepared)?;
         let representations = self.representations(&encoder, sizes, prepared)?;
-        let fitted = |detector: Box<dyn Detector>, table, stages| Fitted {
+        let fitted = |detector, table, stages| Fitted {
             detector,
             table,
             stages,
@@ -73,11 +91,11 @@ impl Fitter<'_> {
         if self.method == Method::EncoderFlow {
             let (detector, flow) = self.encoder_flow(sizes, encoder, &representations)?;
             stages.push(flow);
-            detector.save(&self.workspace.detector())?;
             let table = self.score(detector.score_names(), prepared, |index| {
                 detector.score_representation(&representations[index].1)
             });
-            return Ok(fitted(Box::new(detector), table, stages));
+            let model = Model::EncoderFlow(detector);
+            return Ok(fitted(FittedDetector::Storable(model), table, stages));
         }
         let density = self.density(&representations[0].1);
         let conversion = self.experiment.config.conversion();
@@ -87,7 +105,8 @@ impl Fitter<'_> {
         let table = self.score(detector.score_names(), prepared, |index| {
             detector.score_representation(&representations[index].1)
         });
-        Ok(fitted(Box::new(detector), table, stages))
+        let detector = FittedDetector::Other(Box::new(detector));
+        Ok(fitted(detector, table, stages))
     }
 
     /// The encoder: trained in its stage, taken from another method of the same run, or computed.
@@ -98,24 +117,55 @@ impl Fitter<'_> {
     ) -> Result<(Encoder, Vec<StageSummary>), ExperimentError> {
         let train = &prepared.part("train").images;
         match sizes {
-            EncoderSizes::Pixels { shape } => Ok((Encoder::Pixels(shape), Vec::new())),
+            EncoderSizes::Pixels { shape } => Ok((Encoder::Pixels(Pixels::new(shape)), Vec::new())),
             EncoderSizes::Pca { components, .. } => {
                 let rng = &mut self.rng("principal components");
                 let pca = Pca::fit(train, components, rng, self.device);
                 self.clock.step("principal components", Some(train.len()));
                 Ok((Encoder::Pca(pca), Vec::new()))
             }
+            EncoderSizes::SqueezeNet {
+                input,
+                components,
+                pixels,
+                ..
+            } => {
+                let network = SqueezeNet::load(self.backbone, self.device)?.with_input(input);
+                let part = prepared.part("train");
+                let features = match &part.features {
+                    Some(features) => features.clone(),
+                    None => features_of(&network, train, self.device),
+                };
+                let rng = &mut self.rng("principal components");
+                let projection = Projection::fit(&features, components, rng, self.device);
+                let beside = (pixels > 0).then(|| Pca::fit(train, pixels, rng, self.device));
+                self.clock.step("principal components", Some(train.len()));
+                let encoder = Pretrained {
+                    network,
+                    projection,
+                    pixels: beside,
+                };
+                Ok((Encoder::SqueezeNet(encoder), Vec::new()))
+            }
             EncoderSizes::Autoencoder(config) => {
-                let experiment = self.experiment;
-                self.workspace
-                    .adopt_encoder(&experiment.config, self.backend)?;
-                let model = config.init(&mut self.rng("encoder weights"), self.device);
-                let training = &experiment.config.encoder.training;
-                let (model, summary) =
-                    self.train_on_images(&ENCODER_STAGE, training, model, prepared)?;
+                let (model, summary) = self.autoencoder(config, prepared)?;
                 Ok((Encoder::Autoencoder(model), vec![summary]))
             }
         }
+    }
+
+    /// The autoencoder, from its stage or from another method of the same run.
+    pub(super) fn autoencoder(
+        &mut self,
+        config: AutoEncoderConfig,
+        prepared: &Prepared,
+    ) -> Result<(AutoEncoder, StageSummary), ExperimentError> {
+        let experiment = self.experiment;
+        self.workspace
+            .adopt_encoder(&experiment.config, self.backend)?;
+        let model = config.init(&mut self.rng("encoder weights"), self.device);
+        let training = &experiment.config.encoder.training;
+        self.train_on_images(&ENCODER_STAGE, training, model, prepared)
     }
 
     /// Latents of every part, computed once and kept beside the run.
@@ -148,8 +198,13 @@ impl Fitter<'_> {
                 part.images.len(),
                 part.name
             ));
-            let representation =
-                Representation::of(&frozen, sizes.latent(), &part.images, self.device);
+            let representation = match (&frozen, &part.features) {
+                (Encoder::SqueezeNet(encoder), Some(features)) => Representation {
+                    latents: encoder.latents(features, &part.images, self.device),
+                    reconstruction: None,
+                },
+                _ => Representation::of(&frozen, sizes.latent(), &part.images, self.device),
+            };
             representations.push((part.name.clone(), representation));
         }
         // Pixels are no smaller than the images that they were made from.
@@ -170,18 +225,10 @@ impl Fitter<'_> {
         let config = &self.experiment.config;
         let [train, valid] = [0, 1].map(|part| &representations[part].1.latents);
         let standardizer = Standardizer::fit(train.values(), train.dim());
-        let [train, valid] = [train, valid]
-            .map(|latents| Arc::new(standardized(&standardizer, latents, self.device)));
-        let first = train.len().min(config.flow.training.batch_size);
-        let first: Vec<usize> = (0..first).collect();
+        let [train, valid] =
+            [train, valid].map(|latents| standardized(&standardizer, latents, self.device));
         let flow_sizes = config.flow(train.dim());
-        let model: RealNvp = flow_sizes
-            .init(&mut self.rng("flow weights"), self.device)
-            .initialised_from(train.batch(&first, self.device));
-        let input = train.values().iter().flat_map(|value| value.to_le_bytes());
-        let input = digest(&input.collect::<Vec<u8>>());
-        let training = &config.flow.training;
-        let (flow, summary) = self.train(&FLOW_STAGE, training, model, (train, valid), &input)?;
+        let (flow, summary) = self.flow(flow_sizes, train, valid)?;
         let sizes = Sizes {
             encoder: sizes,
             flow: flow_sizes,
@@ -190,6 +237,29 @@ impl Fitter<'_> {
         let detector =
             EncoderFlow::new(conversion, sizes, encoder, standardizer, flow, self.device);
         Ok((detector, summary))
+    }
+
+    /// The flow stage on rows of standardised latents, each followed by its context if the flow has
+    /// one.
+    pub(super) fn flow(
+        &mut self,
+        sizes: RealNvpConfig,
+        train: Vectors,
+        valid: Vectors,
+    ) -> Result<(RealNvp, StageSummary), ExperimentError> {
+        let config = &self.experiment.config.flow;
+        // The base distribution's means want as many points as there are.
+        let first = config.training.batch_size.max(sizes.gaussians);
+        let first: Vec<usize> = (0..train.len().min(first)).collect();
+        let model: RealNvp = sizes
+            .init(&mut self.rng("flow weights"), self.device)
+            .initialised_from(train.batch(&first, self.device));
+        let input = train.values().iter().flat_map(|value| value.to_le_bytes());
+        let input = digest(&input.collect::<Vec<u8>>());
+        let seed = derive(self.seed, "noise");
+        let noisy = |vectors, noise| Arc::new(Noisy::new(vectors, sizes.dim, noise, seed));
+        let samples = (noisy(train, config.noise as f32), noisy(valid, 0.0));
+        self.train(&FLOW_STAGE, &config.training, model, samples, &input)
     }
 
     /// The score of a baseline, fitted on the training representation.
@@ -234,7 +304,7 @@ impl Fitter<'_> {
             scores[index].clone()
         });
         Ok(Fitted {
-            detector: Box::new(detector),
+            detector: FittedDetector::Other(Box::new(detector)),
             table,
             stages: vec![summary],
         })
@@ -298,7 +368,7 @@ impl Fitter<'_> {
 
     /// Scores part by part. The training images of nearest neighbours are left out: each is its own
     /// neighbour.
-    fn score(
+    pub(super) fn score(
         &mut self,
         names: &[&str],
         prepared: &Prepared,
@@ -328,11 +398,11 @@ impl Fitter<'_> {
         matches!(sizes, Some(EncoderSizes::Autoencoder(_)))
     }
 
-    fn rng(&self, purpose: &str) -> StdRng {
+    pub(super) fn rng(&self, purpose: &str) -> StdRng {
         StdRng::seed_from_u64(derive(self.seed, purpose))
     }
 
-    fn say(&self, line: &str) {
+    pub(super) fn say(&self, line: &str) {
         self.display.say(line);
     }
 }
@@ -348,11 +418,7 @@ fn fingerprint(encoder: &Encoder, prepared: &Prepared) -> String {
         }
     }
     let mut weights = Weights(Sha256::new());
-    match encoder {
-        Encoder::Autoencoder(model) => model.visit(&mut weights),
-        Encoder::Pca(model) => model.visit(&mut weights),
-        Encoder::Pixels(_) => {}
-    }
+    encoder.visit(&mut weights);
     let mut hash = weights.0;
     for part in &prepared.parts {
         hash.update(part.images.as_bytes());
@@ -360,6 +426,17 @@ fn fingerprint(encoder: &Encoder, prepared: &Prepared) -> String {
     hex(&hash.finalize())
 }
 
-fn digest(bytes: &[u8]) -> String {
+/// A pretrained network's features of every image.
+pub(super) fn features_of(network: &SqueezeNet, images: &Images, device: &Device) -> Vectors {
+    let mut features = Vectors::new(SqueezeNet::LATENT);
+    let all: Vec<usize> = (0..images.len()).collect();
+    for indices in all.chunks(FEATURE_BATCH) {
+        let batch = network.encode(images.batch(indices, device));
+        features.extend(batch.into_data().iter::<f32>());
+    }
+    features
+}
+
+pub(super) fn digest(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }

@@ -61,7 +61,7 @@ impl Method {
             trained,
             table.get_mut("encoder").and_then(toml::Value::as_table_mut),
         ) {
-            encoder.retain(|key, _| ["kind", "latent"].contains(&key));
+            encoder.retain(|key, _| !["width", "training"].contains(&key));
         }
         let encoder = trained || self == Self::EncoderFlow;
         table.retain(|key, _| key == "data" || key == own || (encoder && key == "encoder"));

@@ -6,6 +6,9 @@ mod environment;
 mod error;
 mod evaluation;
 mod fit;
+mod fit_folder;
+mod fit_positions;
+mod labelled;
 mod method;
 mod names;
 mod overrides;
@@ -27,6 +30,8 @@ pub use config::{
 pub use environment::{Environment, peak_memory_mib};
 pub use error::ExperimentError;
 pub use evaluation::{Evaluation, Metrics};
+pub use fit_folder::{FEWEST, FittedFolder, FolderFit, fit_folder, folder_settings};
+pub use labelled::{Labelled, evaluate_labelled};
 pub use method::Method;
 pub use names::{Experiment, Studies, Study, class_tags, find_class};
 pub use run::{RunOptions, reevaluate, run};

@@ -12,14 +12,22 @@ use crate::suggest::{did_you_mean, nearest};
 const FOLDER: &str = "experiments";
 
 /// The studies that come with the program, for when it runs outside its repository.
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 6] = [
     ("cifar10", include_str!("../../experiments/cifar10.toml")),
+    (
+        "cifar10-squeezenet",
+        include_str!("../../experiments/cifar10-squeezenet.toml"),
+    ),
     ("digits", include_str!("../../experiments/digits.toml")),
     (
         "fashion-mnist",
         include_str!("../../experiments/fashion-mnist.toml"),
     ),
     ("mnist", include_str!("../../experiments/mnist.toml")),
+    (
+        "mnist-squeezenet",
+        include_str!("../../experiments/mnist-squeezenet.toml"),
+    ),
 ];
 
 /// The studies that can be run: one TOML file each.

@@ -3,9 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use burn::tensor::Device;
+
+use super::fit::{digest, features_of};
 use super::{Environment, Experiment, ExperimentError};
-use crate::data::{DataStore, DatasetName, Images, Split};
+use crate::data::{DataStore, DatasetName, Images, Split, Vectors};
+use crate::detector::Representation;
+use crate::encoder::SqueezeNet;
 use crate::files;
+
+/// Name of the features in their file.
+const FEATURES: &str = "features";
 
 /// The converted images of an experiment's data sets, not yet split.
 pub struct Pools {
@@ -20,6 +28,8 @@ struct Pool {
     class_names: Vec<String>,
     source: String,
     conversion: String,
+    /// Features of every image, where the method looks through a pretrained network.
+    features: Option<Vectors>,
 }
 
 /// The images of every part, and what is known about them.
@@ -41,6 +51,8 @@ pub struct Part {
     pub indices: Vec<usize>,
     /// Classes of the whole pool.
     pub labels: Arc<Vec<u8>>,
+    /// Features of the images, where the method looks through a pretrained network.
+    pub features: Option<Vectors>,
 }
 
 impl Pools {
@@ -58,6 +70,47 @@ impl Pools {
             .map(|&name| Ok((name, load(name)?)))
             .collect();
         others.map(|others| Self { own, others })
+    }
+
+    /// Adds a pretrained network's features of every image, computed once and kept in `folder`.
+    ///
+    /// # Errors
+    /// [`ExperimentError`] when the file of features cannot be written.
+    pub fn extract_features(
+        &mut self,
+        network: &SqueezeNet,
+        input: usize,
+        folder: &Path,
+        device: &Device,
+        say: impl Fn(&str),
+    ) -> Result<(), ExperimentError> {
+        for pool in std::iter::once(&mut self.own).chain(self.others.iter_mut().map(|(_, p)| p)) {
+            let fingerprint = digest(pool.images.as_bytes());
+            let path = folder.join(format!(
+                "squeezenet-{input}-{}.safetensors",
+                &fingerprint[..16]
+            ));
+            let stored = Representation::load(&path, &fingerprint).ok();
+            let stored = stored.and_then(|mut parts| parts.remove(FEATURES));
+            let features = match stored.filter(|found| found.latents.len() == pool.images.len()) {
+                Some(found) => found.latents,
+                None => {
+                    say(&format!("features of {} images", pool.images.len()));
+                    let latents = features_of(network, &pool.images, device);
+                    let part = Representation {
+                        latents,
+                        reconstruction: None,
+                    };
+                    let parts = [(FEATURES.to_owned(), part)];
+                    files::create_folder(folder)?;
+                    Representation::save(&parts, &fingerprint, &path)?;
+                    let [(_, part)] = parts;
+                    part.latents
+                }
+            };
+            pool.features = Some(features);
+        }
+        Ok(())
     }
 
     /// Notes in `environment` where the images came from.
@@ -105,12 +158,14 @@ impl Pools {
             images: Arc::new(self.own.images.select(indices)),
             indices: indices.to_vec(),
             labels: labels.clone(),
+            features: self.own.features.as_ref().map(|all| all.select(indices)),
         });
         let others = self.others.into_iter().map(|(name, pool)| Part {
             name: name.to_string(),
             indices: (0..pool.images.len()).collect(),
             images: Arc::new(pool.images),
             labels: pool.labels,
+            features: pool.features,
         });
         Ok(Prepared {
             parts: own.chain(others).collect(),
@@ -155,6 +210,7 @@ impl Pool {
             images: conversion.apply(loaded.images)?,
             labels: Arc::new(loaded.labels),
             class_names: loaded.class_names,
+            features: None,
         })
     }
 }

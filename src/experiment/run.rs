@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::clock::Clock;
 use super::evaluation::Evaluation;
+use super::fit::FittedDetector;
 use super::fit::Fitter;
 use super::prepare::{Pools, Prepared};
 use super::run_report::{self, Sources};
@@ -14,7 +15,8 @@ use super::{
 };
 use crate::backend::{Backend, OpenDevice};
 use crate::data::DataStore;
-use crate::detector::{Detector, EncoderFlow};
+use crate::detector::{Calibration, Detector, DetectorError, Model, Scorer, Scores};
+use crate::encoder::{EncoderSizes, SqueezeNet};
 use crate::files;
 use crate::train::Display;
 
@@ -78,6 +80,7 @@ pub fn run(
         workspace,
         open,
         log,
+        backbone: store.backbone(SqueezeNet::FILE),
     };
     if complete && run.workspace.is_complete() {
         return run.complete_before(store);
@@ -126,8 +129,26 @@ pub fn reevaluate(
         log: workspace.log(),
         workspace,
         open,
+        backbone: store.backbone(SqueezeNet::FILE),
     };
     run.evaluate_again(store, false)
+}
+
+/// What a run has fitted.
+// There is one per run: a box would save nothing.
+#[allow(clippy::large_enum_variant)]
+enum Fitted {
+    Detector(Detector),
+    Scorer(Box<dyn Scorer>),
+}
+
+impl Fitted {
+    fn scorer(&self) -> &dyn Scorer {
+        match self {
+            Self::Detector(detector) => detector.scorer(),
+            Self::Scorer(scorer) => scorer.as_ref(),
+        }
+    }
 }
 
 struct Run<'a> {
@@ -136,12 +157,15 @@ struct Run<'a> {
     workspace: Workspace,
     open: OpenDevice,
     log: PathBuf,
+    /// Where the pretrained weights are looked for.
+    backbone: PathBuf,
 }
 
 impl Run<'_> {
     fn to_report(&self, pools: Pools, clock: Clock) -> Result<Summary, ExperimentError> {
         let environment = self.environment(&pools)?;
         let path = self.workspace.split();
+        let pools = self.with_features(pools)?;
         let prepared = pools.split(self.experiment, self.options.seed, &path)?;
         self.announce(&prepared);
         let mut fitter = Fitter {
@@ -152,11 +176,21 @@ impl Run<'_> {
             workspace: &self.workspace,
             log: &self.log,
             backend: self.open.backend.name(),
+            backbone: &self.backbone,
             display: self.options.display,
             clock,
         };
         let fitted = fitter.fit(&prepared)?;
         let mut clock = fitter.clock;
+        let detector = match fitted.detector {
+            FittedDetector::Storable(model) => {
+                let detector = self.calibrated(model, &fitted.table)?;
+                files::create_folder(&self.workspace.detector())?;
+                detector.save(self.workspace.model())?;
+                Fitted::Detector(detector)
+            }
+            FittedDetector::Other(scorer) => Fitted::Scorer(scorer),
+        };
         fitted.table.write(&self.workspace.scores())?;
         let evaluation = self.evaluate(&fitted.table)?;
         clock.step("evaluate", None);
@@ -170,7 +204,7 @@ impl Run<'_> {
             experiment: self.experiment,
             method: self.options.method,
             prepared: &prepared,
-            detector: Some(fitted.detector.as_ref()),
+            detector: Some(detector.scorer()),
             table: &fitted.table,
             evaluation: &evaluation,
             environment: &environment,
@@ -179,6 +213,23 @@ impl Run<'_> {
         })?;
         files::write_json(&self.workspace.done(), &done)?;
         Ok(self.summary(evaluation.metrics, fitted.table.names, done))
+    }
+
+    /// With the features of all images, where the method looks through a pretrained network: they
+    /// do not depend on the split, so all runs in one folder of artifacts share them.
+    fn with_features(&self, mut pools: Pools) -> Result<Pools, ExperimentError> {
+        let config = &self.experiment.config;
+        let method = self.options.method;
+        if let (Some(EncoderSizes::SqueezeNet { input, .. }), false) =
+            (config.encoder_of(method), config.by_positions(method))
+        {
+            let device = &self.open.device;
+            let network = SqueezeNet::load(&self.backbone, device)?.with_input(input);
+            let folder = self.options.artifacts.join("features");
+            let display = self.options.display;
+            pools.extract_features(&network, input, &folder, device, |line| display.say(line))?;
+        }
+        Ok(pools)
     }
 
     /// The record of versions and device: the first start's, when this one continues it.
@@ -221,8 +272,8 @@ impl Run<'_> {
         let environment: Environment = files::read_json(&self.workspace.environment())?;
         let detector = match self.options.method {
             Method::EncoderFlow => {
-                let folder = self.workspace.detector();
-                Some(EncoderFlow::load(&folder, &self.open.device)?)
+                let path = self.workspace.model();
+                Some(Detector::load_on(path, &self.open.device)?)
             }
             _ => None,
         };
@@ -244,7 +295,7 @@ impl Run<'_> {
             experiment: self.experiment,
             method: self.options.method,
             prepared: &prepared,
-            detector: detector.as_ref().map(|detector| detector as &dyn Detector),
+            detector: detector.as_ref().map(Detector::scorer),
             table: &table,
             evaluation: &evaluation,
             environment: &environment,
@@ -255,6 +306,27 @@ impl Run<'_> {
             was_complete,
             ..self.summary(evaluation.metrics, table.names, done)
         })
+    }
+
+    /// The detector with p-values from the validation images: every second one gives the scale of
+    /// the scores, the others the p-values. They have chosen the epoch, too, so the p-values of an
+    /// experiment are approximate; `fit` holds images out for them alone.
+    fn calibrated(&self, model: Model, table: &ScoreTable) -> Result<Detector, DetectorError> {
+        let names = model.scorer().score_names();
+        let every_second = |first: usize| {
+            let columns = table.part("validation").map(|part| &part.columns);
+            let columns = columns.into_iter().flatten();
+            let half =
+                columns.map(|column| column.iter().skip(first).step_by(2).copied().collect());
+            Scores::new(names, half.collect())
+        };
+        let deciding = model.scorer().deciding();
+        let calibration = Calibration::fit(deciding, &every_second(0), &every_second(1))?;
+        let origin = format!(
+            "experiment {}, seed {}",
+            self.experiment.name, self.options.seed
+        );
+        Ok(Detector::new(model, calibration, &origin))
     }
 
     fn evaluate(&self, table: &ScoreTable) -> Result<Evaluation, ExperimentError> {

@@ -6,7 +6,7 @@ use super::evaluation::{ANOMALOUS, Evaluation};
 use super::prepare::{Part, Prepared};
 use super::seed::derive;
 use super::{Done, Environment, Experiment, ExperimentError, Method, ScoreTable, ScoredPart};
-use crate::detector::Detector;
+use crate::detector::Scorer;
 use crate::encoder::{ENCODER_STAGE, GANOMALY_STAGE};
 use crate::evaluate::roc_curve;
 use crate::flow::FLOW_STAGE;
@@ -27,7 +27,7 @@ pub(super) struct Sources<'a> {
     pub method: Method,
     pub prepared: &'a Prepared,
     /// Of a stored run, only the paper's method can be loaded again.
-    pub detector: Option<&'a dyn Detector>,
+    pub detector: Option<&'a dyn Scorer>,
     pub table: &'a ScoreTable,
     pub evaluation: &'a Evaluation,
     pub environment: &'a Environment,

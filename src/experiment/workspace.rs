@@ -228,6 +228,11 @@ impl Workspace {
         self.root.join("detector")
     }
 
+    /// The detector's file.
+    pub fn model(&self) -> PathBuf {
+        self.detector().join("model.safetensors")
+    }
+
     /// Thresholds of every score.
     pub fn thresholds(&self) -> PathBuf {
         self.detector().join("thresholds.json")

@@ -46,13 +46,13 @@ impl ActNorm {
 }
 
 impl Transform for ActNorm {
-    fn forward(&self, x: Tensor<2>) -> (Tensor<2>, Tensor<1>) {
+    fn forward(&self, x: Tensor<2>, _context: Option<&Tensor<2>>) -> (Tensor<2>, Tensor<1>) {
         let log_det = self.log_det(x.dims()[0]);
         let scale = self.log_scale.val().exp().unsqueeze::<2>();
         (x * scale + self.shift.val().unsqueeze(), log_det)
     }
 
-    fn inverse(&self, z: Tensor<2>) -> (Tensor<2>, Tensor<1>) {
+    fn inverse(&self, z: Tensor<2>, _context: Option<&Tensor<2>>) -> (Tensor<2>, Tensor<1>) {
         let log_det = self.log_det(z.dims()[0]).neg();
         let scale = self.log_scale.val().neg().exp().unsqueeze::<2>();
         ((z - self.shift.val().unsqueeze()) * scale, log_det)

@@ -10,7 +10,8 @@ use super::{Conditioner, RealNvpConfig, Transform};
 ///
 /// With `x = [a, b]`: `y = [a, b * exp(s(a)) + t(a)]`, `ln |det J| = sum s(a)` (Dinh et al.,
 /// arXiv:1605.08803, equations 4 to 6). The log-scale is clamped softly, `s = c tanh(raw / c)`, so
-/// that no input can make `exp(s)` overflow.
+/// that no input can make `exp(s)` overflow. With a context `c`, scale and shift are functions of
+/// `[a, c]` (Ardizzone et al., arXiv:1907.02392, section 3.1).
 #[derive(Module, Debug)]
 pub struct AffineCoupling {
     conditioner: Conditioner,
@@ -37,7 +38,7 @@ impl AffineCoupling {
         let changed = config.dim - passing;
         Self {
             conditioner: Conditioner::new(
-                [passing, 2 * changed],
+                [passing + config.context, 2 * changed],
                 config.hidden,
                 config.layers,
                 rng,
@@ -74,9 +75,17 @@ impl AffineCoupling {
         }
     }
 
-    /// Log-scale and shift from the passing half, each `[batch, dim - passing]`.
-    fn scale_and_shift(&self, passed: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
-        let both = self.conditioner.forward(passed);
+    /// Log-scale and shift from the passing half and the context, each `[batch, dim - passing]`.
+    fn scale_and_shift(
+        &self,
+        passed: Tensor<2>,
+        context: Option<&Tensor<2>>,
+    ) -> (Tensor<2>, Tensor<2>) {
+        let known = match context {
+            Some(context) => Tensor::cat(vec![passed, context.clone()], 1),
+            None => passed,
+        };
+        let both = self.conditioner.forward(known);
         let changed = both.dims()[1] / 2;
         let raw = both.clone().narrow(1, 0, changed);
         let log_scale = (raw / self.clamp).tanh() * self.clamp;
@@ -85,17 +94,17 @@ impl AffineCoupling {
 }
 
 impl Transform for AffineCoupling {
-    fn forward(&self, x: Tensor<2>) -> (Tensor<2>, Tensor<1>) {
+    fn forward(&self, x: Tensor<2>, context: Option<&Tensor<2>>) -> (Tensor<2>, Tensor<1>) {
         let (passed, changed) = self.split(x);
-        let (log_scale, shift) = self.scale_and_shift(passed.clone());
+        let (log_scale, shift) = self.scale_and_shift(passed.clone(), context);
         let changed = changed * log_scale.clone().exp() + shift;
         let log_det = log_scale.sum_dim(1).squeeze_dim(1);
         (self.join(passed, changed), log_det)
     }
 
-    fn inverse(&self, z: Tensor<2>) -> (Tensor<2>, Tensor<1>) {
+    fn inverse(&self, z: Tensor<2>, context: Option<&Tensor<2>>) -> (Tensor<2>, Tensor<1>) {
         let (passed, changed) = self.split(z);
-        let (log_scale, shift) = self.scale_and_shift(passed.clone());
+        let (log_scale, shift) = self.scale_and_shift(passed.clone(), context);
         let changed = (changed - shift) * log_scale.clone().neg().exp();
         let log_det = log_scale.sum_dim(1).squeeze_dim::<1>(1).neg();
         (self.join(passed, changed), log_det)

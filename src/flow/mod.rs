@@ -2,6 +2,7 @@
 //! its training step.
 
 mod actnorm;
+mod base;
 mod conditioner;
 mod coupling;
 mod permutation;
@@ -14,6 +15,7 @@ pub(crate) mod transform_tests;
 use burn::tensor::Tensor;
 
 pub use actnorm::ActNorm;
+pub use base::GaussianMixture;
 pub use conditioner::Conditioner;
 pub use coupling::AffineCoupling;
 pub use permutation::Permutation;
@@ -25,16 +27,18 @@ pub use training::FLOW_STAGE;
 ///
 /// `forward` goes from data to noise (the normalizing direction), `inverse` from noise to data, and
 /// `inverse(forward(x))` is `x`. Both return `ln |det J|` of the direction taken, one per sample.
+/// A context, where there is one, is what the density is conditioned on: the map depends on it, and
+/// it passes unchanged.
 pub trait Transform {
     /// Data to noise.
     ///
     /// # Shapes
-    /// `[batch, dim]` to `[batch, dim]` and `[batch]`.
-    fn forward(&self, x: Tensor<2>) -> (Tensor<2>, Tensor<1>);
+    /// `x`: `[batch, dim]`, `context`: `[batch, context]`; to `[batch, dim]` and `[batch]`.
+    fn forward(&self, x: Tensor<2>, context: Option<&Tensor<2>>) -> (Tensor<2>, Tensor<1>);
 
     /// Noise to data.
     ///
     /// # Shapes
-    /// `[batch, dim]` to `[batch, dim]` and `[batch]`.
-    fn inverse(&self, z: Tensor<2>) -> (Tensor<2>, Tensor<1>);
+    /// `z`: `[batch, dim]`, `context`: `[batch, context]`; to `[batch, dim]` and `[batch]`.
+    fn inverse(&self, z: Tensor<2>, context: Option<&Tensor<2>>) -> (Tensor<2>, Tensor<1>);
 }

@@ -45,11 +45,11 @@ impl Permutation {
 }
 
 impl Transform for Permutation {
-    fn forward(&self, x: Tensor<2>) -> (Tensor<2>, Tensor<1>) {
+    fn forward(&self, x: Tensor<2>, _context: Option<&Tensor<2>>) -> (Tensor<2>, Tensor<1>) {
         Self::select(x, &self.order)
     }
 
-    fn inverse(&self, z: Tensor<2>) -> (Tensor<2>, Tensor<1>) {
+    fn inverse(&self, z: Tensor<2>, _context: Option<&Tensor<2>>) -> (Tensor<2>, Tensor<1>) {
         Self::select(z, &self.inverse)
     }
 }

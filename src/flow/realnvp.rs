@@ -1,4 +1,4 @@
-//! RealNVP on vectors with a standard normal base distribution.
+//! RealNVP on vectors.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -6,7 +6,7 @@ use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 
-use super::{ActNorm, AffineCoupling, Permutation, Transform};
+use super::{ActNorm, AffineCoupling, GaussianMixture, Permutation, Transform};
 
 /// How the halves change roles from one coupling to the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,9 +38,40 @@ pub struct RealNvpConfig {
     pub mixing: Mixing,
     /// An [`ActNorm`] before every coupling.
     pub actnorm: bool,
+    /// Gaussians of the base distribution; with 0 it is a standard normal.
+    #[serde(default)]
+    pub gaussians: usize,
+    /// Entries of the context that the density is conditioned on; 0 for none.
+    #[serde(default)]
+    pub context: usize,
 }
 
 impl RealNvpConfig {
+    /// What keeps these sizes from being built, if anything does: a damaged file must not ask for
+    /// more memory than there is.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let sizes = [
+            ("dim", self.dim, 2..=4096),
+            ("couplings", self.couplings, 0..=256),
+            ("hidden", self.hidden, 1..=8192),
+            ("layers", self.layers, 0..=16),
+            ("gaussians", self.gaussians, 0..=10_000),
+            ("context", self.context, 0..=4096),
+        ];
+        for (name, value, allowed) in sizes {
+            if !allowed.contains(&value) {
+                return Err(format!("the flow's {name} is {value}, outside {allowed:?}"));
+            }
+        }
+        match self.clamp > 0.0 && self.clamp <= 20.0 {
+            true => Ok(()),
+            false => Err(format!(
+                "the flow's clamp is {}, outside 0 to 20",
+                self.clamp
+            )),
+        }
+    }
+
     /// Builds the flow, the identity up to a permutation, with weights drawn from `rng`.
     pub fn init(&self, rng: &mut impl Rng, device: &Device) -> RealNvp {
         let mut layers = Vec::new();
@@ -58,8 +89,10 @@ impl RealNvpConfig {
             let coupling = AffineCoupling::new(self, first_passes, rng, device);
             layers.push(Layer::Coupling(coupling));
         }
+        let mixture = || GaussianMixture::new(self.gaussians, self.dim, rng, device);
         RealNvp {
             layers,
+            base: (self.gaussians > 0).then(mixture),
             dim: self.dim,
         }
     }
@@ -83,10 +116,12 @@ impl Layer {
     }
 }
 
-/// A chain of couplings from data to a standard normal (Dinh et al., arXiv:1605.08803).
+/// A chain of couplings from data to a base distribution (Dinh et al., arXiv:1605.08803).
 #[derive(Module, Debug)]
 pub struct RealNvp {
     layers: Vec<Layer>,
+    /// Without one, a standard normal.
+    base: Option<GaussianMixture>,
     dim: usize,
 }
 
@@ -96,44 +131,64 @@ impl RealNvp {
         self.dim
     }
 
-    /// Log-density of each vector in nats: `ln N(f(x); 0, I) + ln |det df/dx|` (Dinh et al.,
-    /// equation 2).
+    /// Log-density of each vector in nats: `ln p(f(x)) + ln |det df/dx|` (Dinh et al., equation 2),
+    /// given the context where the flow has one.
     ///
     /// # Shapes
-    /// `[batch, dim]` to `[batch]`.
-    pub fn log_prob(&self, x: Tensor<2>) -> Tensor<1> {
-        let (z, log_det) = self.forward(x);
+    /// `x`: `[batch, dim]`, `context`: `[batch, context]`; to `[batch]`.
+    pub fn log_prob(&self, x: Tensor<2>, context: Option<&Tensor<2>>) -> Tensor<1> {
+        let (z, log_det) = self.forward(x, context);
         self.base_log_prob(z) + log_det
     }
 
-    /// Log-density of the base distribution, a standard normal, in nats.
+    /// Vectors and their contexts, which lie side by side in a training row.
+    ///
+    /// # Shapes
+    /// `[batch, dim + context]` to `[batch, dim]` and `[batch, context]`.
+    pub fn split_context(&self, rows: Tensor<2>) -> (Tensor<2>, Option<Tensor<2>>) {
+        let [_, columns] = rows.dims();
+        if columns == self.dim {
+            return (rows, None);
+        }
+        let context = rows.clone().narrow(1, self.dim, columns - self.dim);
+        (rows.narrow(1, 0, self.dim), Some(context))
+    }
+
+    /// Log-density of the base distribution in nats.
     ///
     /// # Shapes
     /// `[batch, dim]` to `[batch]`.
     pub fn base_log_prob(&self, z: Tensor<2>) -> Tensor<1> {
+        if let Some(mixture) = &self.base {
+            return mixture.log_prob(z);
+        }
         let constant = self.dim as f64 * std::f64::consts::TAU.ln();
         (z.square().sum_dim(1).squeeze_dim::<1>(1) + constant) * -0.5
     }
 
-    /// Draws `count` vectors.
+    /// Draws `count` vectors from a flow without context.
     ///
     /// # Shapes
     /// To `[count, dim]`.
     pub fn sample(&self, count: usize, rng: &mut impl Rng, device: &Device) -> Tensor<2> {
-        let noise: Vec<f32> = StandardNormal
-            .sample_iter(rng)
-            .take(count * self.dim)
-            .collect();
-        let z = Tensor::from_data(TensorData::new(noise, [count, self.dim]), device);
-        self.inverse(z).0
+        let z = match &self.base {
+            Some(mixture) => mixture.sample(count, rng, device),
+            None => {
+                let noise = StandardNormal.sample_iter(rng).take(count * self.dim);
+                let noise: Vec<f32> = noise.collect();
+                Tensor::from_data(TensorData::new(noise, [count, self.dim]), device)
+            }
+        };
+        self.inverse(z, None).0
     }
 
-    /// Sets every [`ActNorm`] from data, front to back; without any, nothing changes.
+    /// Sets every [`ActNorm`], front to back, and the means of the base distribution from data;
+    /// without either, nothing changes.
     ///
     /// # Shapes
-    /// `x`: `[batch, dim]`, at least two rows.
-    pub fn initialised_from(mut self, x: Tensor<2>) -> Self {
-        let mut x = x;
+    /// `rows`: `[batch, dim + context]`, at least two rows.
+    pub fn initialised_from(mut self, rows: Tensor<2>) -> Self {
+        let (mut x, context) = self.split_context(rows);
         self.layers = self
             .layers
             .into_iter()
@@ -142,10 +197,11 @@ impl RealNvp {
                     Layer::ActNorm(_) => Layer::ActNorm(ActNorm::initialised(x.clone())),
                     other => other,
                 };
-                x = layer.transform().forward(x.clone()).0;
+                x = layer.transform().forward(x.clone(), context.as_ref()).0;
                 layer
             })
             .collect();
+        self.base = self.base.map(|mixture| mixture.initialised(x));
         self
     }
 
@@ -164,11 +220,12 @@ impl RealNvp {
 }
 
 impl Transform for RealNvp {
-    fn forward(&self, x: Tensor<2>) -> (Tensor<2>, Tensor<1>) {
-        Self::chain(self.layers.iter(), x, |layer, x| layer.forward(x))
+    fn forward(&self, x: Tensor<2>, context: Option<&Tensor<2>>) -> (Tensor<2>, Tensor<1>) {
+        Self::chain(self.layers.iter(), x, |layer, x| layer.forward(x, context))
     }
 
-    fn inverse(&self, z: Tensor<2>) -> (Tensor<2>, Tensor<1>) {
-        Self::chain(self.layers.iter().rev(), z, |layer, z| layer.inverse(z))
+    fn inverse(&self, z: Tensor<2>, context: Option<&Tensor<2>>) -> (Tensor<2>, Tensor<1>) {
+        let layers = self.layers.iter().rev();
+        Self::chain(layers, z, |layer, z| layer.inverse(z, context))
     }
 }

@@ -69,13 +69,13 @@ impl Standardizer {
 }
 
 impl Transform for Standardizer {
-    fn forward(&self, x: Tensor<2>) -> (Tensor<2>, Tensor<1>) {
+    fn forward(&self, x: Tensor<2>, _context: Option<&Tensor<2>>) -> (Tensor<2>, Tensor<1>) {
         let (mean, deviation) = self.tensors(&x.device());
         let log_det = Tensor::full([x.dims()[0]], -self.log_volume(), &x.device());
         ((x - mean) / deviation, log_det)
     }
 
-    fn inverse(&self, z: Tensor<2>) -> (Tensor<2>, Tensor<1>) {
+    fn inverse(&self, z: Tensor<2>, _context: Option<&Tensor<2>>) -> (Tensor<2>, Tensor<1>) {
         let (mean, deviation) = self.tensors(&z.device());
         let log_det = Tensor::full([z.dims()[0]], self.log_volume(), &z.device());
         (z * deviation + mean, log_det)

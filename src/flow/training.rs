@@ -28,9 +28,10 @@ pub const FLOW_STAGE: Kind = Kind {
 
 impl RealNvp {
     /// Negative log-likelihood of a batch in nats and what the learner shows of it.
-    fn negative_log_likelihood(&self, latents: Tensor<2>) -> (Tensor<1>, StepOutput) {
-        let batch = latents.dims()[0];
-        let (z, log_det) = self.forward(latents);
+    fn negative_log_likelihood(&self, rows: Tensor<2>) -> (Tensor<1>, StepOutput) {
+        let batch = rows.dims()[0];
+        let (latents, context) = self.split_context(rows);
+        let (z, log_det) = self.forward(latents, context.as_ref());
         let norm = z.clone().square().sum_dim(1).sqrt().mean();
         let loss = (self.base_log_prob(z) + log_det).neg().mean();
         let bits_per_dim = loss.clone() / (self.dim() as f64 * std::f64::consts::LN_2);
@@ -40,20 +41,20 @@ impl RealNvp {
 }
 
 impl TrainStep for RealNvp {
-    type Input = Tensor<2>; // [batch, dim]
+    type Input = Tensor<2>; // [batch, dim + context]
     type Output = StepOutput;
 
-    fn step(&self, latents: Tensor<2>) -> TrainOutput<StepOutput> {
-        let (loss, output) = self.negative_log_likelihood(latents);
+    fn step(&self, rows: Tensor<2>) -> TrainOutput<StepOutput> {
+        let (loss, output) = self.negative_log_likelihood(rows);
         TrainOutput::new(self, loss.backward(), output)
     }
 }
 
 impl InferenceStep for RealNvp {
-    type Input = Tensor<2>; // [batch, dim]
+    type Input = Tensor<2>; // [batch, dim + context]
     type Output = StepOutput;
 
-    fn step(&self, latents: Tensor<2>) -> StepOutput {
-        self.negative_log_likelihood(latents).1
+    fn step(&self, rows: Tensor<2>) -> StepOutput {
+        self.negative_log_likelihood(rows).1
     }
 }

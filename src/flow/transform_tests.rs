@@ -53,6 +53,8 @@ fn config(mixing: Mixing, actnorm: bool) -> RealNvpConfig {
         clamp: 2.0,
         mixing,
         actnorm,
+        gaussians: 0,
+        context: 0,
     }
 }
 
@@ -68,9 +70,9 @@ fn assert_close(left: Tensor<1>, right: Tensor<1>, tolerance: f32, what: &str) {
 }
 
 /// `inverse(forward(x))` is `x`, `forward(inverse(z))` is `z`, and the log-determinants cancel.
-fn assert_invertible(transform: &impl Transform, x: Tensor<2>) {
-    let (z, forward) = transform.forward(x.clone());
-    let (back, inverse) = transform.inverse(z);
+fn assert_invertible(transform: &impl Transform, x: Tensor<2>, context: Option<&Tensor<2>>) {
+    let (z, forward) = transform.forward(x.clone(), context);
+    let (back, inverse) = transform.inverse(z, context);
     assert_close(
         back.flatten(0, 1),
         x.clone().flatten(0, 1),
@@ -78,8 +80,8 @@ fn assert_invertible(transform: &impl Transform, x: Tensor<2>) {
         "round trip",
     );
     assert_close(forward, inverse.neg(), 1e-5, "log-determinants");
-    let (back, _) = transform.inverse(x.clone());
-    let (again, _) = transform.forward(back);
+    let (back, _) = transform.inverse(x.clone(), context);
+    let (again, _) = transform.forward(back, context);
     assert_close(
         again.flatten(0, 1),
         x.flatten(0, 1),
@@ -90,14 +92,18 @@ fn assert_invertible(transform: &impl Transform, x: Tensor<2>) {
 
 /// `ln |det J|` of each sample from autograd: one backward pass per output entry, then Gaussian
 /// elimination in f64.
-fn assert_log_det_is_autograd(transform: &impl Transform, x: Tensor<2>) {
+fn assert_log_det_is_autograd(
+    transform: &impl Transform,
+    x: Tensor<2>,
+    context: Option<&Tensor<2>>,
+) {
     let device = x.device().autodiff();
     let [batch, dim] = x.dims();
     let data = x.into_data();
     let mut jacobians = vec![vec![vec![0.0f64; dim]; dim]; batch];
     for output in 0..dim {
         let input = Tensor::<2>::from_data(data.clone(), &device).require_grad();
-        let (z, _) = transform.forward(input.clone());
+        let (z, _) = transform.forward(input.clone(), context);
         let gradients = z.narrow(1, output, 1).sum().backward();
         let rows: Vec<f32> = input
             .grad(&gradients)
@@ -114,7 +120,7 @@ fn assert_log_det_is_autograd(transform: &impl Transform, x: Tensor<2>) {
         .map(|j| log_abs_det(j) as f32)
         .collect();
     let device = device.inner();
-    let (_, log_det) = transform.forward(Tensor::from_data(data, &device));
+    let (_, log_det) = transform.forward(Tensor::from_data(data, &device), context);
     let expected = Tensor::from_data(TensorData::new(expected, [batch]), &device);
     assert_close(log_det, expected, 1e-4, "log-determinant against autograd");
 }
@@ -141,8 +147,8 @@ fn log_abs_det(mut matrix: Vec<Vec<f64>>) -> f64 {
 
 fn assert_transform(transform: &impl Transform) {
     let x = normal([4, DIM], &mut StdRng::seed_from_u64(5), &test_device());
-    assert_invertible(transform, x.clone());
-    assert_log_det_is_autograd(transform, x);
+    assert_invertible(transform, x.clone(), None);
+    assert_log_det_is_autograd(transform, x, None);
 }
 
 #[test]
@@ -173,17 +179,59 @@ fn every_transform_keeps_its_promises() {
 }
 
 #[test]
+fn a_flow_given_a_context_keeps_its_promises() {
+    let device = test_device();
+    let rng = &mut StdRng::seed_from_u64(7);
+    let sizes = RealNvpConfig {
+        context: 3,
+        gaussians: 2,
+        ..config(Mixing::Permutation, true)
+    };
+    let flow = randomised(sizes.init(rng, &device));
+    let x = normal([4, DIM], rng, &device);
+    let context = normal([4, 3], rng, &device);
+    assert_invertible(&flow, x.clone(), Some(&context));
+    let log_prob = flow.log_prob(x.clone(), Some(&context));
+    let rows = Tensor::cat(vec![x.clone(), context.clone()], 1);
+    let (apart, found) = flow.split_context(rows);
+    assert_close(apart.flatten(0, 1), x.clone().flatten(0, 1), 0.0, "vectors");
+    assert_close(
+        flow.log_prob(x.clone(), found.as_ref()),
+        log_prob.clone(),
+        0.0,
+        "density of a row",
+    );
+    let elsewhere = flow.log_prob(x, Some(&(context + 1.0)));
+    let change = (elsewhere - log_prob).abs().min().into_scalar::<f32>();
+    assert!(change > 1e-3, "the context does not matter: {change}");
+}
+
+#[test]
+fn the_log_det_given_a_context_is_autograd_s() {
+    let device = test_device();
+    let rng = &mut StdRng::seed_from_u64(12);
+    let sizes = RealNvpConfig {
+        context: 3,
+        ..config(Mixing::Permutation, true)
+    };
+    let flow = randomised(sizes.init(rng, &device));
+    let x = normal([4, DIM], rng, &device);
+    let context = normal([4, 3], rng, &device);
+    assert_log_det_is_autograd(&flow, x, Some(&context));
+}
+
+#[test]
 fn a_new_flow_is_the_identity_up_to_order() {
     let device = test_device();
     let rng = &mut StdRng::seed_from_u64(2);
     let x = normal([6, DIM], rng, &device);
     let flow = config(Mixing::Alternate, true).init(rng, &device);
-    let (z, log_det) = flow.forward(x.clone());
+    let (z, log_det) = flow.forward(x.clone(), None);
     assert_close(z.flatten(0, 1), x.clone().flatten(0, 1), 0.0, "identity");
     assert_close(log_det, Tensor::zeros([6], &device), 0.0, "volume");
     let flow = config(Mixing::Permutation, false).init(rng, &device);
     assert_close(
-        flow.log_prob(x.clone()),
+        flow.log_prob(x.clone(), None),
         flow.base_log_prob(x),
         1e-6,
         "density",
@@ -195,7 +243,7 @@ fn actnorm_starts_from_the_data() {
     let device = test_device();
     let rng = &mut StdRng::seed_from_u64(3);
     let x = normal([500, DIM], rng, &device) * 3.0 + 7.0;
-    let (z, _) = ActNorm::initialised(x.clone()).forward(x.clone());
+    let (z, _) = ActNorm::initialised(x.clone()).forward(x.clone(), None);
     let mean = z.clone().mean_dim(0).squeeze_dim(0);
     assert_close(mean, Tensor::zeros([DIM], &device), 1e-4, "mean");
     let variance = z.var_bias(0).squeeze_dim(0);
@@ -203,7 +251,7 @@ fn actnorm_starts_from_the_data() {
     let flow = config(Mixing::Permutation, true)
         .init(rng, &device)
         .initialised_from(x.clone());
-    let (z, _) = flow.forward(x);
+    let (z, _) = flow.forward(x, None);
     let variance = z.var_bias(0).squeeze_dim(0);
     assert_close(
         variance,
@@ -226,7 +274,7 @@ fn gradients_reach_every_parameter() {
     let rng = &mut StdRng::seed_from_u64(4);
     let flow = randomised(config(Mixing::Permutation, true).init(rng, &device));
     let x = normal([8, DIM], rng, &device);
-    let gradients = flow.log_prob(x).mean().backward();
+    let gradients = flow.log_prob(x, None).mean().backward();
     let mut missing = Missing(&gradients, 0, 0);
     flow.visit(&mut missing);
     assert_eq!((missing.1, missing.2), (3 * (2 + 6), 0));
@@ -239,8 +287,8 @@ fn samples_follow_the_density() {
     let rng = &mut StdRng::seed_from_u64(6);
     let flow = randomised(config(Mixing::Permutation, true).init(rng, &device));
     let samples = flow.sample(4_000, rng, &device);
-    let (z, log_det) = flow.forward(samples.clone());
-    let nll = flow.log_prob(samples).mean().neg();
+    let (z, log_det) = flow.forward(samples.clone(), None);
+    let nll = flow.log_prob(samples, None).mean().neg();
     let entropy = DIM as f64 / 2.0 * (std::f64::consts::TAU * std::f64::consts::E).ln();
     let expected = log_det.mean().neg() + entropy;
     assert_close(nll, expected, 0.02, "entropy");
@@ -262,7 +310,7 @@ fn fitted(
     for step in 0..steps {
         let batch = TensorData::new(draw(256, rng), [256, config.dim]);
         let loss = flow
-            .log_prob(Tensor::from_data(batch, &device))
+            .log_prob(Tensor::from_data(batch, &device), None)
             .mean()
             .neg();
         let gradients = GradientsParams::from_grads(loss.backward(), &flow);
@@ -294,7 +342,7 @@ fn likelihood_of_a_gaussian_approaches_its_entropy() {
     let flow = fitted(plane(), 400, draw);
     let test = TensorData::new(draw(20_000, &mut StdRng::seed_from_u64(9)), [20_000, 2]);
     let nll = flow
-        .log_prob(Tensor::from_data(test, &test_device()))
+        .log_prob(Tensor::from_data(test, &test_device()), None)
         .mean()
         .neg();
     let entropy = (std::f64::consts::TAU * std::f64::consts::E).ln() + (1.5f64 * 0.4).ln();
@@ -305,7 +353,17 @@ fn likelihood_of_a_gaussian_approaches_its_entropy() {
 #[test]
 fn a_fitted_density_integrates_to_one() {
     // A ring of radius 2: nothing a Gaussian could fake.
-    let flow = fitted(plane(), 400, |count, rng| {
+    let mixture = RealNvpConfig {
+        gaussians: 5,
+        ..plane()
+    };
+    for sizes in [plane(), mixture] {
+        assert_a_ring_s_density(sizes);
+    }
+}
+
+fn assert_a_ring_s_density(sizes: RealNvpConfig) {
+    let flow = fitted(sizes, 400, |count, rng| {
         let noise: Vec<f32> = StandardNormal.sample_iter(rng).take(2 * count).collect();
         let rows = noise.chunks(2).flat_map(|n| {
             let radius = 2.0 + 0.2 * n[0];
@@ -323,7 +381,7 @@ fn a_fitted_density_integrates_to_one() {
         .collect();
     let grid = Tensor::from_data(TensorData::new(grid, [cells * cells, 2]), &test_device());
     let mass = flow
-        .log_prob(grid)
+        .log_prob(grid, None)
         .exp()
         .into_data()
         .iter::<f32>()
@@ -336,7 +394,7 @@ fn a_fitted_density_integrates_to_one() {
     );
     let ring = TensorData::new(vec![2.0f32, 0.0, 0.0, 0.0], [2, 2]);
     let density: Vec<f32> = flow
-        .log_prob(Tensor::from_data(ring, &test_device()))
+        .log_prob(Tensor::from_data(ring, &test_device()), None)
         .into_data()
         .try_to_vec()
         .unwrap();

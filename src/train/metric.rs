@@ -37,7 +37,10 @@ impl StepOutput {
     }
 
     /// The values, read on first use.
-    fn values(&self) -> Result<&[f64], TensorReadError> {
+    ///
+    /// # Errors
+    /// [`TensorReadError`] when the device cannot be read.
+    pub fn values(&self) -> Result<&[f64], TensorReadError> {
         if self.read.get().is_none() {
             let data = self.values.clone().try_into_data()?;
             let _ = self.read.set(data.iter::<f64>().collect());

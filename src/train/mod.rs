@@ -11,7 +11,7 @@ mod renderer;
 mod stage;
 
 pub use error::TrainError;
-pub use gradients::merge_gradients;
+pub use gradients::{clip_global_norm, merge_gradients};
 pub use history::{Epoch, History};
 pub(crate) use interrupt::INTERRUPTED_STATUS;
 pub use interrupt::install_signal_handlers;

@@ -1,6 +1,8 @@
 //! What the whole-program tests share.
 #![allow(dead_code)]
 
+pub mod textures;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

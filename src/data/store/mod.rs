@@ -95,6 +95,18 @@ impl DataStore {
         }
     }
 
+    /// Where a file of pretrained weights lies: `backbones/<file>` in the first data folder that has
+    /// it, or where it would have to be put. It is never downloaded.
+    pub fn backbone(&self, file: &str) -> PathBuf {
+        let paths = self
+            .roots
+            .iter()
+            .map(|root| root.join("backbones").join(file));
+        let mut paths = paths.collect::<Vec<_>>();
+        let found = paths.iter().position(|path| path.is_file());
+        paths.swap_remove(found.unwrap_or(0))
+    }
+
     /// Reads a data set, downloading what is missing.
     ///
     /// In each folder, files are looked for in `<folder>/<set>/` and in `<folder>/` itself, so

@@ -1,0 +1,303 @@
+"""The crate's networks in PyTorch, with the parameter names of the exported weights.
+
+Each is written as its authors or most users would: `torch.nn` layers in eager mode, activations in
+place. Sizes are those of `benches/yardstick/cases.rs`.
+"""
+
+import math
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn import functional
+
+RATE = 2e-4
+WIDTH = 64
+LATENT = 100
+NEGATIVE_SLOPE = 0.2
+RECONSTRUCTION_WEIGHT = 50.0
+
+
+def conv(inputs, outputs, stride):
+    """4x4 convolution: stride 2 halves the side, stride 1 maps 4x4 to 1x1."""
+    return nn.Conv2d(inputs, outputs, 4, stride, stride - 1, bias=False)
+
+
+def conv_transpose(inputs, outputs, stride):
+    """The transpose of `conv`."""
+    return nn.ConvTranspose2d(inputs, outputs, 4, stride, stride - 1, bias=False)
+
+
+class Block(nn.Module):
+    """A convolution of either kind, then normalisation."""
+
+    def __init__(self, conv, width):
+        super().__init__()
+        self.conv = conv
+        self.norm = nn.BatchNorm2d(width)
+
+    def forward(self, x):
+        return self.norm(self.conv(x))
+
+
+class Encoder(nn.Module):
+    """DCGAN's discriminator with a latent in place of the single output, for 32 pixels."""
+
+    def __init__(self, channels, width, latent):
+        super().__init__()
+        self.stem = conv(channels, width, 2)
+        self.blocks = nn.ModuleList(
+            Block(conv(half, 2 * half, 2), 2 * half) for half in (width, 2 * width)
+        )
+        self.head = conv(4 * width, latent, 1)
+
+    def features(self, images):
+        x = functional.leaky_relu(self.stem(images), NEGATIVE_SLOPE, inplace=True)
+        for block in self.blocks:
+            x = functional.leaky_relu(block(x), NEGATIVE_SLOPE, inplace=True)
+        return x
+
+    def forward(self, images):
+        return self.head(self.features(images)).flatten(1)
+
+
+class Decoder(nn.Module):
+    """DCGAN's generator, for 32 pixels."""
+
+    def __init__(self, channels, width, latent):
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            [
+                Block(conv_transpose(latent, 4 * width, 1), 4 * width),
+                Block(conv_transpose(4 * width, 2 * width, 2), 2 * width),
+                Block(conv_transpose(2 * width, width, 2), width),
+            ]
+        )
+        self.head = conv_transpose(width, channels, 2)
+
+    def forward(self, latents):
+        x = latents[:, :, None, None]
+        for block in self.blocks:
+            x = functional.relu(block(x), inplace=True)
+        return self.head(x).tanh()
+
+
+class AutoEncoder(nn.Module):
+    """Encoder and decoder, trained on the L1 loss."""
+
+    beta_1 = 0.5
+    clip_norm = 0.0
+
+    def __init__(self, channels=1, width=WIDTH, latent=LATENT):
+        super().__init__()
+        self.encoder = Encoder(channels, width, latent)
+        self.decoder = Decoder(channels, width, latent)
+
+    def encode(self, images):
+        return self.encoder(images)
+
+    def outputs(self, images):
+        """What is compared in evaluation mode."""
+        latents = self.encoder(images)
+        return {"latents": latents, "reconstructions": self.decoder(latents)}
+
+    def backward(self, images):
+        """Leaves gradients in the parameters and returns the monitors, the loss first."""
+        latents = self.encoder(images)
+        loss = functional.l1_loss(self.decoder(latents), images)
+        loss.backward()
+        latents = latents.detach()
+        deviation = latents.var(0, correction=0).mean().sqrt()
+        return torch.stack([loss.detach(), latents.mean(), deviation])
+
+
+class Ganomaly(nn.Module):
+    """Generator (encoder, decoder, second encoder) and discriminator."""
+
+    beta_1 = 0.5
+    clip_norm = 0.0
+
+    def __init__(self, channels=1, width=WIDTH, latent=LATENT):
+        super().__init__()
+        self.encoder = Encoder(channels, width, latent)
+        self.decoder = Decoder(channels, width, latent)
+        self.second_encoder = Encoder(channels, width, latent)
+        self.discriminator = Encoder(channels, width, 1)
+
+    def generate(self, images):
+        latents = self.encoder(images)
+        fakes = self.decoder(latents)
+        return latents, fakes, self.second_encoder(fakes)
+
+    def outputs(self, images):
+        latents, fakes, again = self.generate(images)
+        return {"reconstructions": fakes, "scores": (latents - again).square().mean(1)}
+
+    def generator_parameters(self):
+        for part in (self.encoder, self.decoder, self.second_encoder):
+            yield from part.parameters()
+
+    def discriminator_loss(self, images, fakes):
+        real = self.discriminator(images)
+        fake = self.discriminator(fakes.detach())
+        return (functional.softplus(-real).mean() + functional.softplus(fake).mean()) / 2
+
+    def backward(self, images):
+        """Both losses on the same weights; each reaches its own network alone."""
+        latents, fakes, again = self.generate(images)
+        with torch.no_grad():
+            real = self.discriminator.features(images)
+        adversarial = functional.mse_loss(self.discriminator.features(fakes), real)
+        reconstruction = functional.l1_loss(fakes, images)
+        latent = functional.mse_loss(again, latents)
+        generator = adversarial + RECONSTRUCTION_WEIGHT * reconstruction + latent
+        discriminator = self.discriminator_loss(images, fakes)
+        generator.backward(inputs=list(self.generator_parameters()))
+        discriminator.backward()
+        losses = [generator, discriminator, reconstruction, latent, adversarial]
+        return torch.stack([loss.detach() for loss in losses])
+
+
+class Permutation(nn.Module):
+    """A fixed order of the entries."""
+
+    def __init__(self, dim):
+        super().__init__()
+        self.register_buffer("order", torch.arange(dim))
+        self.register_buffer("inverse", torch.arange(dim))
+
+    def forward(self, x):
+        return x.index_select(1, self.order), None
+
+
+class Conditioner(nn.Module):
+    """A multi-layer perceptron with ReLU between its layers."""
+
+    def __init__(self, inputs, outputs, hidden, layers):
+        super().__init__()
+        sizes = [inputs] + [hidden] * layers
+        self.hidden = nn.ModuleList(nn.Linear(*pair) for pair in zip(sizes, sizes[1:]))
+        self.last = nn.Linear(hidden, outputs)
+
+    def forward(self, x):
+        for layer in self.hidden:
+            x = functional.relu(layer(x), inplace=True)
+        return self.last(x)
+
+
+class Coupling(nn.Module):
+    """The first half passes and decides scale and shift of the second."""
+
+    def __init__(self, dim, hidden, layers, clamp):
+        super().__init__()
+        self.conditioner = Conditioner(dim // 2, 2 * (dim - dim // 2), hidden, layers)
+        self.clamp = clamp
+
+    def forward(self, x):
+        passed, changed = x.tensor_split(2, dim=1)
+        raw, shift = self.conditioner(passed).chunk(2, dim=1)
+        log_scale = self.clamp * (raw / self.clamp).tanh()
+        changed = changed * log_scale.exp() + shift
+        return torch.cat([passed, changed], 1), log_scale.sum(1)
+
+
+class RealNvp(nn.Module):
+    """Couplings with a permutation before each, on a standard normal."""
+
+    beta_1 = 0.9
+    clip_norm = 10.0
+
+    def __init__(self, dim=LATENT, couplings=8, hidden=256, layers=2, clamp=2.0):
+        super().__init__()
+        self.dim = dim
+        self.layers = nn.ModuleList(
+            layer
+            for _ in range(couplings)
+            for layer in (Permutation(dim), Coupling(dim, hidden, layers, clamp))
+        )
+
+    def forward(self, x):
+        total = x.new_zeros(len(x))
+        for layer in self.layers:
+            x, log_det = layer(x)
+            if log_det is not None:
+                total = total + log_det
+        return x, total
+
+    def density(self, z, log_det):
+        constant = self.dim * math.log(2 * math.pi)
+        return log_det - 0.5 * (z.square().sum(1) + constant)
+
+    def log_prob(self, x):
+        return self.density(*self(x))
+
+    def outputs(self, x):
+        return {"log_prob": self.log_prob(x)}
+
+    def backward(self, x):
+        z, log_det = self(x)
+        loss = -self.density(z, log_det).mean()
+        loss.backward()
+        loss = loss.detach()
+        norm = z.detach().square().sum(1).sqrt().mean()
+        return torch.stack([loss, loss / (self.dim * math.log(2)), norm])
+
+
+NETWORKS = {
+    "autoencoder-grey": lambda: AutoEncoder(1),
+    "autoencoder-colour": lambda: AutoEncoder(3),
+    "flow": RealNvp,
+    "ganomaly": Ganomaly,
+}
+
+
+def load(name, folder, device="cpu"):
+    """The network with the exported weights, in evaluation mode."""
+    model = NETWORKS[name]()
+    state = load_file(f"{folder}/{name}.safetensors")
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    # PyTorch counts batches for a kind of momentum that is not used here.
+    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+    if missing or unexpected:
+        raise ValueError(f"weights of {name}: missing {missing}, unexpected {unexpected}")
+    return model.to(device).eval()
+
+
+class Training:
+    """A model in training, with the optimizer settings of a stage."""
+
+    def __init__(self, model):
+        self.model = model.train()
+        self.parameters = list(model.parameters())
+        self.adam = torch.optim.Adam(
+            self.parameters, lr=RATE, betas=(model.beta_1, 0.999), eps=1e-8
+        )
+
+    def step(self, batch):
+        """Forward, backward, clipping, Adam, and the monitors read once."""
+        self.adam.zero_grad()
+        monitors = self.model.backward(batch)
+        if self.model.clip_norm > 0:
+            nn.utils.clip_grad_norm_(self.parameters, self.model.clip_norm)
+        self.adam.step()
+        return monitors.tolist()
+
+
+def as_batch(pixels):
+    """Bytes to floats in [-1, 1]."""
+    return pixels.float().div_(127.5).sub_(1)
+
+
+def mean_distance(queries, bank, norms, neighbours=5, rows=256):
+    """Mean distance of each query to its nearest neighbours in the bank, some rows at a time.
+
+    `norms` are the squared norms of the bank's rows. A query's own norm changes no order, so it is
+    added to the nearest alone.
+    """
+    found = []
+    for part in queries.split(rows):
+        squared = torch.addmm(norms, part, bank.T, alpha=-2)
+        nearest = squared.topk(neighbours, dim=1, largest=False, sorted=False).values
+        own = part.square().sum(1, keepdim=True)
+        found.append((nearest + own).clamp_(min=0).sqrt_().mean(1))
+    return torch.cat(found)

@@ -1,0 +1,177 @@
+"""Serves measurements of PyTorch: the counterpart of `benches/yardstick`, with the same requests.
+
+    python worker.py FOLDER DEVICE
+
+FOLDER holds the exported weights. One request per line on standard input, one line of JSON each on
+standard output: a measurement by name, `agree`, `about` and `peak`.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+
+import torch
+from models import NETWORKS, AutoEncoder, Training, as_batch, load, mean_distance
+from safetensors.torch import load_file
+
+ROUND_SECONDS = 1.0
+WARM_UP = 3
+EPOCH_IMAGES = 54_432
+EPOCH_BATCH = 64
+
+
+class Worker:
+    """Measures on one device with the weights of one folder."""
+
+    def __init__(self, folder, device):
+        self.folder = folder
+        self.device = torch.device(device)
+        self.name = None
+        self.work = None
+
+    def answer(self, request):
+        if request == "about":
+            return {"version": torch.__version__, "threads": torch.get_num_threads()}
+        if request == "peak":
+            # Linux counts in KiB, macOS in bytes.
+            unit = 1 if sys.platform == "darwin" else 1024
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            return {"name": request, "bytes": peak * unit}
+        if request == "agree":
+            return {"name": request, "differences": self.differences()}
+        if request != self.name:
+            # What was measured before takes no memory.
+            self.name = self.work = None
+            self.work, warm_up = self.named(request)
+            self.name = request
+            for _ in range(warm_up):
+                self.work()
+        return {"name": request, "seconds": self.round()}
+
+    def round(self):
+        """Repeats the measurement for a second, at least once."""
+        started = time.perf_counter()
+        seconds = []
+        while not seconds or time.perf_counter() - started < ROUND_SECONDS:
+            begin = time.perf_counter()
+            self.work()
+            seconds.append(time.perf_counter() - begin)
+        return seconds
+
+    def sync(self):
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    # Measurements
+
+    def named(self, name):
+        """The work of a measurement and how often it is done before the first that counts."""
+        if name == "knn":
+            return self.knn(), 1
+        if name == "epoch":
+            return self.epoch(), 0
+        network, work, batch = name.rsplit("-", 2)
+        model = load(network, self.folder, self.device)
+        batch = self.batch(network, int(batch))
+        if work == "step":
+            return self.steps(Training(model), batch), WARM_UP
+        return self.inference(getattr(model, work), batch), WARM_UP
+
+    def batch(self, network, count):
+        if network == "flow":
+            return torch.randn(count, 100, device=self.device)
+        channels = 3 if network.endswith("colour") else 1
+        return as_batch(self.images(channels, count))
+
+    def images(self, channels, count):
+        shape = (count, channels, 32, 32)
+        return torch.randint(0, 256, shape, dtype=torch.uint8, device=self.device)
+
+    def steps(self, training, batch):
+        def work():
+            training.step(batch)
+            self.sync()
+
+        return work
+
+    def inference(self, method, batch):
+        @torch.inference_mode()
+        def work():
+            method(batch).cpu()
+
+        return work
+
+    def knn(self):
+        bank = torch.randn(50_000, 64, device=self.device)
+        queries = torch.randn(10_000, 64, device=self.device)
+        norms = bank.square().sum(1)
+
+        @torch.inference_mode()
+        def work():
+            mean_distance(queries, bank, norms).cpu()
+
+        return work
+
+    def epoch(self):
+        """One pass: a new order, bytes on the device to floats, a step for each full batch."""
+        images = self.images(1, EPOCH_IMAGES)
+        training = Training(AutoEncoder(1, width=16, latent=32).to(self.device))
+
+        def work():
+            order = torch.randperm(len(images), device=self.device)
+            for indices in order.split(EPOCH_BATCH):
+                if len(indices) == EPOCH_BATCH:
+                    training.step(as_batch(images[indices]))
+            self.sync()
+
+        return work
+
+    # Agreement
+
+    def differences(self):
+        """The largest difference of each output to ours, relative where ours is above 1."""
+        found = {}
+        for network in NETWORKS:
+            ours = self.arrays(network)
+            with torch.inference_mode():
+                outputs = load(network, self.folder, self.device).outputs(ours["input"])
+            training = Training(load(network, self.folder, self.device))
+            steps = [training.step(ours["input"]) for _ in ours["monitors"]]
+            outputs["monitors"] = torch.tensor(steps, device=self.device)
+            for name, output in outputs.items():
+                found[f"{network} {name}"] = difference(output, ours[name])
+        ours = self.arrays("knn")
+        norms = ours["bank"].square().sum(1)
+        distances = mean_distance(ours["queries"], ours["bank"], norms)
+        found["knn distances"] = difference(distances, ours["distances"])
+        return found
+
+    def arrays(self, name):
+        return load_file(f"{self.folder}/{name}.arrays.safetensors", device=str(self.device))
+
+
+def difference(output, expected):
+    if output.shape != expected.shape:
+        raise ValueError(f"shape {tuple(output.shape)} is not {tuple(expected.shape)}")
+    return ((output - expected).abs() / expected.abs().clamp(min=1)).max().item()
+
+
+def main():
+    torch.manual_seed(0)
+    cores = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count()))(0)
+    torch.set_num_threads(len(cores))
+    # Both sides in full single precision.
+    torch.backends.cudnn.allow_tf32 = False
+    worker = Worker(*sys.argv[1:3])
+    for line in sys.stdin:
+        try:
+            answer = worker.answer(line.strip())
+        except Exception as error:  # the driver shows it and stops
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

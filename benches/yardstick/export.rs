@@ -1,0 +1,192 @@
+//! Weights, inputs and outputs for the check that PyTorch computes the same thing.
+//!
+//! For each network `<name>.safetensors` has the weights in PyTorch's names and layouts, and
+//! `<name>.arrays.safetensors` the input, the outputs in evaluation mode, and the monitors (the
+//! loss first) of three training steps from these weights.
+
+use std::path::Path;
+
+use burn::module::Module;
+use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, SafetensorsStore};
+use burn::tensor::{Device, Tensor};
+use burn::train::TrainStep;
+use encoder_flow::data::Vectors;
+use encoder_flow::detector::Knn;
+use encoder_flow::encoder::{AutoEncoder, Ganomaly};
+use encoder_flow::flow::RealNvp;
+use encoder_flow::train::StepOutput;
+use safetensors::tensor::{Dtype, TensorView};
+
+use super::cases::{
+    CONVOLUTIONAL, FLOW, LIKELIHOOD, Training, autoencoder, image_batch, latent_batch, rng, vectors,
+};
+
+/// Steps before the weights are written: a new flow is the identity, and a new normalisation's
+/// running mean and variance are 0 and 1. Any formula would pass.
+const EARLIER_STEPS: usize = 10;
+/// Steps whose monitors are compared: the second depends on the first one's gradients and update.
+const COMPARED_STEPS: usize = 3;
+
+/// A named array of numbers.
+struct Array {
+    name: &'static str,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Array {
+    fn new(name: &'static str, shape: &[usize], values: impl IntoIterator<Item = f32>) -> Self {
+        Self {
+            name,
+            shape: shape.to_vec(),
+            bytes: values.into_iter().flat_map(f32::to_le_bytes).collect(),
+        }
+    }
+
+    fn tensor<const D: usize>(name: &'static str, tensor: Tensor<D>) -> Self {
+        let shape = tensor.dims();
+        Self::new(name, &shape, tensor.into_data().iter::<f32>())
+    }
+
+    fn vectors(name: &'static str, vectors: &Vectors) -> Self {
+        let shape = [vectors.len(), vectors.dim()];
+        Self::new(name, &shape, vectors.values().iter().copied())
+    }
+}
+
+/// Writes every case into `folder`.
+pub fn export(folder: &Path, device: &Device) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    export_autoencoder(folder, "autoencoder-grey", 1, device)?;
+    export_autoencoder(folder, "autoencoder-colour", 3, device)?;
+    export_flow(folder, device)?;
+    export_ganomaly(folder, device)?;
+    export_knn(folder, device)
+}
+
+fn export_autoencoder(
+    folder: &Path,
+    name: &str,
+    channels: usize,
+    device: &Device,
+) -> anyhow::Result<()> {
+    let training = device.clone().autodiff();
+    let model = autoencoder(channels).init(&mut rng(), &training);
+    let batch = image_batch(channels, 64, &training);
+    let input = image_batch(channels, 64, device);
+    let outputs = |model: &AutoEncoder| {
+        let latents = model.encode(input.clone());
+        vec![
+            Array::tensor("input", input.clone()),
+            Array::tensor("latents", latents.clone()),
+            Array::tensor("reconstructions", model.decode(latents)),
+        ]
+    };
+    export_network(
+        folder,
+        name,
+        Training::new(model, CONVOLUTIONAL),
+        batch,
+        outputs,
+    )
+}
+
+fn export_flow(folder: &Path, device: &Device) -> anyhow::Result<()> {
+    let training = device.clone().autodiff();
+    let model = FLOW.init(&mut rng(), &training);
+    let batch = latent_batch(1024, &training);
+    let input = latent_batch(1024, device);
+    let outputs = |model: &RealNvp| {
+        vec![
+            Array::tensor("input", input.clone()),
+            Array::tensor("log_prob", model.log_prob(input.clone(), None)),
+        ]
+    };
+    export_network(
+        folder,
+        "flow",
+        Training::new(model, LIKELIHOOD),
+        batch,
+        outputs,
+    )
+}
+
+fn export_ganomaly(folder: &Path, device: &Device) -> anyhow::Result<()> {
+    let training = device.clone().autodiff();
+    let model = Ganomaly::new(&autoencoder(1), &mut rng(), &training);
+    let batch = image_batch(1, 64, &training);
+    let input = image_batch(1, 64, device);
+    let outputs = |model: &Ganomaly| {
+        let (reconstructions, scores) = model.score(input.clone());
+        vec![
+            Array::tensor("input", input.clone()),
+            Array::tensor("reconstructions", reconstructions),
+            Array::tensor("scores", scores),
+        ]
+    };
+    export_network(
+        folder,
+        "ganomaly",
+        Training::new(model, CONVOLUTIONAL),
+        batch,
+        outputs,
+    )
+}
+
+/// Fewer vectors than are measured: the formula is the same.
+fn export_knn(folder: &Path, device: &Device) -> anyhow::Result<()> {
+    let (bank, queries) = (vectors(64, 5_000, 4), vectors(64, 1_000, 5));
+    let distances = Knn::fit(&bank, 5, device).score(&queries);
+    let arrays = [
+        Array::vectors("bank", &bank),
+        Array::vectors("queries", &queries),
+        Array::new("distances", &[distances.len()], distances),
+    ];
+    write_arrays(&folder.join("knn.arrays.safetensors"), &arrays)
+}
+
+fn export_network<M>(
+    folder: &Path,
+    name: &str,
+    mut training: Training<M>,
+    batch: M::Input,
+    outputs: impl FnOnce(&M) -> Vec<Array>,
+) -> anyhow::Result<()>
+where
+    M: Module + TrainStep<Output = StepOutput>,
+    M::Input: Clone,
+{
+    for _ in 0..EARLIER_STEPS {
+        training.step(batch.clone());
+    }
+    let model = training.evaluated();
+    write_weights(&folder.join(format!("{name}.safetensors")), &model)?;
+    let mut arrays = outputs(&model);
+    let mut training = training.restarted();
+    let monitors: Vec<f64> = (0..COMPARED_STEPS)
+        .flat_map(|_| training.step(batch.clone()))
+        .collect();
+    let shape = [COMPARED_STEPS, monitors.len() / COMPARED_STEPS];
+    let monitors = monitors.into_iter().map(|value| value as f32);
+    arrays.push(Array::new("monitors", &shape, monitors));
+    write_arrays(&folder.join(format!("{name}.arrays.safetensors")), &arrays)
+}
+
+fn write_weights<M: Module>(path: &Path, model: &M) -> anyhow::Result<()> {
+    let mut store = SafetensorsStore::from_file(path)
+        .overwrite(true)
+        .skip_enum_variants(true)
+        .with_to_adapter(BurnToPyTorchAdapter);
+    Ok(model.save_into(&mut store)?)
+}
+
+fn write_arrays(path: &Path, arrays: &[Array]) -> anyhow::Result<()> {
+    let views = arrays
+        .iter()
+        .map(|array| {
+            TensorView::new(Dtype::F32, array.shape.clone(), &array.bytes)
+                .map(|view| (array.name, view))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(std::fs::write(path, safetensors::serialize(views, None)?)?)
+}

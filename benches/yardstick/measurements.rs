@@ -1,0 +1,156 @@
+//! The measurements by name. `benches/pytorch/worker.py` has the same ones.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use burn::data::dataloader::DataLoader;
+use burn::module::Module;
+use burn::tensor::Device;
+use burn::train::TrainStep;
+use encoder_flow::data::{EpochOrder, SampleLoader};
+use encoder_flow::detector::Knn;
+use encoder_flow::encoder::{AutoEncoderConfig, Ganomaly};
+use encoder_flow::train::StepOutput;
+
+use super::cases::{
+    CONVOLUTIONAL, FLOW, LIKELIHOOD, Training, autoencoder, image_batch, images, latent_batch, rng,
+    vectors,
+};
+
+/// Repetitions before the first that counts: on a GPU kernels are compiled and tuned in them.
+const WARM_UP: usize = 3;
+/// Training images of `mnist` with one digit left out, about.
+const EPOCH_IMAGES: usize = 54_432;
+
+/// Work that can be repeated.
+pub struct Measurement {
+    work: Box<dyn FnMut()>,
+    warm_up: usize,
+}
+
+impl Measurement {
+    fn new(work: impl FnMut() + 'static) -> Self {
+        Self {
+            work: Box::new(work),
+            warm_up: WARM_UP,
+        }
+    }
+
+    /// `knn`, `epoch`, or `<network>-<work>-<batch size>`: `autoencoder-grey-encode-64`.
+    pub fn named(name: &str, device: &Device) -> anyhow::Result<Self> {
+        match name {
+            "knn" => return Ok(knn(device)),
+            "epoch" => return Ok(epoch(device)),
+            _ => {}
+        }
+        let unknown = || format!("{name} is no measurement");
+        let (kind, batch) = name.rsplit_once('-').with_context(unknown)?;
+        let batch: usize = batch.parse().with_context(unknown)?;
+        Ok(match kind {
+            "autoencoder-grey-step" => autoencoder_step(1, batch, device),
+            "autoencoder-colour-step" => autoencoder_step(3, batch, device),
+            "autoencoder-grey-encode" => encode(1, batch, device),
+            "autoencoder-colour-encode" => encode(3, batch, device),
+            "flow-step" => flow_step(batch, device),
+            "flow-log_prob" => log_prob(batch, device),
+            "ganomaly-step" => ganomaly_step(batch, device),
+            _ => bail!(unknown()),
+        })
+    }
+
+    pub fn run(&mut self) {
+        (self.work)();
+    }
+
+    pub fn warm_up(&mut self) {
+        for _ in 0..self.warm_up {
+            self.run();
+        }
+    }
+}
+
+/// Steps on one batch.
+fn steps<M>(mut training: Training<M>, batch: M::Input, device: Device) -> Measurement
+where
+    M: Module + TrainStep<Output = StepOutput> + 'static,
+    M::Input: Clone,
+{
+    Measurement::new(move || {
+        black_box(training.step(batch.clone()));
+        device.sync().expect("the device works");
+    })
+}
+
+fn autoencoder_step(channels: usize, batch: usize, device: &Device) -> Measurement {
+    let device = device.clone().autodiff();
+    let model = autoencoder(channels).init(&mut rng(), &device);
+    let batch = image_batch(channels, batch, &device);
+    steps(Training::new(model, CONVOLUTIONAL), batch, device)
+}
+
+fn flow_step(batch: usize, device: &Device) -> Measurement {
+    let device = device.clone().autodiff();
+    let model = FLOW.init(&mut rng(), &device);
+    let batch = latent_batch(batch, &device);
+    steps(Training::new(model, LIKELIHOOD), batch, device)
+}
+
+fn ganomaly_step(batch: usize, device: &Device) -> Measurement {
+    let device = device.clone().autodiff();
+    let model = Ganomaly::new(&autoencoder(1), &mut rng(), &device);
+    let batch = image_batch(1, batch, &device);
+    steps(Training::new(model, CONVOLUTIONAL), batch, device)
+}
+
+fn encode(channels: usize, batch: usize, device: &Device) -> Measurement {
+    let model = autoencoder(channels).init(&mut rng(), device);
+    let batch = image_batch(channels, batch, device);
+    Measurement::new(move || {
+        black_box(model.encode(batch.clone()).into_data());
+    })
+}
+
+fn log_prob(batch: usize, device: &Device) -> Measurement {
+    let model = FLOW.init(&mut rng(), device);
+    let batch = latent_batch(batch, device);
+    Measurement::new(move || {
+        black_box(model.log_prob(batch.clone(), None).into_data());
+    })
+}
+
+/// Distances of 10,000 queries to their 5 nearest of 50,000 vectors of 64 entries.
+fn knn(device: &Device) -> Measurement {
+    let knn = Knn::fit(&vectors(64, 50_000, 4), 5, device);
+    let queries = vectors(64, 10_000, 5);
+    Measurement {
+        warm_up: 1,
+        ..Measurement::new(move || {
+            black_box(knn.score(&queries));
+        })
+    }
+}
+
+/// One pass over as many images as an `mnist` experiment trains on, in the crate's order and
+/// batches, with a small network: bytes in memory to floats on the device, a step for each batch.
+fn epoch(device: &Device) -> Measurement {
+    let device = device.clone().autodiff();
+    let sizes = AutoEncoderConfig {
+        width: 16,
+        latent: 32,
+        ..autoencoder(1)
+    };
+    let mut training = Training::new(sizes.init(&mut rng(), &device), CONVOLUTIONAL);
+    let order = EpochOrder::shuffled(EPOCH_IMAGES, 64, 0, 0);
+    let loader = SampleLoader::shared(Arc::new(images(1, EPOCH_IMAGES)), order, &device);
+    Measurement {
+        // The first steps of 850 do not show.
+        warm_up: 0,
+        ..Measurement::new(move || {
+            for batch in loader.iter() {
+                black_box(training.step(batch.expect("images in memory")));
+            }
+            device.sync().expect("the device works");
+        })
+    }
+}

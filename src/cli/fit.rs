@@ -1,0 +1,89 @@
+//! `fit FOLDER --out MODEL`: a detector for a folder of normal images.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::labelled::{self, tell_skipped};
+use super::{DataPlace, print};
+use crate::data::folder::{Layout, layout};
+use crate::encoder::SqueezeNet;
+use crate::experiment::{FolderFit, fit_folder};
+use crate::train::{Display, install_signal_handlers};
+
+#[derive(Args)]
+pub struct FitArgs {
+    /// Folder of normal images (PNG, JPEG, BMP, WebP; subfolders too), or of MVTec AD's layout:
+    /// train/good, test/<defect>, ground_truth/<defect>.
+    folder: PathBuf,
+    /// The model file to write.
+    #[arg(long, value_name = "MODEL")]
+    out: PathBuf,
+    /// Side in pixels that images are brought to: 32, 64 or 128.
+    #[arg(long, value_name = "PIXELS")]
+    size: Option<usize>,
+    /// Override a setting, e.g. --set encoder.kind=autoencoder or --set data.fit=crop (repeatable).
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Share of the images that is held out for the p-values: the more, the smaller the levels that
+    /// can be asked for.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.25)]
+    calibration_share: f64,
+    /// Seed of the split, the initial weights and the order of images.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Stop at a file that cannot be read instead of leaving it out.
+    #[arg(long)]
+    strict: bool,
+    /// Replace the model file, and start over where an earlier fit was stopped.
+    #[arg(long)]
+    force: bool,
+    /// One line per epoch, no dashboard.
+    #[arg(long)]
+    plain: bool,
+    /// Backend, where several are compiled in: flex, ndarray, wgpu, vulkan.
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
+    /// Weights of the pretrained network for --set encoder.kind=squeezenet [default: in the data
+    /// folder].
+    #[arg(long, value_name = "FILE")]
+    backbone: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataPlace,
+}
+
+pub fn run(args: FitArgs) -> anyhow::Result<()> {
+    install_signal_handlers()?;
+    let backbone = match args.backbone {
+        Some(path) => path,
+        None => args.data.store()?.backbone(SqueezeNet::FILE),
+    };
+    let size = args.size.map(|size| format!("data.size={size}"));
+    let fit = FolderFit {
+        folder: args.folder,
+        out: args.out,
+        overrides: size.into_iter().chain(args.overrides).collect(),
+        calibration_share: args.calibration_share,
+        seed: args.seed,
+        strict: args.strict,
+        force: args.force,
+        device: args.device,
+        backbone,
+        display: Display::choose(args.plain),
+    };
+    let fitted = fit_folder(&fit)?;
+    tell_skipped(&fitted.skipped, &fitted.ignored);
+    let [train, validation, calibration] = fitted.counts;
+    let smallest = fitted.detector.conformal().smallest_alpha();
+    print(&format!(
+        "fitted to {train} images, epoch chosen on {validation}, p-values from {calibration}: levels from {smallest:.4} on\n\
+         time {:.0} s\nmodel {}",
+        fitted.seconds,
+        fit.out.display()
+    ));
+    if let Layout::Mvtec { test, .. } = layout(&fit.folder)? {
+        let text = labelled::summary(&fitted.detector, &test, fit.strict)?;
+        print(&text);
+    }
+    Ok(())
+}

@@ -1,0 +1,253 @@
+//! What the files of a folder are for: normal images only, or the layout of MVTec AD.
+//!
+//! P. Bergmann et al., "MVTec AD - A Comprehensive Real-World Dataset for Unsupervised Anomaly
+//! Detection", 2019, <https://www.mvtec.com/company/research/datasets/mvtec-ad>. In the folder of a
+//! category, `train/good` has the normal images to train on, `test/good` those to test on,
+//! `test/<defect>` the anomalous ones, and `ground_truth/<defect>/<name>_mask.png` their masks.
+
+use std::path::{Path, PathBuf};
+
+use super::list::{Ignored, Listing, images_in, walk};
+use crate::data::DataError;
+
+/// What lies in a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Images that all are normal, in the folder or below it.
+    Plain {
+        /// The images, sorted by path, at least one.
+        normal: Vec<PathBuf>,
+        /// Files that are no images.
+        ignored: Ignored,
+    },
+    /// A category of MVTec AD, or a folder built like one.
+    Mvtec {
+        /// The normal images to train on, sorted by path, at least one.
+        normal: Vec<PathBuf>,
+        /// The images to test on, sorted by path; none where there is no folder `test`.
+        test: Vec<MvtecTest>,
+        /// Files beside these that are no images.
+        ignored: Ignored,
+    },
+}
+
+/// An image to test on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MvtecTest {
+    /// The file.
+    pub path: PathBuf,
+    /// Name of the defect, that of its folder; `None` for a normal image (`good`).
+    pub defect: Option<String>,
+    /// The file that shows where the defect is, where there is one.
+    pub mask: Option<PathBuf>,
+}
+
+/// Finds the images in `folder`: laid out as in MVTec AD when there is a folder `train/good` in it,
+/// and otherwise all of them normal.
+///
+/// # Errors
+/// [`DataError::Missing`] when there is no such folder or no image in it (or in `train/good`);
+/// [`DataError::Format`] when it is a file, when it holds several categories of MVTec AD, or when a
+/// test image lies in no folder that says whether it is normal; [`DataError::Io`] when something in
+/// it cannot be read.
+pub fn layout(folder: &Path) -> Result<Layout, DataError> {
+    if !folder.exists() {
+        return Err(DataError::Missing(format!(
+            "{}: there is no such folder; wanted is one of images, or one with train/good, \
+             test/<defect> and ground_truth/<defect> as in MVTec AD",
+            folder.display()
+        )));
+    }
+    if !folder.is_dir() {
+        return Err(DataError::format(
+            folder,
+            "is a file: a folder of images is wanted",
+        ));
+    }
+    if is_category(folder) {
+        return mvtec(folder);
+    }
+    // Taken for a plain folder, this would make every defect and every mask a normal image.
+    let categories = categories(folder)?;
+    if let Some(example) = categories.first() {
+        return Err(DataError::format(
+            folder,
+            format!(
+                "holds the MVTec AD categories {}, each a data set of its own: name one of them, as in {}",
+                categories.join(", "),
+                folder.join(example).display()
+            ),
+        ));
+    }
+    let Listing { files, ignored } = images_in(folder)?;
+    Ok(Layout::Plain {
+        normal: files,
+        ignored,
+    })
+}
+
+fn is_category(folder: &Path) -> bool {
+    folder.join("train").join("good").is_dir()
+}
+
+/// Names of the folders in `folder` that are categories, sorted.
+fn categories(folder: &Path) -> Result<Vec<String>, DataError> {
+    let entries = std::fs::read_dir(folder).map_err(DataError::io(folder))?;
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter(|entry| is_category(&entry.path()))
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+fn mvtec(folder: &Path) -> Result<Layout, DataError> {
+    let mut normal = images_in(&folder.join("train").join("good"))?;
+    let test_folder = folder.join("test");
+    let found = if test_folder.is_dir() {
+        walk(&test_folder)?
+    } else {
+        Listing::default()
+    };
+    let test = found
+        .files
+        .into_iter()
+        .map(|path| test_image(folder, &test_folder, path))
+        .collect::<Result<_, _>>()?;
+    normal.ignored.merge(found.ignored);
+    Ok(Layout::Mvtec {
+        normal: normal.files,
+        test,
+        ignored: normal.ignored,
+    })
+}
+
+/// The test image `path`, which lies below `test_folder`, with its label and mask.
+fn test_image(folder: &Path, test_folder: &Path, path: PathBuf) -> Result<MvtecTest, DataError> {
+    let inside = path.strip_prefix(test_folder).unwrap_or(&path);
+    let mut parts = inside.components();
+    let (Some(label), Some(_)) = (parts.next(), parts.next()) else {
+        let reason = "lies in `test` itself: move it to test/good when it is normal, and to test/<name of the defect> otherwise";
+        return Err(DataError::format(&path, reason));
+    };
+    let label = label.as_os_str().to_string_lossy().into_owned();
+    let defect = (label != "good").then_some(label);
+    let mask = defect.as_ref().and_then(|_| mask_of(folder, inside));
+    Ok(MvtecTest { path, defect, mask })
+}
+
+/// The mask of the test image at `inside`, as seen from the folder `test`.
+fn mask_of(folder: &Path, inside: &Path) -> Option<PathBuf> {
+    let stem = inside.file_stem()?.to_string_lossy();
+    let masks = folder.join("ground_truth").join(inside.parent()?);
+    [format!("{stem}_mask.png"), format!("{stem}.png")]
+        .into_iter()
+        .map(|name| masks.join(name))
+        .find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use tempfile::TempDir;
+
+    /// A folder with empty files of these names.
+    fn folder(names: &[&str]) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, []).unwrap();
+        }
+        folder
+    }
+
+    fn error(folder: &Path) -> String {
+        layout(folder).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn images_are_normal_where_nothing_says_otherwise() {
+        let folder = folder(&["b/2.png", "a.jpg", "notes.txt"]);
+        let Layout::Plain { normal, ignored } = layout(folder.path()).unwrap() else {
+            panic!("a plain folder");
+        };
+        let expected = ["a.jpg", "b/2.png"].map(|name| folder.path().join(name));
+        assert_eq!(normal, expected);
+        assert_eq!(ignored.to_string(), "1 .txt");
+    }
+
+    #[test]
+    fn a_category_of_mvtec_is_recognised() {
+        let folder = folder(&[
+            "train/good/001.png",
+            "train/good/000.png",
+            "test/good/000.png",
+            "test/crack/000.png",
+            "test/crack/001.jpg",
+            "test/crack/002.png",
+            "test/hole/000.png",
+            "test/hole/Thumbs.db",
+            "ground_truth/crack/000_mask.png",
+            "ground_truth/crack/001.png",
+            "ground_truth/hole/001_mask.png",
+            "ground_truth/good/000_mask.png",
+            "license.txt",
+        ]);
+        let inside = |name: &str| folder.path().join(name);
+        let Layout::Mvtec {
+            normal,
+            test,
+            ignored,
+        } = layout(folder.path()).unwrap()
+        else {
+            panic!("the layout of MVTec AD");
+        };
+        assert_eq!(
+            normal,
+            ["train/good/000.png", "train/good/001.png"].map(inside)
+        );
+        assert_eq!(ignored.to_string(), "1 .db");
+        let expected = [
+            ("test/crack/000.png", Some("crack"), Some("000_mask.png")),
+            ("test/crack/001.jpg", Some("crack"), Some("001.png")),
+            ("test/crack/002.png", Some("crack"), None),
+            ("test/good/000.png", None, None),
+            ("test/hole/000.png", Some("hole"), None),
+        ]
+        .map(|(path, defect, mask)| MvtecTest {
+            path: inside(path),
+            defect: defect.map(str::to_owned),
+            mask: mask.map(|mask| inside("ground_truth/crack").join(mask)),
+        });
+        assert_eq!(test, expected);
+    }
+
+    #[test]
+    fn a_category_may_have_no_test() {
+        let folder = folder(&["train/good/000.png"]);
+        let found = layout(folder.path()).unwrap();
+        assert!(matches!(found, Layout::Mvtec { test, .. } if test.is_empty()));
+    }
+
+    #[test]
+    fn says_what_was_looked_for() {
+        let folder = folder(&[
+            "file.png",
+            "text/notes.txt",
+            "bottle/train/good/000.png",
+            "bottle/test/000.png",
+            "cable/train/good/000.png",
+            "empty/train/good/notes.txt",
+        ]);
+        let error = |name: &str| error(&folder.path().join(name));
+        assert!(error("none").contains("train/good"));
+        assert!(error("file.png").contains("file.png: is a file"));
+        assert!(error("text").contains("text: no image"));
+        assert!(error("empty").contains("good: no image"));
+        assert!(error("").contains("bottle, cable, empty"));
+        assert!(error("bottle").contains("000.png: lies in `test` itself"));
+    }
+}

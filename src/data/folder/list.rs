@@ -1,0 +1,340 @@
+//! Which image files an argument stands for: a file, a folder or a pattern.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use glob::MatchOptions;
+use walkdir::WalkDir;
+
+use crate::data::DataError;
+
+/// Extensions, in lower case, of the files that are taken from a folder.
+const EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "bmp", "webp"];
+
+/// What [`list`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The files, each once.
+    pub files: Vec<PathBuf>,
+    /// What lies in the folders beside them.
+    pub ignored: Ignored,
+}
+
+/// Files in a folder that do not have the extension of an image, counted by extension.
+///
+/// Displayed as in `12 .tif, 1 without extension`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ignored(BTreeMap<String, usize>);
+
+impl Ignored {
+    /// Number of files by extension, which is in lower case, without the dot, and empty for files
+    /// that have none.
+    pub fn counts(&self) -> &BTreeMap<String, usize> {
+        &self.0
+    }
+
+    /// True when no file was ignored.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds the counts of another folder.
+    pub(super) fn merge(&mut self, other: Self) {
+        for (extension, count) in other.0 {
+            *self.0.entry(extension).or_default() += count;
+        }
+    }
+}
+
+impl fmt::Display for Ignored {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (extension, count)) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            if extension.is_empty() {
+                write!(formatter, "{separator}{count} without extension")?;
+            } else {
+                write!(formatter, "{separator}{count} .{extension}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Listing {
+    /// Takes a file of a folder, or counts it as ignored.
+    fn add(&mut self, path: PathBuf) {
+        let extension = path.extension().unwrap_or_default();
+        let extension = extension.to_string_lossy().to_lowercase();
+        if EXTENSIONS.contains(&extension.as_str()) {
+            self.files.push(path);
+        } else {
+            *self.ignored.0.entry(extension).or_default() += 1;
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.files.extend(other.files);
+        self.ignored.merge(other.ignored);
+    }
+}
+
+/// The image files that `paths` stand for, in their order, each file once:
+///
+/// - a file is taken as it is, whatever its extension;
+/// - of a folder, the `.png`, `.jpg`, `.jpeg`, `.bmp` and `.webp` files (in any case) in it and
+///   below it are taken, sorted by path; hidden files and folders are left out, links are followed;
+/// - what does not exist is a pattern as in a shell, `parts/*.png` or `parts/**/*.png`, sorted.
+///
+/// # Errors
+/// [`DataError::Missing`] naming the argument that stands for no file, [`DataError::Io`] when a
+/// folder cannot be read.
+pub fn list(paths: &[PathBuf]) -> Result<Listing, DataError> {
+    let mut all = Listing::default();
+    for path in paths {
+        all.merge(expand(path)?);
+    }
+    let mut seen = HashSet::new();
+    // `./a.png` and `a.png` are one file.
+    all.files
+        .retain(|file| seen.insert(std::path::absolute(file).unwrap_or_else(|_| file.clone())));
+    Ok(all)
+}
+
+/// The images in a folder and below it, at least one.
+///
+/// # Errors
+/// [`DataError::Missing`] when there is none, [`DataError::Io`] when a folder cannot be read.
+pub(super) fn images_in(folder: &Path) -> Result<Listing, DataError> {
+    let listing = walk(folder)?;
+    if listing.files.is_empty() {
+        let beside = if listing.ignored.is_empty() {
+            String::new()
+        } else {
+            format!("; left out: {}", listing.ignored)
+        };
+        return Err(DataError::Missing(format!(
+            "{}: no image in this folder or below it (looked for .{}{beside})",
+            folder.display(),
+            EXTENSIONS.join(", .")
+        )));
+    }
+    Ok(listing)
+}
+
+/// The images in a folder and below it, sorted by path.
+///
+/// # Errors
+/// [`DataError::Io`] when a folder cannot be read.
+pub(super) fn walk(folder: &Path) -> Result<Listing, DataError> {
+    let mut listing = Listing::default();
+    let entries = WalkDir::new(folder)
+        .follow_links(true)
+        .sort_by_file_name()
+        .into_iter()
+        // The folder itself may be hidden: it was asked for.
+        .filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.file_name()));
+    for entry in entries {
+        let error = match entry {
+            Ok(entry) => {
+                if entry.file_type().is_file() {
+                    listing.add(entry.into_path());
+                }
+                continue;
+            }
+            Err(error) => error,
+        };
+        // A link to a folder above itself leads to nothing new.
+        if error.loop_ancestor().is_some() {
+            continue;
+        }
+        let path = error.path().unwrap_or(folder).to_path_buf();
+        if !path.is_symlink() {
+            return Err(DataError::io(path)(error.into()));
+        }
+        // A link to nowhere is a file that cannot be read, which whoever reads it says.
+        if !path.file_name().is_some_and(is_hidden) {
+            listing.add(path);
+        }
+    }
+    Ok(listing)
+}
+
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+fn expand(path: &Path) -> Result<Listing, DataError> {
+    let error = match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => return images_in(path),
+        Ok(_) => {
+            return Ok(Listing {
+                files: vec![path.to_path_buf()],
+                ..Listing::default()
+            });
+        }
+        Err(error) => error,
+    };
+    match path.to_str() {
+        Some(pattern) if pattern.contains(['*', '?', '[']) => matching(pattern),
+        _ if error.kind() == ErrorKind::NotFound => Err(DataError::Missing(format!(
+            "{}: there is no such file or folder",
+            path.display()
+        ))),
+        _ => Err(DataError::io(path)(error)),
+    }
+}
+
+/// What a shell would put in place of the pattern, with folders replaced by the images in them.
+fn matching(pattern: &str) -> Result<Listing, DataError> {
+    let options = MatchOptions {
+        case_sensitive: true,
+        require_literal_separator: true,
+        require_literal_leading_dot: true,
+    };
+    let paths = glob::glob_with(pattern, options).map_err(|error| {
+        DataError::Missing(format!(
+            "{pattern}: there is no such file, and it is no pattern ({error})"
+        ))
+    })?;
+    let mut listing = Listing::default();
+    for path in paths {
+        let path = path.map_err(|error| {
+            let path = error.path().to_path_buf();
+            DataError::io(path)(error.into())
+        })?;
+        if path.is_dir() {
+            listing.merge(walk(&path)?);
+        } else {
+            listing.files.push(path);
+        }
+    }
+    listing.files.sort();
+    if listing.files.is_empty() {
+        return Err(DataError::Missing(format!(
+            "{pattern}: no file has a name of this pattern"
+        )));
+    }
+    Ok(listing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use tempfile::TempDir;
+
+    /// A folder with empty files of these names.
+    fn folder(names: &[&str]) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, []).unwrap();
+        }
+        folder
+    }
+
+    /// Names below `folder` of what an argument in it stands for.
+    fn names(folder: &TempDir, arguments: &[&str]) -> Vec<String> {
+        let paths: Vec<_> = arguments
+            .iter()
+            .map(|name| folder.path().join(name))
+            .collect();
+        let files = list(&paths).unwrap().files;
+        files
+            .iter()
+            .map(|file| file.strip_prefix(folder.path()).unwrap())
+            .map(|file| file.to_str().unwrap().replace('\\', "/"))
+            .collect()
+    }
+
+    #[test]
+    fn a_folder_is_walked_in_order_without_what_is_hidden() {
+        let folder = folder(&[
+            "b.png",
+            "a.JPG",
+            "sub/deep/c.webp",
+            "sub/a.bmp",
+            "z.jpeg",
+            ".hidden.png",
+            ".trash/d.png",
+            "x.tif",
+            "y.TIF",
+            "readme",
+        ]);
+        let expected = ["a.JPG", "b.png", "sub/a.bmp", "sub/deep/c.webp", "z.jpeg"];
+        assert_eq!(names(&folder, &[""]), expected);
+        let ignored = list(&[folder.path().to_path_buf()]).unwrap().ignored;
+        assert_eq!(ignored.to_string(), "1 without extension, 2 .tif");
+        assert_eq!(ignored.counts()["tif"], 2);
+        assert!(Ignored::default().is_empty() && !ignored.is_empty());
+    }
+
+    #[test]
+    fn arguments_keep_their_order_and_files_come_once() {
+        let folder = folder(&["a.png", "b.png", "scan.dat", "sub/c.png"]);
+        let expected = ["scan.dat", "b.png", "a.png", "sub/c.png"];
+        assert_eq!(
+            names(&folder, &["scan.dat", "b.png", "", "./a.png"]),
+            expected
+        );
+    }
+
+    #[test]
+    fn what_does_not_exist_is_a_pattern() {
+        let folder = folder(&["a1.png", "a2.png", "b1.png", ".a3.png", "sub/a4.png"]);
+        assert_eq!(names(&folder, &["a*.png"]), ["a1.png", "a2.png"]);
+        assert_eq!(names(&folder, &["?1.png"]), ["a1.png", "b1.png"]);
+        assert_eq!(
+            names(&folder, &["**/a*.png"]),
+            ["a1.png", "a2.png", "sub/a4.png"]
+        );
+        assert_eq!(names(&folder, &["s*"]), ["sub/a4.png"]);
+    }
+
+    #[test]
+    fn a_name_with_brackets_is_a_name_first() {
+        let folder = folder(&["a[1].png", "a1.png"]);
+        assert_eq!(names(&folder, &["a[1].png"]), ["a[1].png"]);
+        fs::remove_file(folder.path().join("a[1].png")).unwrap();
+        assert_eq!(names(&folder, &["a[1].png"]), ["a1.png"]);
+    }
+
+    #[test]
+    fn an_argument_without_files_is_named() {
+        let folder = folder(&["empty/notes.txt"]);
+        let error = |name: &str| {
+            let error = list(&[folder.path().join(name)]).unwrap_err();
+            assert!(matches!(error, DataError::Missing(_)), "{error}");
+            error.to_string()
+        };
+        let text = error("empty");
+        assert!(
+            text.contains("empty: no image") && text.contains("1 .txt"),
+            "{text}"
+        );
+        assert!(error("none.png").contains("none.png: there is no such file"));
+        assert!(error("*.bmp").contains("*.bmp: no file"));
+        assert!(error("a[.png").contains("no pattern"));
+        assert_eq!(list(&[]).unwrap(), Listing::default());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_broken_ones_are_left_to_the_reader() {
+        use std::os::unix::fs::symlink;
+        let folder = folder(&["images/a.png", "elsewhere/b.png"]);
+        let images = folder.path().join("images");
+        symlink(folder.path().join("elsewhere"), images.join("more")).unwrap();
+        symlink(&images, images.join("loop")).unwrap();
+        symlink("nowhere", images.join("gone.png")).unwrap();
+        symlink("nowhere", images.join(".#lock.png")).unwrap();
+        assert_eq!(
+            names(&folder, &["images"]),
+            ["images/a.png", "images/gone.png", "images/more/b.png"]
+        );
+    }
+}

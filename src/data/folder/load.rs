@@ -1,0 +1,208 @@
+//! From image files to the pixels that an experiment sees.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::data::{Conversion, DataError, Fit, Images, Picture};
+
+/// What [`load`] made of the files.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The images that could be read, `[len, channels, size, size]`, in the order of the files.
+    pub images: Images,
+    /// The file of each image.
+    pub paths: Vec<PathBuf>,
+    /// The files that could not be read, in their order.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A file that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// The file.
+    pub path: PathBuf,
+    /// Why, and what to do; without the path.
+    pub reason: String,
+}
+
+/// Decodes files, on all cores, and converts each image at once, so that the originals are never in
+/// memory together.
+///
+/// A file that cannot be read is skipped, or with `strict` an error. When none can be read, the set
+/// of images is empty.
+///
+/// # Errors
+/// [`DataError::Format`] when there is no such conversion; with `strict`, what is wrong with the
+/// first file in order that cannot be read.
+pub fn load(files: &[PathBuf], conversion: Conversion, strict: bool) -> Result<Loaded, DataError> {
+    conversion.check_target()?;
+    let shape = conversion.shape();
+    let size: usize = shape.iter().product();
+    let mut pixels = vec![0; files.len() * size];
+    let outcomes: Vec<Result<(), DataError>> = pixels
+        .par_chunks_exact_mut(size)
+        .zip(files.par_iter())
+        .map(|(to, path)| load_one(path, conversion, to))
+        .collect();
+
+    let mut paths = Vec::new();
+    let mut skipped = Vec::new();
+    for (index, (path, outcome)) in files.iter().zip(outcomes).enumerate() {
+        match outcome {
+            Ok(()) => {
+                // Close the gaps that skipped files leave.
+                pixels.copy_within(index * size..(index + 1) * size, paths.len() * size);
+                paths.push(path.clone());
+            }
+            Err(error) if strict => return Err(error),
+            Err(error) => skipped.push(Skipped {
+                path: path.clone(),
+                reason: error.reason(),
+            }),
+        }
+    }
+    pixels.truncate(paths.len() * size);
+    Ok(Loaded {
+        images: Images::new(shape, pixels)?,
+        paths,
+        skipped,
+    })
+}
+
+fn load_one(path: &Path, conversion: Conversion, to: &mut [u8]) -> Result<(), DataError> {
+    let images = Picture::decode(path)?.into_images();
+    let converted = conversion
+        .apply(images)
+        .map_err(|error| DataError::format(path, error.reason()))?;
+    to.copy_from_slice(converted.as_bytes());
+    Ok(())
+}
+
+/// Reads the mask of an image: where it is not black, there is the defect.
+///
+/// # Returns
+/// `[size, size]`, row-major, by the same geometry as an image that is made to fit by `fit`; each
+/// pixel takes the value of the nearest one of the file.
+///
+/// # Errors
+/// Those of [`Picture::decode`]; [`DataError::Format`] when the mask cannot be converted.
+pub fn load_mask(path: &Path, size: usize, fit: Fit) -> Result<Vec<bool>, DataError> {
+    let picture = Picture::decode(path)?;
+    let sides = [picture.height(), picture.width()];
+    let mut mask = vec![false; sides[0] * sides[1]];
+    for plane in picture.pixels().chunks_exact(mask.len()) {
+        for (set, &value) in mask.iter_mut().zip(plane) {
+            *set |= value > 0;
+        }
+    }
+    let conversion = Conversion {
+        channels: 1,
+        size,
+        fit,
+    };
+    conversion
+        .apply_mask(&mask, sides)
+        .map_err(|error| DataError::format(path, error.reason()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::{GrayImage, Luma, Rgb, RgbImage};
+    use std::fs;
+
+    const CONVERSION: Conversion = Conversion {
+        channels: 1,
+        size: 32,
+        fit: Fit::Resize,
+    };
+
+    #[test]
+    fn images_keep_their_order_and_damaged_files_are_skipped_or_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths: Vec<_> = (0..20)
+            .map(|index: u8| folder.path().join(format!("{index}.png")))
+            .collect();
+        for (index, path) in paths.iter().enumerate() {
+            // Of different sizes: only the conversion makes them one set.
+            let value = Luma([10 * index as u8]);
+            GrayImage::from_pixel(20 + index as u32, 40, value)
+                .save(path)
+                .unwrap();
+        }
+        fs::write(&paths[3], "not an image").unwrap();
+        fs::write(&paths[7], []).unwrap();
+        let loaded = load(&paths, CONVERSION, false).unwrap();
+        assert_eq!((loaded.images.len(), loaded.paths.len()), (18, 18));
+        assert_eq!(loaded.images.shape(), [1, 32, 32]);
+        for (index, path) in loaded.paths.iter().enumerate() {
+            let place = paths.iter().position(|known| known == path).unwrap();
+            let value = 10 * place as u8;
+            assert!(loaded.images.get(index).iter().all(|&p| p == value));
+        }
+        assert!(
+            loaded
+                .paths
+                .is_sorted_by_key(|path| paths.iter().position(|p| p == path))
+        );
+        assert_eq!(loaded.skipped.len(), 2);
+        assert_eq!(loaded.skipped[0].path, paths[3]);
+        assert!(loaded.skipped[0].reason.starts_with("not an image"));
+        assert!(loaded.skipped[1].reason.contains("empty"));
+
+        let error = load(&paths, CONVERSION, true).unwrap_err().to_string();
+        assert!(error.contains("3.png: not an image"), "{error}");
+        let none = load(&paths[7..8], CONVERSION, false).unwrap();
+        assert!(none.images.is_empty() && none.paths.is_empty());
+        assert!(load(&[], CONVERSION, true).unwrap().images.is_empty());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_skipped_but_an_impossible_conversion_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = [folder.path().join("a.png"), folder.path().join("b.png")];
+        for (path, side) in paths.iter().zip([28, 33]) {
+            RgbImage::from_pixel(side, side, Rgb([1, 2, 3]))
+                .save(path)
+                .unwrap();
+        }
+        let pad = Conversion {
+            fit: Fit::Pad,
+            ..CONVERSION
+        };
+        let loaded = load(&paths, pad, false).unwrap();
+        assert_eq!(loaded.paths, paths[..1]);
+        assert!(loaded.skipped[0].reason.contains("cannot be padded"));
+        let error = load(&paths, pad, true).unwrap_err().to_string();
+        assert!(error.contains("b.png: 33x33"), "{error}");
+
+        let odd = Conversion {
+            size: 33,
+            ..CONVERSION
+        };
+        let error = load(&paths, odd, false).unwrap_err().to_string();
+        assert!(error.contains("size = 33"), "{error}");
+    }
+
+    #[test]
+    fn a_mask_is_set_where_any_channel_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mask.png");
+        // 64 wide, 32 high: the defect is a single level of blue in columns 16 to 31.
+        let blue = |x: u32, _: u32| Rgb([0, 0, u8::from((16..32).contains(&x))]);
+        RgbImage::from_fn(64, 32, blue).save(&path).unwrap();
+        let columns = |fit| {
+            let mask = load_mask(&path, 32, fit).unwrap();
+            assert_eq!(mask.len(), 32 * 32);
+            let set = |column: &usize| (0..32).all(|row: usize| mask[32 * row + *column]);
+            let none = |column: &usize| (0..32).all(|row: usize| !mask[32 * row + *column]);
+            assert!((0..32).all(|column| set(&column) || none(&column)));
+            (0..32).filter(set).collect::<Vec<usize>>()
+        };
+        assert_eq!(columns(Fit::Resize), (8..16).collect::<Vec<_>>());
+        assert_eq!(columns(Fit::Crop), (0..16).collect::<Vec<_>>());
+        let error = load_mask(&path, 32, Fit::Pad).unwrap_err().to_string();
+        assert!(error.contains("mask.png: 32x64"), "{error}");
+    }
+}

@@ -1,0 +1,254 @@
+//! The linear encoder of positions: principal components of patches at three scales.
+
+use burn::module::{Module, Param};
+use burn::tensor::module::{avg_pool2d, conv2d, unfold4d};
+use burn::tensor::ops::{AvgPoolOptions, ConvOptions, PadMode, UnfoldOptions};
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::Rng;
+use rand::seq::index::sample;
+
+use super::pca::principal_directions;
+use super::projection::covariance;
+use crate::data::{Images, Samples, Vectors};
+
+/// Positions lie so many pixels apart.
+pub(super) const STRIDE: usize = 4;
+/// How often each scale halves the image, and the side of its patches: fields of 8, 16 and 28
+/// pixels around every position.
+const SCALES: [(usize, usize); 3] = [(1, 8), (2, 8), (4, 7)];
+/// Patches that the components are fitted to, at most.
+const PATCHES: usize = 40_000;
+/// Images per step.
+const BATCH: usize = 16;
+/// Smallest squared residual: what bytes can tell from zero.
+const RESIDUAL_FLOOR: f32 = 1e-4;
+
+/// Describes every position of an image by the patches around it: their principal components, and
+/// how much of each patch these leave unexplained.
+///
+/// The counterpart of principal components of whole images, for defects that are small: a texture's
+/// patches lie near a subspace of few dimensions, and what leaves it shows in the residual.
+#[derive(Module, Debug)]
+pub struct PatchPca {
+    scales: Vec<Scale>,
+}
+
+/// The components of one scale.
+#[derive(Module, Debug)]
+struct Scale {
+    /// `[components, channels, side, side]`.
+    directions: Param<Tensor<4>>,
+    /// `[channels, side, side]`.
+    mean: Param<Tensor<3>>,
+    halvings: usize,
+}
+
+impl PatchPca {
+    /// Fits `components` per scale to `images`.
+    pub fn fit(images: &Images, components: usize, rng: &mut impl Rng, device: &Device) -> Self {
+        let scales = SCALES.map(|scale| Scale::fit(scale, images, components, rng, device));
+        Self {
+            scales: scales.into(),
+        }
+    }
+
+    /// An encoder of these sizes, to be filled with stored weights.
+    pub fn empty(channels: usize, components: usize, device: &Device) -> Self {
+        let scale = |(halvings, side): (usize, usize)| Scale {
+            directions: Param::from_tensor(Tensor::zeros(
+                [components.min(channels * side * side), channels, side, side],
+                device,
+            )),
+            mean: Param::from_tensor(Tensor::zeros([channels, side, side], device)),
+            halvings,
+        };
+        Self {
+            scales: SCALES.map(scale).into(),
+        }
+    }
+
+    /// Entries of a position's description.
+    pub fn channels(channels: usize, components: usize) -> usize {
+        SCALES
+            .iter()
+            .map(|&(_, side)| components.min(channels * side * side) + 1)
+            .sum()
+    }
+
+    /// # Shapes
+    /// `[batch, channels, size, size]` in `[-1, 1]` to `[batch, features, size / 4, size / 4]`.
+    pub fn maps(&self, images: Tensor<4>) -> Tensor<4> {
+        let maps = self.scales.iter().map(|scale| scale.describe(images.clone()));
+        Tensor::cat(maps.collect(), 1)
+    }
+}
+
+impl Scale {
+    fn fit(
+        (halvings, side): (usize, usize),
+        images: &Images,
+        components: usize,
+        rng: &mut impl Rng,
+        device: &Device,
+    ) -> Self {
+        let [channels, height, width] = images.shape();
+        let dim = channels * side * side;
+        let components = components.min(dim);
+        let per_image = (height / STRIDE) * (width / STRIDE);
+        let count = images.len().min((PATCHES / per_image).max(64));
+        let chosen = sample(rng, images.len(), count).into_vec();
+        let mut patches = Vectors::new(dim);
+        for indices in chosen.chunks(BATCH) {
+            let padded = shrunk(images.batch(indices, device), halvings, side);
+            let options = UnfoldOptions::new([STRIDE / halvings; 2], [0, 0], [1, 1]);
+            let columns = unfold4d(padded, [side, side], options); // [n, dim, positions]
+            patches.extend(columns.swap_dims(1, 2).into_data().iter::<f32>());
+        }
+        let mean = patches.means();
+        let covariance = covariance(&patches, &mean, device);
+        let (directions, _) = principal_directions(&covariance, components, rng);
+        // A convolution's weights have the components first.
+        let directions: Vec<f32> = (0..components)
+            .flat_map(|column| directions[column..].iter().step_by(components))
+            .copied()
+            .collect();
+        let shape = [components, channels, side, side];
+        let mean = TensorData::new(mean, [channels, side, side]);
+        Self {
+            directions: Param::from_tensor(Tensor::from_data(
+                TensorData::new(directions, shape),
+                device,
+            )),
+            mean: Param::from_tensor(Tensor::from_data(mean, device)),
+            halvings,
+        }
+    }
+
+    /// Components and, last, the logarithm of the residual's length.
+    ///
+    /// # Shapes
+    /// `[batch, channels, size, size]` to `[batch, components + 1, size / 4, size / 4]`.
+    fn describe(&self, images: Tensor<4>) -> Tensor<4> {
+        let directions = self.directions.val();
+        let [_, _, side, _] = directions.dims();
+        let stride = [STRIDE / self.halvings; 2];
+        let convolve = |x: Tensor<4>, weights: Tensor<4>| {
+            conv2d(
+                x,
+                weights,
+                None,
+                ConvOptions::new(stride, [0, 0], [1, 1], 1),
+            )
+        };
+        let x = shrunk(images, self.halvings, side);
+        let mean = self.mean.val().unsqueeze::<4>();
+        let offset = (directions.clone() * mean.clone())
+            .sum_dim(1)
+            .sum_dim(2)
+            .sum_dim(3)
+            .swap_dims(0, 1); // [1, components, 1, 1]
+        let components = convolve(x.clone(), directions) - offset;
+        // |patch - mean|^2 = |patch|^2 - 2 patch mean + |mean|^2.
+        let squares = convolve(x.clone().square(), Tensor::ones_like(&mean));
+        let products = convolve(x, mean.clone());
+        let length = mean.square().sum().reshape([1, 1, 1, 1]);
+        let energy = squares - products * 2.0 + length;
+        let residual = energy - components.clone().square().sum_dim(1);
+        let residual = residual.clamp_min(RESIDUAL_FLOOR).log() * 0.5;
+        Tensor::cat(vec![components, residual], 1)
+    }
+}
+
+/// Images at a smaller scale, with their edges repeated so that there is a patch around every
+/// position.
+fn shrunk(images: Tensor<4>, halvings: usize, side: usize) -> Tensor<4> {
+    let images = match halvings {
+        1 => images,
+        times => avg_pool2d(images, AvgPoolOptions::new([times; 2])),
+    };
+    // Patches start (side - stride) / 2 pixels before their cell of stride pixels.
+    let stride = STRIDE / halvings;
+    let before = (side - stride) / 2;
+    let after = side - stride - before;
+    images.pad((before, after, before, after), PadMode::Edge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::test_device;
+    use rand::{RngExt, SeedableRng};
+    use rand::rngs::StdRng;
+
+    /// RGB stripes whose phase varies, 32x32.
+    fn stripes(count: usize, noise: u8, seed: u64) -> Images {
+        let rng = &mut StdRng::seed_from_u64(seed);
+        let mut pixels = Vec::new();
+        for _ in 0..count {
+            let phase: f32 = rng.random_range(0.0..6.0);
+            for channel in 0..3 {
+                for cell in 0..1024 {
+                    let wave = ((cell % 32) as f32 * 0.8 + phase + channel as f32).sin();
+                    let jitter = rng.random_range(0..=noise);
+                    pixels.push((110.0 + 80.0 * wave) as u8 + jitter);
+                }
+            }
+        }
+        Images::new([3, 32, 32], pixels).unwrap()
+    }
+
+    #[test]
+    fn there_is_a_description_every_four_pixels() {
+        let device = test_device();
+        let rng = &mut StdRng::seed_from_u64(0);
+        let images = stripes(6, 9, 1);
+        let encoder = PatchPca::fit(&images, 5, rng, &device);
+        let maps = encoder.maps(images.batch(&[0, 1], &device));
+        assert_eq!(maps.dims(), [2, PatchPca::channels(3, 5), 8, 8]);
+        assert_eq!(PatchPca::channels(3, 5), 3 * 6);
+    }
+
+    #[test]
+    fn components_and_residual_hold_all_of_a_patch() {
+        // Parseval: the squares of the components and of the residual add up to the patch's.
+        let device = test_device();
+        let rng = &mut StdRng::seed_from_u64(0);
+        let images = stripes(8, 40, 1);
+        let all = PatchPca::fit(&images, 192, rng, &device);
+        let few = PatchPca::fit(&images, 3, rng, &device);
+        let batch = images.batch(&[3], &device);
+        let read = |encoder: &PatchPca, channels: usize| -> Vec<f32> {
+            let map = encoder.scales[0].describe(batch.clone());
+            let map = map.narrow(2, 4, 1).narrow(3, 4, 1);
+            assert_eq!(map.dims()[1], channels);
+            map.into_data().iter::<f32>().collect()
+        };
+        let (all, few) = (read(&all, 193), read(&few, 4));
+        let energy = |values: &[f32]| values.iter().map(|value| value * value).sum::<f32>();
+        let expected = energy(&all[..192]);
+        let found = energy(&few[..3]) + (2.0 * few[3]).exp();
+        assert!(
+            (found - expected).abs() < 1e-3 * expected,
+            "{found} {expected}"
+        );
+    }
+
+    #[test]
+    fn another_texture_leaves_the_subspace() {
+        let device = test_device();
+        let rng = &mut StdRng::seed_from_u64(0);
+        let normal = stripes(12, 6, 1);
+        let encoder = PatchPca::fit(&normal, 8, rng, &device);
+        // The same stripes, upright.
+        let turned: Vec<u8> = (0..3 * 1024)
+            .map(|cell| normal.get(0)[cell / 1024 * 1024 + cell % 32 * 32 + cell % 1024 / 32])
+            .collect();
+        let turned = Images::new([3, 32, 32], turned).unwrap();
+        let residual = |images: &Images| {
+            let map = encoder.maps(images.batch(&[0], &device));
+            map.narrow(1, 8, 1).mean().into_scalar::<f32>()
+        };
+        let (normal, turned) = (residual(&normal), residual(&turned));
+        assert!(turned > normal + 1.0, "{normal} {turned}");
+    }
+}
