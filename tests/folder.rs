@@ -198,6 +198,7 @@ fn wrong_input_is_named() {
     let error = fails(level);
     assert!(error.contains("999"), "{error}");
     let mut nothing = score(&model);
+    nothing.args(["--alpha", "0.1"]);
     nothing.arg(place.path().join("nothing*.png"));
     assert!(fails(nothing).contains("nothing*.png"));
     std::fs::write(

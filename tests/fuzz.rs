@@ -394,7 +394,7 @@ proptest! {
 
     #[test]
     fn changed_pictures(which in any::<Index>(), changes in changes()) {
-        let mut bytes = changed(which.get(PICTURES.as_slice()), &changes);
+        let mut bytes = changed(which.get::<Vec<u8>>(PICTURES.as_slice()), &changes);
         read_picture(&bytes);
         if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
             repair(&mut bytes);

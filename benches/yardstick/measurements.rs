@@ -4,7 +4,6 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use burn::data::dataloader::DataLoader;
 use burn::module::Module;
 use burn::tensor::Device;
 use burn::train::TrainStep;

@@ -78,7 +78,10 @@ impl PatchPca {
     /// # Shapes
     /// `[batch, channels, size, size]` in `[-1, 1]` to `[batch, features, size / 4, size / 4]`.
     pub fn maps(&self, images: Tensor<4>) -> Tensor<4> {
-        let maps = self.scales.iter().map(|scale| scale.describe(images.clone()));
+        let maps = self
+            .scales
+            .iter()
+            .map(|scale| scale.describe(images.clone()));
         Tensor::cat(maps.collect(), 1)
     }
 }
@@ -177,8 +180,8 @@ fn shrunk(images: Tensor<4>, halvings: usize, side: usize) -> Tensor<4> {
 mod tests {
     use super::*;
     use crate::backend::test_device;
-    use rand::{RngExt, SeedableRng};
     use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
 
     /// RGB stripes whose phase varies, 32x32.
     fn stripes(count: usize, noise: u8, seed: u64) -> Images {

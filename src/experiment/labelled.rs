@@ -3,7 +3,7 @@
 use crate::data::folder::{MvtecTest, load_mask};
 use crate::data::{Conversion, Images};
 use crate::detector::{Detector, HeatSource, Verdict};
-use crate::evaluate::{EvaluateError, auroc, pixel_auroc};
+use crate::evaluate::{auroc, pixel_auroc};
 
 use super::ExperimentError;
 
@@ -92,10 +92,7 @@ fn pixels(
                 maps.push(map.values().to_vec());
             }
         }
-        results.push((
-            source,
-            pixel_auroc(&maps, &masks).map_err(EvaluateError::from)?,
-        ));
+        results.push((source, pixel_auroc(&maps, &masks)?));
     }
     Ok(results)
 }
