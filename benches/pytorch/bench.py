@@ -24,6 +24,9 @@ from statistics import median
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 TOLERANCE = 1e-4
+# Losses of three training steps: Adam divides by the root of tiny second moments, which makes the
+# last bits of a gradient visible in the next weights.
+TRAINING_TOLERANCE = 1e-3
 # PyTorch's threads spin for a moment after their work.
 PAUSE_SECONDS = 0.2
 SLOW_ROUNDS = 3
@@ -95,11 +98,16 @@ def executable(arguments):
 def check_agreement(pytorch):
     """Ends the run where the two sides differ: a ratio would mean nothing."""
     differences = pytorch.ask("agree")["differences"]
-    print(f"agreement, largest difference (at most {TOLERANCE:g}, relative where above 1):")
+    print(f"agreement, largest difference (at most {TOLERANCE:g}, relative where above 1; "
+        f"{TRAINING_TOLERANCE:g} for monitors, after three training steps):")
     for name, value in differences.items():
         print(f"  {name:36} {value:.1e}")
     # Not a number is no agreement either.
-    wrong = [name for name, value in differences.items() if not value <= TOLERANCE]
+    allowed = {
+        name: TRAINING_TOLERANCE if name.endswith("monitors") else TOLERANCE
+        for name in differences
+    }
+    wrong = [name for name, value in differences.items() if not value <= allowed[name]]
     if wrong:
         fail(f"the two sides do not compute the same thing: {', '.join(wrong)}")
 
