@@ -1,5 +1,6 @@
 //! `score MODEL PATHS...`: a verdict for every image.
 
+use std::collections::HashSet;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -85,6 +86,7 @@ pub fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
         scored: 0,
         anomalies: 0,
         scoring: Duration::ZERO,
+        overlays: HashSet::new(),
     };
     for batch in files.chunks(BATCH) {
         run.score(batch)?;
@@ -141,6 +143,8 @@ struct Run<'a> {
     scored: usize,
     anomalies: usize,
     scoring: Duration,
+    /// Names of the overlays so far, without their ending.
+    overlays: HashSet<String>,
 }
 
 impl Run<'_> {
@@ -166,17 +170,23 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Writes `<folder>/<parent>_<stem>.png`.
-    fn overlay(&self, path: &Path, folder: &Path) -> anyhow::Result<()> {
+    /// Writes `<folder>/<parent>_<stem>.png`, with a number where images of this call share that name.
+    fn overlay(&mut self, path: &Path, folder: &Path) -> anyhow::Result<()> {
         let picture = Picture::decode(path)?;
         let overlay = self.detector.overlay(&picture, self.args.heat)?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let parent = path.parent().and_then(Path::file_name).unwrap_or_default();
-        let name = match parent.to_string_lossy() {
-            parent if parent.is_empty() => format!("{stem}.png"),
-            parent => format!("{parent}_{stem}.png"),
+        let wanted = match parent.to_string_lossy() {
+            parent if parent.is_empty() => stem.into_owned(),
+            parent => format!("{parent}_{stem}"),
         };
-        let target = folder.join(name);
+        let mut name = wanted.clone();
+        let mut number = 2;
+        while !self.overlays.insert(name.clone()) {
+            name = format!("{wanted}-{number}");
+            number += 1;
+        }
+        let target = folder.join(format!("{name}.png"));
         overlay
             .save(&target)
             .map_err(|error| anyhow::anyhow!("{} cannot be written: {error}", target.display()))
