@@ -28,6 +28,14 @@ evaluate name *arguments:
 sweep study *arguments:
     {{run}} sweep {{study}} {{arguments}}
 
+# a detector for a folder of normal images: `just fit good-parts --out model.safetensors`
+fit folder *arguments:
+    {{run}} fit {{folder}} {{arguments}}
+
+# verdicts for images: `just score model.safetensors new/ --heatmaps maps`
+score model *arguments:
+    {{run}} score {{model}} {{arguments}}
+
 # show the experiments that can be run
 list:
     {{run}} list

@@ -36,7 +36,7 @@ pub struct FitArgs {
     #[arg(long)]
     strict: bool,
     /// Replace the model file, and start over where an earlier fit was stopped.
-    #[arg(long)]
+    #[arg(long, visible_alias = "fresh")]
     force: bool,
     /// One line per epoch, no dashboard.
     #[arg(long)]

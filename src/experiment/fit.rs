@@ -291,18 +291,7 @@ impl Fitter<'_> {
         let training = &config.ganomaly.training;
         let (model, summary) = self.train_on_images(&GANOMALY_STAGE, training, model, prepared)?;
         let detector = GanomalyDetector::new(config.conversion(), model, self.device);
-        let mut scores = Vec::new();
-        for part in &prepared.parts {
-            self.say(&format!(
-                "scoring {} {} images",
-                part.images.len(),
-                part.name
-            ));
-            scores.push(detector.score(&part.images)?);
-        }
-        let table = self.score(detector.score_names(), prepared, |index| {
-            scores[index].clone()
-        });
+        let table = self.score_images(&detector, prepared)?;
         Ok(Fitted {
             detector: FittedDetector::Other(Box::new(detector)),
             table,
@@ -366,9 +355,28 @@ impl Fitter<'_> {
         Ok((model, summary))
     }
 
+    /// Scores part by part from the images themselves.
+    pub(super) fn score_images(
+        &mut self,
+        detector: &impl Scorer,
+        prepared: &Prepared,
+    ) -> Result<ScoreTable, ExperimentError> {
+        let mut scores = Vec::new();
+        for part in &prepared.parts {
+            self.say(&format!(
+                "scoring {} {} images",
+                part.images.len(),
+                part.name
+            ));
+            scores.push(detector.score(&part.images)?);
+        }
+        let names = detector.score_names();
+        Ok(self.score(names, prepared, |index| scores[index].clone()))
+    }
+
     /// Scores part by part. The training images of nearest neighbours are left out: each is its own
     /// neighbour.
-    pub(super) fn score(
+    fn score(
         &mut self,
         names: &[&str],
         prepared: &Prepared,
@@ -409,6 +417,21 @@ impl Fitter<'_> {
 
 /// What representations depend on: the images, and the encoder's weights.
 fn fingerprint(encoder: &Encoder, prepared: &Prepared) -> String {
+    let mut hash = weights_hash(encoder);
+    for part in &prepared.parts {
+        hash.update(part.images.as_bytes());
+    }
+    hex(&hash.finalize())
+}
+
+/// What a pretrained network's features depend on: the images, and its weights.
+pub(super) fn features_fingerprint(network: &SqueezeNet, images: &Images) -> String {
+    let mut hash = weights_hash(network);
+    hash.update(images.as_bytes());
+    hex(&hash.finalize())
+}
+
+fn weights_hash<M: Module>(module: &M) -> Sha256 {
     struct Weights(Sha256);
     impl ModuleVisitor for Weights {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -418,12 +441,8 @@ fn fingerprint(encoder: &Encoder, prepared: &Prepared) -> String {
         }
     }
     let mut weights = Weights(Sha256::new());
-    encoder.visit(&mut weights);
-    let mut hash = weights.0;
-    for part in &prepared.parts {
-        hash.update(part.images.as_bytes());
-    }
-    hex(&hash.finalize())
+    module.visit(&mut weights);
+    weights.0
 }
 
 /// A pretrained network's features of every image.
@@ -437,6 +456,6 @@ pub(super) fn features_of(network: &SqueezeNet, images: &Images, device: &Device
     features
 }
 
-pub(super) fn digest(bytes: &[u8]) -> String {
+fn digest(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }

@@ -11,7 +11,8 @@ use super::clock::Clock;
 use super::fit::{FittedDetector, Fitter};
 use super::prepare::{Part, Prepared};
 use super::seed::derive;
-use super::{Experiment, ExperimentConfig, ExperimentError, Method, Workspace, overrides};
+use super::workspace::training_folder;
+use super::{Experiment, ExperimentError, Method, Workspace, overrides};
 use crate::backend::Backend;
 use crate::data::folder::{Layout, Skipped, layout, load};
 use crate::data::{Images, SplitShares};
@@ -22,7 +23,7 @@ use crate::train::Display;
 /// Settings that `fit` starts from.
 const DEFAULTS: &str = include_str!("folder.toml");
 /// Fewest normal images that a detector is fitted to.
-pub const FEWEST: usize = 20;
+const FEWEST: usize = 20;
 /// Images that the range of heat maps is taken from, at most.
 const HEAT_IMAGES: usize = 64;
 
@@ -61,7 +62,7 @@ pub struct FittedFolder {
     pub skipped: Vec<Skipped>,
     /// Files that are no images, by extension, in words.
     pub ignored: String,
-    /// Seconds by stage.
+    /// Seconds from the first image read to the model written.
     pub seconds: f64,
 }
 
@@ -92,7 +93,7 @@ pub fn fit_folder(fit: &FolderFit) -> Result<FittedFolder, ExperimentError> {
             reason,
         })?;
     let workspace = Workspace::for_run(
-        fit.training_folder(),
+        training_folder(&fit.out),
         Method::EncoderFlow,
         &config,
         fit.force,
@@ -188,13 +189,6 @@ impl FolderFit {
         }
         Ok(())
     }
-
-    /// Where the training leaves what an interrupted fit continues from.
-    fn training_folder(&self) -> PathBuf {
-        let mut name = self.out.file_name().unwrap_or_default().to_owned();
-        name.push(".training");
-        self.out.with_file_name(name)
-    }
 }
 
 /// Shuffles the images and deals them out.
@@ -238,14 +232,6 @@ fn split(images: &Images, shares: SplitShares, seed: u64) -> Result<Prepared, St
     })
 }
 
-/// The settings of `fit` with the user's changes.
-///
-/// # Errors
-/// [`ExperimentError::Setting`] naming the key.
-pub fn folder_settings(changes: &[String]) -> Result<ExperimentConfig, ExperimentError> {
-    overrides::resolve(Path::new("folder.toml"), DEFAULTS, changes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,6 +272,7 @@ mod tests {
 
     #[test]
     fn the_default_settings_can_be_read() {
-        assert!(folder_settings(&[]).unwrap().encoder.positions);
+        let settings = overrides::resolve(Path::new("folder.toml"), DEFAULTS, &[]);
+        assert!(settings.unwrap().encoder.positions);
     }
 }

@@ -6,7 +6,7 @@ use super::ExperimentError;
 use super::fit::{Fitted, FittedDetector, Fitter};
 use super::prepare::Prepared;
 use crate::data::{Images, Samples, Vectors};
-use crate::detector::{Model, PositionFlow, PositionSizes, PositionWeights, Scorer};
+use crate::detector::{Model, PositionFlow, PositionSizes, PositionWeights};
 use crate::encoder::{
     MapEncoder, MapSizes, POSITION_CONTEXT, PatchPca, PositionEncoder, Projection, SqueezeNet,
     position_context,
@@ -38,18 +38,7 @@ impl Fitter<'_> {
         let weights = PositionWeights { encoder, flow };
         let conversion = config.conversion();
         let detector = PositionFlow::new(conversion, sizes, weights, self.device);
-        let mut scores = Vec::new();
-        for part in &prepared.parts {
-            self.say(&format!(
-                "scoring {} {} images",
-                part.images.len(),
-                part.name
-            ));
-            scores.push(detector.score(&part.images)?);
-        }
-        let table = self.score(detector.score_names(), prepared, |index| {
-            scores[index].clone()
-        });
+        let table = self.score_images(&detector, prepared)?;
         Ok(Fitted {
             detector: FittedDetector::Storable(Model::PositionFlow(detector)),
             table,

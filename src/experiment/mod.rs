@@ -30,7 +30,7 @@ pub use config::{
 pub use environment::{Environment, peak_memory_mib};
 pub use error::ExperimentError;
 pub use evaluation::{Evaluation, Metrics};
-pub use fit_folder::{FEWEST, FittedFolder, FolderFit, fit_folder, folder_settings};
+pub use fit_folder::{FittedFolder, FolderFit, fit_folder};
 pub use labelled::{Labelled, evaluate_labelled};
 pub use method::Method;
 pub use names::{Experiment, Studies, Study, class_tags, find_class};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 
-use super::fit::{digest, features_of};
+use super::fit::{features_fingerprint, features_of};
 use super::{Environment, Experiment, ExperimentError};
 use crate::data::{DataStore, DatasetName, Images, Split, Vectors};
 use crate::detector::Representation;
@@ -85,7 +85,7 @@ impl Pools {
         say: impl Fn(&str),
     ) -> Result<(), ExperimentError> {
         for pool in std::iter::once(&mut self.own).chain(self.others.iter_mut().map(|(_, p)| p)) {
-            let fingerprint = digest(pool.images.as_bytes());
+            let fingerprint = features_fingerprint(network, &pool.images);
             let path = folder.join(format!(
                 "squeezenet-{input}-{}.safetensors",
                 &fingerprint[..16]

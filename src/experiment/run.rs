@@ -11,7 +11,7 @@ use super::run_report::{self, Sources};
 use super::seed::derive;
 use super::{
     Done, Environment, Experiment, ExperimentError, Method, Metrics, ScoreTable, Summary,
-    Workspace, overrides, peak_memory_mib, run_folder,
+    Workspace, overrides, peak_memory_mib, run_folder, workspace::features_folder,
 };
 use crate::backend::{Backend, OpenDevice};
 use crate::data::DataStore;
@@ -225,7 +225,7 @@ impl Run<'_> {
         {
             let device = &self.open.device;
             let network = SqueezeNet::load(&self.backbone, device)?.with_input(input);
-            let folder = self.options.artifacts.join("features");
+            let folder = features_folder(&self.options.artifacts);
             let display = self.options.display;
             pools.extract_features(&network, input, &folder, device, |line| display.say(line))?;
         }

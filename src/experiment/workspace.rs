@@ -15,6 +15,18 @@ use crate::report::{render_sweep, sweep_markdown};
 /// Name of the lock file, which stays when a run starts over.
 const LOCK: &str = ".lock";
 
+/// Features of pretrained networks, which all runs in one folder of artifacts share.
+pub(super) fn features_folder(artifacts: &Path) -> PathBuf {
+    artifacts.join("features")
+}
+
+/// What an interrupted `fit` continues from, beside the model file that it will write.
+pub(super) fn training_folder(model: &Path) -> PathBuf {
+    let mut name = model.file_name().unwrap_or_default().to_owned();
+    name.push(".training");
+    model.with_file_name(name)
+}
+
 /// The folder of one run, `<artifacts>/<experiment>/<method>/seed-<n>`, locked for this process.
 #[derive(Debug)]
 pub struct Workspace {
