@@ -2,9 +2,11 @@
 
 use burn::module::{Module, Param};
 use burn::nn::Linear;
-use burn::tensor::{Device, Tensor, TensorData, activation};
+use burn::tensor::{Device, Tensor, TensorData};
 use rand::Rng;
 use rand_distr::{Distribution, Uniform};
+
+use crate::ops::Network;
 
 /// A multi-layer perceptron with ReLU between its layers.
 ///
@@ -44,11 +46,15 @@ impl Conditioner {
     /// # Shapes
     /// `[batch, from]` to `[batch, to]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let x = self
-            .hidden
-            .iter()
-            .fold(x, |x, layer| activation::relu(layer.forward(x)));
-        self.last.forward(x)
+        self.network().forward(x)
+    }
+
+    /// Its layers, for the operation that runs them within the coupling.
+    pub(crate) fn network(&self) -> Network<'_> {
+        Network {
+            hidden: &self.hidden,
+            last: &self.last,
+        }
     }
 }
 

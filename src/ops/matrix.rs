@@ -16,40 +16,93 @@ pub(super) struct Matrix<'a> {
     pub stride: usize,
 }
 
-impl Matrix<'_> {
-    /// Whether there are values, the last row's last still lies in the slice, and the stride fits
-    /// an `isize`.
-    fn fits(&self) -> bool {
-        let last_row = self
-            .rows
-            .checked_sub(1)
-            .and_then(|rows| rows.checked_mul(self.stride));
-        let end = last_row.and_then(|start| start.checked_add(self.columns));
-        end.is_some_and(|end| end <= self.values.len())
-            && self.columns > 0
-            && isize::try_from(self.stride).is_ok()
+impl<'a> Matrix<'a> {
+    /// The matrix as it is.
+    pub fn view(self) -> View<'a> {
+        View {
+            values: self.values,
+            rows: self.rows,
+            columns: self.columns,
+            row_step: self.stride,
+            column_step: 1,
+        }
     }
+
+    /// The transpose, read where the matrix lies.
+    pub fn turned(self) -> View<'a> {
+        View {
+            values: self.values,
+            rows: self.columns,
+            columns: self.rows,
+            row_step: 1,
+            column_step: self.stride,
+        }
+    }
+}
+
+/// A matrix at the start of a slice, both its rows and its columns a fixed step apart.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    values: &'a [f32],
+    rows: usize,
+    columns: usize,
+    /// Values from one row to the next.
+    row_step: usize,
+    /// Values from one column to the next.
+    column_step: usize,
+}
+
+impl View<'_> {
+    /// Whether there are values, the last of the last row still lies in the slice, and the steps
+    /// fit an `isize`.
+    fn fits(&self) -> bool {
+        last(self.rows, self.row_step, self.columns, self.column_step)
+            .is_some_and(|last| last < self.values.len())
+            && isize::try_from(self.row_step).is_ok()
+            && isize::try_from(self.column_step).is_ok()
+    }
+}
+
+/// Index of the last value of the last row, where there is one.
+fn last(rows: usize, row_step: usize, columns: usize, column_step: usize) -> Option<usize> {
+    let row = rows.checked_sub(1)?.checked_mul(row_step)?;
+    let column = columns.checked_sub(1)?.checked_mul(column_step)?;
+    row.checked_add(column)
 }
 
 /// `product = a b`, or `product += a b`, on the calling thread.
 ///
 /// `product` is row-major without gaps and at the start of its slice.
 pub(super) fn multiply(a: Matrix<'_>, b: Matrix<'_>, product: &mut [f32], add: bool) {
+    multiply_views(a.view(), b.view(), product, b.columns, add);
+}
+
+/// [`multiply`] for factors that may be transposes and a product whose rows are `stride` values
+/// apart. What lies between the rows stays.
+pub(super) fn multiply_views(
+    a: View<'_>,
+    b: View<'_>,
+    product: &mut [f32],
+    stride: usize,
+    add: bool,
+) {
     let (rows, inner, columns) = (a.rows, a.columns, b.columns);
     assert_eq!(inner, b.rows, "a row of a for every column of b");
     assert!(a.fits() && b.fits(), "the factors lie in their slices");
-    let size = rows.checked_mul(columns);
     assert!(
-        size.is_some_and(|size| size <= product.len()),
+        last(rows, stride, columns, 1).is_some_and(|last| last < product.len())
+            && stride >= columns
+            && isize::try_from(stride).is_ok(),
         "the product lies in its slice"
     );
-    // SAFETY: gemm reads a[i * a.stride + k] and b[k * b.stride + j] and writes (with `add` also
-    // reads) product[i * columns + j] for i < rows, k < inner, j < columns. The assertions above put
-    // the largest of each of these indices, and so all of them, inside the slice that the pointer
-    // comes from. The strides of `a` and `b` fit an `isize` by `fits`, `columns` because it is at
-    // most the length of `product`. All three slices are initialised `f32`, a type that gemm takes.
-    // `product` is borrowed exclusively, so it overlaps neither factor, and all borrows outlive the
-    // call, which starts no threads.
+    // SAFETY: gemm reads a[i * a.row_step + k * a.column_step] and b[k * b.row_step + j *
+    // b.column_step] and writes (with `add` also reads) product[i * stride + j] for i < rows,
+    // k < inner, j < columns, none of which is 0 by `fits`. The assertions above put the largest of
+    // each of these indices, and so all of them, inside the slice that the pointer comes from; as
+    // `stride` is at least `columns`, no two values of the product share an index. All steps fit an
+    // `isize`, by `fits` and by the assertion on `stride`. All three slices are initialised `f32`, a
+    // type that gemm takes. `product` is borrowed exclusively, so it overlaps neither factor, and
+    // all borrows outlive the call, which starts no threads.
     unsafe {
         gemm::gemm::<f32>(
             rows,
@@ -57,14 +110,14 @@ pub(super) fn multiply(a: Matrix<'_>, b: Matrix<'_>, product: &mut [f32], add: b
             inner,
             product.as_mut_ptr(),
             1,
-            columns as isize,
+            stride as isize,
             add,
             a.values.as_ptr(),
-            1,
-            a.stride as isize,
+            a.column_step as isize,
+            a.row_step as isize,
             b.values.as_ptr(),
-            1,
-            b.stride as isize,
+            b.column_step as isize,
+            b.row_step as isize,
             1.0,
             1.0,
             false,
@@ -190,6 +243,69 @@ mod tests {
             stride: 2,
         };
         multiply(column, row, &mut [0.0; 3], false);
+    }
+
+    #[test]
+    fn products_of_transposes_into_parts_of_matrices() {
+        // The transpose of the 2x2 part [1 2; 4 5] of a 2x3 matrix.
+        let a = Matrix {
+            values: &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+            rows: 2,
+            columns: 2,
+            stride: 3,
+        };
+        // [1 0; 1 1; 2 1] and its transpose [1 1 2; 0 1 1].
+        let b = Matrix {
+            values: &[1.0, 0.0, 1.0, 1.0, 2.0, 1.0],
+            rows: 3,
+            columns: 2,
+            stride: 2,
+        };
+        let mut product = [7.0; 7];
+        multiply_views(a.turned(), b.turned(), &mut product, 4, false);
+        assert_eq!(product, [1.0, 5.0, 6.0, 7.0, 2.0, 7.0, 9.0]);
+        multiply_views(a.view(), b.turned(), &mut product, 4, true);
+        assert_eq!(product, [2.0, 8.0, 10.0, 7.0, 6.0, 16.0, 22.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "the factors lie in their slices")]
+    fn a_transpose_beyond_its_slice_is_refused() {
+        let short = Matrix {
+            values: &[1.0; 5],
+            rows: 2,
+            columns: 3,
+            stride: 3,
+        };
+        let b = Matrix {
+            values: &[1.0; 2],
+            rows: 2,
+            columns: 1,
+            stride: 1,
+        };
+        multiply_views(short.turned(), b.view(), &mut [0.0; 3], 1, false);
+    }
+
+    #[test]
+    fn products_that_run_over_their_slice_or_themselves_are_refused() {
+        let square = Matrix {
+            values: &[1.0; 4],
+            rows: 2,
+            columns: 2,
+            stride: 2,
+        };
+        for (length, stride) in [(4, 3), (5, 4), (4, 1), (9, usize::MAX)] {
+            let refused = std::panic::catch_unwind(|| {
+                multiply_views(
+                    square.view(),
+                    square.view(),
+                    &mut vec![0.0; length],
+                    stride,
+                    false,
+                );
+            });
+            assert!(refused.is_err(), "{length} {stride}");
+        }
     }
 
     #[test]

@@ -1,21 +1,31 @@
 //! Operations that Burn's CPU backend (flex) does slowly: one parallel pass each way, with their own
-//! gradients.
+//! gradients; and the optimizer's passes over gradients and parameters.
 //!
-//! Every function here computes what Burn's operation of the same name computes. On flex, with or
-//! without automatic differentiation, it runs the kernels of this module; everywhere else, and for
-//! shapes that the kernels do not take, it is Burn's operation. The tests hold the two together.
+//! Every function here computes what Burn's operation of the same name computes, or what its `plain`
+//! companion makes of several. On flex, with or without automatic differentiation, it runs the kernels
+//! of this module; everywhere else, and for shapes that the kernels do not take, it is Burn's
+//! operation. The tests hold the two together.
 //!
 //! Results do not depend on the number of threads: work is cut by the shapes alone, and partial sums
 //! are added in a fixed order.
 
 mod activation;
+mod adam;
 mod batch_norm;
 mod conv4x4;
+mod coupling;
+mod elementary;
 mod matrix;
+mod nearest;
+mod norm;
 
 pub(crate) use activation::{Activation, activate};
+pub(crate) use adam::{AdamRule, adam_step};
 pub(crate) use batch_norm::batch_norm;
 pub(crate) use conv4x4::{conv_transpose2d_4x4_s2, conv2d_4x4_s2};
+pub(crate) use coupling::{Affine, Direction, Network, affine_coupling};
+pub(crate) use nearest::Bank;
+pub(crate) use norm::{scale, sum_of_squares};
 
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;

@@ -6,11 +6,43 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 
+use crate::ops;
+
 /// Scales all gradients of `module` together so that their joint L2 norm is at most `max_norm`.
 ///
 /// Burn's own `GradientClippingConfig::Norm` clips each parameter by itself, which changes the
-/// direction of the step. The factor stays on the device: nothing is read back.
+/// direction of the step. The factor stays on the device: nothing is read back. On the CPU, where
+/// reading costs nothing, gradients that are short enough are not touched.
 pub fn clip_global_norm<M: Module>(
+    module: &M,
+    gradients: GradientsParams,
+    max_norm: f64,
+) -> GradientsParams {
+    match known_factor(module, &gradients, max_norm) {
+        Some(factor) if factor >= 1.0 => gradients,
+        Some(factor) => {
+            let mut scale = KnownScale { gradients, factor };
+            module.visit(&mut scale);
+            scale.gradients
+        }
+        None => clip_on_device(module, gradients, max_norm),
+    }
+}
+
+/// `max_norm` over the joint norm, which may be more than 1; nothing where a gradient is on a device
+/// to wait for. The same steps in the same precision as in [`clip_on_device`].
+fn known_factor<M: Module>(module: &M, gradients: &GradientsParams, max_norm: f64) -> Option<f32> {
+    let mut squares = KnownSquares {
+        gradients,
+        sum: Some(0.0),
+    };
+    module.visit(&mut squares);
+    let norm = (squares.sum? as f32).sqrt();
+    Some((norm + 1e-6).recip() * max_norm as f32)
+}
+
+/// [`clip_global_norm`] without reading anything.
+fn clip_on_device<M: Module>(
     module: &M,
     gradients: GradientsParams,
     max_norm: f64,
@@ -45,6 +77,23 @@ pub fn merge_gradients<M: Module>(module: &M, from: GradientsParams, into: &mut 
     module.visit(&mut Merge { from, into });
 }
 
+/// Sum of the squares of all gradients, while each of them can be read at no cost.
+struct KnownSquares<'a> {
+    gradients: &'a GradientsParams,
+    sum: Option<f64>,
+}
+
+impl ModuleVisitor for KnownSquares<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(sum) = self.sum
+            && let Some(gradient) = self.gradients.get::<D>(param.id)
+        {
+            self.sum = ops::sum_of_squares(gradient).map(|squares| sum + squares);
+        }
+    }
+}
+
+/// Sum of the squares of all gradients, on the device.
 struct SquaredNorm<'a> {
     gradients: &'a GradientsParams,
     sum: Option<Tensor<1>>,
@@ -58,6 +107,20 @@ impl ModuleVisitor for SquaredNorm<'_> {
                 Some(sum) => sum + square,
                 None => square,
             });
+        }
+    }
+}
+
+struct KnownScale {
+    gradients: GradientsParams,
+    factor: f32,
+}
+
+impl ModuleVisitor for KnownScale {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.remove::<D>(param.id) {
+            let gradient = ops::scale(gradient, self.factor);
+            self.gradients.register(param.id, gradient);
         }
     }
 }
@@ -132,7 +195,7 @@ impl<M: Module + InferenceStep> InferenceStep for Clipped<M> {
 mod tests {
     use super::*;
     use crate::backend::test_device;
-    use burn::module::Param;
+    use burn::tensor::TensorData;
 
     #[derive(Module, Debug)]
     struct Pair {
@@ -151,7 +214,7 @@ mod tests {
         gradients.register(pair.a.id, Tensor::<1>::from_data([3.0, 0.0], &device));
         gradients.register(pair.b.id, Tensor::<2>::from_data([[4.0]], &device));
         let gradients = clip_global_norm(&pair, gradients, max_norm);
-        let values = |data: burn::tensor::TensorData| data.try_to_vec().unwrap();
+        let values = |data: TensorData| data.try_to_vec().unwrap();
         (
             values(gradients.get::<1>(pair.a.id).unwrap().into_data()),
             values(gradients.get::<2>(pair.b.id).unwrap().into_data()),
@@ -169,5 +232,64 @@ mod tests {
     #[test]
     fn a_short_gradient_is_left_alone() {
         assert_eq!(clipped(10.0), (vec![3.0, 0.0], vec![4.0]));
+    }
+
+    /// A pair with gradients of some size, of joint norm 200.7.
+    fn long() -> (Pair, GradientsParams) {
+        let device = test_device();
+        let waves = |count: usize| -> Vec<f32> {
+            (0..count).map(|index| (0.3 * index as f32).sin()).collect()
+        };
+        let pair = Pair {
+            a: Param::from_tensor(Tensor::zeros([80_000], &device)),
+            b: Param::from_tensor(Tensor::zeros([30, 20], &device)),
+        };
+        let a = Tensor::<1>::from_data(TensorData::new(waves(80_000), [80_000]), &device);
+        let b = Tensor::<2>::from_data(TensorData::new(waves(600), [20, 30]), &device);
+        let mut gradients = GradientsParams::new();
+        gradients.register(pair.a.id, a);
+        // A view.
+        gradients.register(pair.b.id, b.transpose());
+        (pair, gradients)
+    }
+
+    fn values(pair: &Pair, gradients: &GradientsParams) -> Vec<f32> {
+        let a = gradients.get::<1>(pair.a.id).unwrap().into_data();
+        let b = gradients.get::<2>(pair.b.id).unwrap().into_data();
+        a.iter::<f32>().chain(b.iter::<f32>()).collect()
+    }
+
+    #[test]
+    fn gradients_in_reach_are_clipped_as_on_a_device() {
+        for max_norm in [1e-3, 1.0, 200.0, 202.0, 1e6] {
+            let (pair, gradients) = long();
+            let expected = values(&pair, &clip_on_device(&pair, gradients, max_norm));
+            let (pair, gradients) = long();
+            assert!(known_factor(&pair, &gradients, max_norm).is_some());
+            let found = values(&pair, &clip_global_norm(&pair, gradients, max_norm));
+            assert_eq!(found.len(), expected.len());
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!(
+                    (found - expected).abs() <= 1e-5 * expected.abs(),
+                    "{max_norm}: {found} is not {expected}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_gradient_that_is_not_a_number_spoils_all_of_them() {
+        let (pair, mut gradients) = long();
+        let broken = Tensor::<2>::full([30, 20], f32::NAN, &test_device());
+        gradients.register(pair.b.id, broken);
+        let found = values(&pair, &clip_global_norm(&pair, gradients, 1.0));
+        assert!(found.iter().all(|value| value.is_nan()));
+    }
+
+    #[test]
+    fn a_module_without_gradients_is_left_alone() {
+        let (pair, _) = long();
+        let gradients = clip_global_norm(&pair, GradientsParams::new(), 1.0);
+        assert!(gradients.is_empty());
     }
 }

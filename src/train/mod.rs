@@ -1,6 +1,7 @@
 //! What all stages share on top of Burn's learner: one stage run, its checkpoints, history,
 //! dashboard and interruption.
 
+mod adam;
 mod checkpoint;
 mod error;
 mod gradients;

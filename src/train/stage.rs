@@ -6,18 +6,18 @@ use std::sync::{Arc, PoisonError};
 
 use burn::data::dataloader::DataLoader;
 use burn::module::{Module, ModuleDisplay};
-use burn::optim::decay::WeightDecayConfig;
 use burn::optim::lr_scheduler::LrSchedulerRecord;
 use burn::optim::lr_scheduler::constant::ConstantLr;
 use burn::optim::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
-use burn::optim::{AdamConfig, OptimizerRecord};
+use burn::optim::{ModuleOptimizer, OptimizerRecord};
 use burn::store::ModuleRecord;
 use burn::train::metric::LearningRateMetric;
 use burn::train::{InferenceStep, Interrupter, Learner, SupervisedTraining, TrainStep};
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
+use super::adam::Adam;
 use super::checkpoint::{self, AtomicCheckpointer, KeepBest, Patience, exhausted};
 use super::gradients::Clipped;
 use super::history::{History, NoLogger, Recorder, SharedHistory};
@@ -26,6 +26,7 @@ use super::metric::{DIVERGED, Monitor, MonitorMetric, StepOutput, Throughput};
 use super::renderer::{Display, Guard, Outcome};
 use crate::data::EpochOrder;
 use crate::files::{self, FileError};
+use crate::ops::AdamRule;
 
 /// How the learning rate changes over a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +58,21 @@ pub struct Optimisation {
     pub clip_norm: f64,
     /// Epochs without a better validation loss after which the stage ends; 0 is never.
     pub patience: usize,
+}
+
+impl Optimisation {
+    /// Adam with these settings, as a stage uses it.
+    pub fn optimizer(&self) -> ModuleOptimizer {
+        let decay = self.weight_decay as f32;
+        let rule = AdamRule {
+            beta_1: self.beta_1 as f32,
+            beta_2: 0.999,
+            // Burn's default is 1e-5; PyTorch's is what the published settings were tuned with.
+            epsilon: 1e-8,
+            weight_decay: (decay > 0.0).then_some(decay),
+        };
+        Adam::new(rule).into()
+    }
 }
 
 /// What a finished stage is summed up as.
@@ -245,7 +261,7 @@ impl Stage<'_> {
         // A model made on a plain device has no gradients until it is told to train.
         let learner = Learner::new(
             model.train(),
-            self.optimizer().init(),
+            self.optimisation.optimizer(),
             self.schedule(steps)?,
         );
         let interrupter = Interrupter::new();
@@ -404,15 +420,6 @@ impl Stage<'_> {
                 reason: error.to_string(),
             }),
         }
-    }
-
-    fn optimizer(&self) -> AdamConfig {
-        let decay = self.optimisation.weight_decay as f32;
-        AdamConfig::new()
-            .with_beta_1(self.optimisation.beta_1 as f32)
-            // Burn's default is 1e-5; PyTorch's is what the published settings were tuned with.
-            .with_epsilon(1e-8)
-            .with_weight_decay((decay > 0.0).then(|| WeightDecayConfig::new(decay)))
     }
 
     fn schedule(&self, steps: usize) -> Result<ModuleLrScheduler, TrainError> {

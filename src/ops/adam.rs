@@ -1,0 +1,329 @@
+//! Adam's step: one pass over a parameter, its gradient and its moments.
+
+use burn::backend::Flex;
+use burn::backend::flex::FlexTensor;
+use burn::optim::decay::WeightDecayConfig;
+use burn::optim::{Adam, AdamConfig, AdamState, AdaptiveMomentumState, Optimizer};
+use burn::tensor::Tensor;
+use rayon::prelude::*;
+
+use super::{Home, contiguous, flex, tensor, values};
+
+/// Values per task: those of all four tensors together fit the cache of a core.
+const TASK: usize = 1 << 14;
+
+/// Adam's settings, without AMSGrad.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct AdamRule {
+    /// What is kept of the first moment from step to step.
+    pub beta_1: f32,
+    /// What is kept of the second moment from step to step.
+    pub beta_2: f32,
+    /// Added to the root of the second moment.
+    pub epsilon: f32,
+    /// L2 penalty: this much of the parameter is added to its gradient.
+    pub weight_decay: Option<f32>,
+}
+
+impl AdamRule {
+    /// Burn's optimizer with these settings.
+    pub(crate) fn plain(&self) -> Adam {
+        AdamConfig::new()
+            .with_beta_1(self.beta_1)
+            .with_beta_2(self.beta_2)
+            .with_epsilon(self.epsilon)
+            .with_weight_decay(self.weight_decay.map(WeightDecayConfig::new))
+            .build()
+    }
+}
+
+/// The parameter and the state after a step of `rule.plain()`, bit for bit.
+///
+/// The result is written over the gradient and the moments where nobody else holds them. The
+/// parameter is only read: the learner keeps a copy of the model during a step, so it is never ours
+/// alone, and the gradient has served its purpose.
+pub(crate) fn adam_step<const D: usize>(
+    rule: &AdamRule,
+    rate: f64,
+    parameter: Tensor<D>,
+    gradient: Tensor<D>,
+    state: Option<AdamState<D>>,
+) -> (Tensor<D>, Option<AdamState<D>>) {
+    let shape = parameter.dims();
+    let moments = state
+        .iter()
+        .flat_map(|AdamState { momentum }| [&momentum.moment_1, &momentum.moment_2]);
+    let together = [&parameter, &gradient]
+        .into_iter()
+        .chain(moments)
+        .all(|each| Home::of(each) == Home::Flex && each.dims() == shape);
+    if !together {
+        return rule.plain().step(rate, parameter, gradient, state);
+    }
+
+    let (time, mut first, mut second, max_moment_2) = match state {
+        Some(AdamState { momentum }) => (
+            momentum.time + 1,
+            contiguous(flex(momentum.moment_1)),
+            contiguous(flex(momentum.moment_2)),
+            momentum.max_moment_2,
+        ),
+        None => (1, fresh(shape), fresh(shape), None),
+    };
+    let parameter = contiguous(flex(parameter));
+    let mut updated = contiguous(flex(gradient));
+    let rows = Rows {
+        gradient: updated.storage_mut(),
+        parameter: values(&parameter),
+        first: first.storage_mut(),
+        second: second.storage_mut(),
+    };
+    let factors = Factors::new(rule, rate, time);
+    match rule.weight_decay {
+        Some(penalty) => update(&factors, move |gradient, x| x * penalty + gradient, rows),
+        None => update(&factors, |gradient, _| gradient, rows),
+    }
+
+    let momentum = AdaptiveMomentumState {
+        time,
+        moment_1: Tensor::from_primitive::<Flex>(first),
+        moment_2: Tensor::from_primitive::<Flex>(second),
+        max_moment_2,
+    };
+    (
+        Tensor::from_primitive::<Flex>(updated),
+        Some(AdamState { momentum }),
+    )
+}
+
+/// A moment before the first step.
+fn fresh<const D: usize>(shape: [usize; D]) -> FlexTensor {
+    // The zero that, added to anything, leaves even the sign of a zero as it is: Burn has no moment
+    // to add in its first step.
+    tensor(vec![-0.0; shape.iter().product()], shape)
+}
+
+/// What a step multiplies and adds, worked out in the order of Burn's Adam.
+#[derive(Clone, Copy, Debug)]
+struct Factors {
+    beta_1: f32,
+    /// One minus `beta_1`.
+    rest_1: f32,
+    beta_2: f32,
+    /// One minus `beta_2`.
+    rest_2: f32,
+    /// Makes up for both moments' start at zero.
+    correction: f32,
+    /// The setting times the second moment's part of the correction.
+    epsilon: f32,
+    rate: f32,
+}
+
+impl Factors {
+    /// `time` counts the steps from 1.
+    fn new(rule: &AdamRule, rate: f64, time: usize) -> Self {
+        let AdamRule { beta_1, beta_2, .. } = *rule;
+        let time = time as i32;
+        let root = (1.0 - beta_2.powi(time)).sqrt();
+        Self {
+            beta_1,
+            rest_1: 1.0 - beta_1,
+            beta_2,
+            rest_2: 1.0 - beta_2,
+            correction: root / (1.0 - beta_1.powi(time)),
+            epsilon: rule.epsilon * root,
+            rate: rate as f32,
+        }
+    }
+}
+
+/// The same places of everything that takes part.
+struct Rows<'a> {
+    /// Replaced by the new parameter.
+    gradient: &'a mut [f32],
+    parameter: &'a [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+}
+
+/// Takes the step; `decay` makes the gradient that counts of a gradient and its parameter.
+fn update(factors: &Factors, decay: impl Fn(f32, f32) -> f32 + Sync, rows: Rows<'_>) {
+    // Most parameters are biases and the like: not worth waking a thread.
+    if rows.gradient.len() <= TASK {
+        update_task(factors, &decay, rows);
+        return;
+    }
+    let moments = rows
+        .first
+        .par_chunks_mut(TASK)
+        .zip(rows.second.par_chunks_mut(TASK));
+    rows.gradient
+        .par_chunks_mut(TASK)
+        .zip(rows.parameter.par_chunks(TASK))
+        .zip(moments)
+        .for_each(|((gradient, parameter), (first, second))| {
+            let rows = Rows {
+                gradient,
+                parameter,
+                first,
+                second,
+            };
+            update_task(factors, &decay, rows);
+        });
+}
+
+fn update_task(factors: &Factors, decay: &impl Fn(f32, f32) -> f32, rows: Rows<'_>) {
+    let Factors {
+        beta_1,
+        rest_1,
+        beta_2,
+        rest_2,
+        correction,
+        epsilon,
+        rate,
+    } = *factors;
+    let values = rows.gradient.iter_mut().zip(rows.parameter);
+    let moments = rows.first.iter_mut().zip(rows.second.iter_mut());
+    for ((value, &parameter), (first, second)) in values.zip(moments) {
+        let gradient = decay(*value, parameter);
+        *first = *first * beta_1 + gradient * rest_1;
+        *second = *second * beta_2 + gradient * gradient * rest_2;
+        let direction = *first * correction / (second.sqrt() + epsilon);
+        *value = parameter - direction * rate;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::tests::{in_pool, normal, read};
+    use burn::tensor::{DType, Device, FloatDType};
+
+    const RATE: f64 = 0.01;
+    const RULE: AdamRule = AdamRule {
+        beta_1: 0.5,
+        beta_2: 0.999,
+        epsilon: 1e-8,
+        weight_decay: None,
+    };
+
+    /// Gradients of one step after the other.
+    fn gradients<const D: usize>(shape: [usize; D]) -> impl Fn(u64) -> Tensor<D> {
+        move |step| normal(shape, 10 + step, &Device::flex())
+    }
+
+    /// Parameter and moments after five steps, by the kernel or by Burn.
+    fn five_steps<const D: usize>(
+        rule: &AdamRule,
+        kernel: bool,
+        gradients: impl Fn(u64) -> Tensor<D>,
+    ) -> [Vec<f32>; 3] {
+        let mut parameter = normal(gradients(0).dims(), 1, &Device::flex());
+        let mut state = None;
+        for step in 0..5 {
+            let gradient = gradients(step);
+            (parameter, state) = if kernel {
+                adam_step(rule, RATE, parameter, gradient, state)
+            } else {
+                rule.plain().step(RATE, parameter, gradient, state)
+            };
+        }
+        let AdamState { momentum } = state.expect("a state");
+        assert_eq!(momentum.time, 5);
+        [parameter, momentum.moment_1, momentum.moment_2].map(read)
+    }
+
+    fn compare<const D: usize>(gradients: impl Fn(u64) -> Tensor<D>) {
+        for weight_decay in [None, Some(0.1)] {
+            let rule = AdamRule {
+                weight_decay,
+                ..RULE
+            };
+            let [found, expected] =
+                [true, false].map(|kernel| five_steps(&rule, kernel, &gradients));
+            // Not `assert_eq`: it would print them all.
+            assert!(
+                found == expected,
+                "{:?} with weight decay {weight_decay:?}",
+                gradients(0).dims()
+            );
+        }
+    }
+
+    #[test]
+    fn steps_are_burns_to_the_last_bit() {
+        for size in [1, 1000, TASK, 100_003] {
+            compare(gradients([size]));
+        }
+        compare(gradients([200, 300]));
+        compare(gradients([8, 3, 4, 4]));
+    }
+
+    #[test]
+    fn gradients_may_be_views() {
+        let device = Device::flex();
+        compare(|step| normal([300, 200], step, &device).transpose());
+        compare(|step| normal([4, 3, 8, 4], step, &device).permute([2, 1, 0, 3]));
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_no_bit() {
+        let [one, three] = [1, 3]
+            .map(|threads| in_pool(threads, || five_steps(&RULE, true, gradients([100_003]))));
+        assert!(one == three);
+    }
+
+    /// A parameter that has made a step, with its state.
+    fn started() -> (Tensor<1>, AdamState<1>) {
+        let [parameter, gradient] = [1, 2].map(|seed| normal([100], seed, &Device::flex()));
+        let (parameter, state) = adam_step(&RULE, RATE, parameter, gradient, None);
+        (parameter, state.expect("a state"))
+    }
+
+    #[test]
+    fn buffers_that_nobody_else_holds_are_used_again() {
+        fn address(tensor: &Tensor<1>) -> *const f32 {
+            values(&flex(tensor.clone())).as_ptr()
+        }
+        let (parameter, state) = started();
+        let gradient = normal([100], 3, &Device::flex());
+        let AdamState { momentum } = &state;
+        let before = [&gradient, &momentum.moment_1, &momentum.moment_2].map(address);
+        let (updated, state) = adam_step(&RULE, RATE, parameter, gradient, Some(state));
+        let AdamState { momentum } = state.expect("a state");
+        let after = [&updated, &momentum.moment_1, &momentum.moment_2].map(address);
+        assert_eq!(before, after);
+    }
+
+    #[test]
+    fn tensors_that_others_hold_stay_as_they_are() {
+        let (parameter, state) = started();
+        let gradient = normal([100], 3, &Device::flex());
+        let held = [
+            parameter.clone(),
+            gradient.clone(),
+            state.momentum.moment_1.clone(),
+            state.momentum.moment_2.clone(),
+        ];
+        let before = held.clone().map(read);
+        let (updated, _) = adam_step(&RULE, RATE, parameter, gradient, Some(state));
+        assert_eq!(held.map(read), before);
+        assert_ne!(read(updated), before[0]);
+    }
+
+    #[test]
+    fn other_types_and_training_tensors_are_left_to_burn() {
+        let double = |seed| normal([5], seed, &Device::flex()).cast(FloatDType::F64);
+        let (found, _) = adam_step(&RULE, RATE, double(1), double(2), None);
+        let (expected, _) = RULE.plain().step(RATE, double(1), double(2), None);
+        assert_eq!(found.dtype(), DType::F64);
+        found.into_data().assert_eq(&expected.into_data(), true);
+
+        let training = Device::flex().autodiff();
+        let [parameter, gradient] = [1, 2].map(|seed| normal([5], seed, &training));
+        let (found, _) = adam_step(&RULE, RATE, parameter.clone(), gradient.clone(), None);
+        let (expected, _) = RULE.plain().step(RATE, parameter, gradient, None);
+        assert!(found.is_autodiff());
+        assert_eq!(read(found), read(expected));
+    }
+}
