@@ -2,16 +2,19 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use nalgebra::DMatrix;
-use rand::Rng;
+use rand::distr::weighted::WeightedIndex;
 use rand::seq::index::sample;
+use rand::{Rng, RngExt};
+use rand_distr::Distribution;
+use rayon::prelude::*;
 
 use super::whitening;
 use crate::data::{Samples, Vectors};
 
 /// Numbers per intermediate result, 64 MB: how many rows a step takes follows from it.
 const NUMBERS: usize = 1 << 24;
-/// Rounds of k-means that choose the first responsibilities.
-const KMEANS_ROUNDS: usize = 10;
+/// Largest number of rounds of k-means, which chooses the first responsibilities.
+const KMEANS_ROUNDS: usize = 100;
 /// Largest number of rounds of expectation maximisation.
 const ROUNDS: usize = 100;
 /// Gain in mean log-likelihood, in nats, below which the rounds end.
@@ -182,15 +185,16 @@ fn log_sum_exp(rows: Tensor<2>) -> Tensor<2> {
     (rows - largest.clone()).exp().sum_dim(1).log() + largest
 }
 
-/// Responsibilities of 1 for the nearest of `count` centres, after a few rounds of k-means from
-/// samples drawn at random.
+/// Responsibilities of 1 for the nearest of `count` centres of k-means.
+///
+/// Where the centres start decides how good a mixture is found from them: with centres drawn
+/// uniformly, dense places get too many and rare kinds of samples none.
 fn nearest_centres(x: &Tensor<2>, count: usize, rng: &mut impl Rng) -> Tensor<2> {
-    let [rows, _] = x.dims();
+    let [rows, dim] = x.dims();
     let device = x.device();
-    let first: Vec<i32> = sample(rng, rows, count)
-        .into_iter()
-        .map(|row| row as i32)
-        .collect();
+    let values: Vec<f32> = x.clone().into_data().iter().collect();
+    let first = spread_samples(&values, dim, count, rng);
+    let first: Vec<i32> = first.into_iter().map(|row| row as i32).collect();
     let first = Tensor::<1, Int>::from_data(TensorData::new(first, [count]), &device);
     let mut centres = x.clone().select(0, first);
     let mut nearest = Tensor::zeros([rows, count], &device);
@@ -199,7 +203,11 @@ fn nearest_centres(x: &Tensor<2>, count: usize, rng: &mut impl Rng) -> Tensor<2>
         let norms = centres.clone().square().sum_dim(1).transpose();
         let closeness = x.clone().matmul(centres.clone().transpose()) * 2.0 - norms;
         let best = closeness.clone().max_dim(1);
-        nearest = closeness.greater_equal(best).float();
+        let last = std::mem::replace(&mut nearest, closeness.greater_equal(best).float());
+        let moved = (last - nearest.clone()).abs().sum().into_scalar::<f32>();
+        if moved == 0.0 {
+            break;
+        }
         let masses = nearest.clone().sum_dim(0).transpose(); // [count, 1]
         let sums = nearest.clone().transpose().matmul(x.clone());
         let empty = masses.clone().lower_scalar(0.5);
@@ -208,6 +216,48 @@ fn nearest_centres(x: &Tensor<2>, count: usize, rng: &mut impl Rng) -> Tensor<2>
         centres = means.mask_where(empty.expand(centres.dims()), centres.clone());
     }
     nearest
+}
+
+/// Rows of `values` for k-means to start from, far from one another: each is drawn with a
+/// probability in proportion to the squared distance to the nearest one before (k-means++, Arthur &
+/// Vassilvitskii 2007), the best of a few draws, as in scikit-learn.
+fn spread_samples(values: &[f32], dim: usize, count: usize, rng: &mut impl Rng) -> Vec<usize> {
+    let rows = values.len() / dim;
+    let draws = 2 + (count as f64).ln() as usize;
+    let mut chosen = vec![rng.random_range(0..rows)];
+    let mut distances = vec![f32::INFINITY; rows];
+    closer(&mut distances, values, dim, chosen[0]);
+    while chosen.len() < count {
+        // Where all samples are chosen already, any one is as good.
+        let tries: Vec<usize> = match WeightedIndex::new(&distances) {
+            Ok(weights) => weights.sample_iter(&mut *rng).take(draws).collect(),
+            Err(_) => vec![rng.random_range(0..rows)],
+        };
+        let candidates = tries.into_iter().map(|row| {
+            let mut distances = distances.clone();
+            closer(&mut distances, values, dim, row);
+            let sum: f64 = distances.iter().map(|&distance| f64::from(distance)).sum();
+            (sum, row, distances)
+        });
+        let best = candidates.min_by(|(a, ..), (b, ..)| a.total_cmp(b));
+        if let Some((_, row, nearer)) = best {
+            chosen.push(row);
+            distances = nearer;
+        }
+    }
+    chosen
+}
+
+/// Lowers the squared distances of all rows to that to `centre`, where it is nearer.
+fn closer(distances: &mut [f32], values: &[f32], dim: usize, centre: usize) {
+    let centre = &values[centre * dim..(centre + 1) * dim];
+    distances
+        .par_iter_mut()
+        .zip(values.par_chunks_exact(dim))
+        .for_each(|(nearest, row)| {
+            let squares = row.iter().zip(centre).map(|(a, b)| (a - b).powi(2));
+            *nearest = nearest.min(squares.sum());
+        });
 }
 
 #[cfg(test)]
@@ -240,6 +290,33 @@ mod tests {
         for (score, expected) in gmm.score(&queries).into_iter().zip([3.548_65, 4.286_53]) {
             assert!((score - expected).abs() < 2e-3, "{score} is not {expected}");
         }
+    }
+
+    #[test]
+    fn first_samples_are_spread_over_the_clusters() {
+        // Nine of ten samples lie in one of three clusters; uniform draws would miss the others in
+        // half of all cases.
+        let mut values = Vec::new();
+        for index in 0..300 {
+            let centre = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 50.0][index % 10];
+            let centre = if index % 20 == 9 { -centre } else { centre };
+            values.extend([centre + index as f32 * 1e-3, -centre]);
+        }
+        for seed in 0..10 {
+            let rng = &mut StdRng::seed_from_u64(seed);
+            let mut clusters: Vec<i32> = spread_samples(&values, 2, 3, rng)
+                .into_iter()
+                .map(|row| (values[2 * row] / 40.0) as i32)
+                .collect();
+            clusters.sort_unstable();
+            assert_eq!(clusters, [-1, 0, 1], "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn more_components_than_different_samples_are_no_trouble() {
+        let rng = &mut StdRng::seed_from_u64(0);
+        assert_eq!(spread_samples(&[1.0; 8], 2, 4, rng).len(), 4);
     }
 
     #[test]
