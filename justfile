@@ -28,6 +28,10 @@ evaluate name *arguments:
 sweep study *arguments:
     {{run}} sweep {{study}} {{arguments}}
 
+# choose settings without the classes left out: `just select mnist --candidate defaults --candidate encoder.kind=pca`
+select study *arguments:
+    {{run}} select {{study}} {{arguments}}
+
 # a detector for a folder of normal images: `just fit good-parts --out model.safetensors`
 fit folder *arguments:
     {{run}} fit {{folder}} {{arguments}}

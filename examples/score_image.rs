@@ -1,13 +1,22 @@
 //! A verdict and a heat map for one image: `cargo run --example score_image -- MODEL IMAGE`.
 
+use std::error::Error;
+use std::path::Path;
+
 use encoder_flow::Detector;
 use encoder_flow::image;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args().skip(1);
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args_os().skip(1);
     let (Some(model), Some(path)) = (arguments.next(), arguments.next()) else {
         return Err("usage: score_image MODEL IMAGE".into());
     };
+    println!("{}", describe(model.as_ref(), path.as_ref())?);
+    Ok(())
+}
+
+/// What the model says of the image, and where it looks.
+pub fn describe(model: &Path, path: &Path) -> Result<String, Box<dyn Error>> {
     let detector = Detector::load(model)?;
     let picture = image::open(path)?;
     let verdict = detector.score(&picture)?;
@@ -16,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     } else {
         "normal"
     };
-    println!(
+    let mut text = format!(
         "{word}: p = {:.4}, driven by {}",
         verdict.p_value, verdict.driver
     );
@@ -25,11 +34,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let oddest =
         (0..map.values().len()).max_by(|&a, &b| map.values()[a].total_cmp(&map.values()[b]));
     if let Some(pixel) = oddest {
-        println!(
-            "oddest at row {}, column {}",
+        text += &format!(
+            "\noddest at row {}, column {}",
             pixel / map.width(),
             pixel % map.width()
         );
     }
-    Ok(())
+    Ok(text)
 }

@@ -54,6 +54,12 @@ fn every_method_runs_on_two_classes() {
     );
     let markdown = std::fs::read_to_string(sweeps.join("results.md")).unwrap();
     assert!(markdown.contains("mahalanobis"), "{markdown}");
+    assert!(markdown.contains("](chart.svg)"), "{markdown}");
+    let chart = std::fs::read_to_string(sweeps.join("chart.svg")).unwrap();
+    assert!(
+        chart.starts_with("<?xml") && chart.contains("ganomaly") && chart.ends_with("</svg>\n"),
+        "{chart}"
+    );
 
     // The two methods that need the autoencoder trained it once per class.
     let history = |method: &str| {

@@ -32,6 +32,7 @@ pub fn run(args: EvaluateArgs) -> anyhow::Result<()> {
         artifacts: args.run.artifacts,
         command: command_line(),
         log: None,
+        features: None,
     };
     let summary = reevaluate(&experiment, args.confidence, &args.data.store()?, &options)?;
     print(&summary.to_string());

@@ -39,6 +39,7 @@ pub fn run(args: ExperimentArgs) -> anyhow::Result<()> {
         artifacts: args.run.artifacts,
         command: command_line(),
         log: None,
+        features: None,
     };
     let summary = run_experiment(&experiment, &args.data.store()?, &options)?;
     print(&summary.to_string());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::labelled::{self, tell_skipped};
+use super::score::DEFAULT_ALPHA;
 use super::{DataPlace, print};
 use crate::data::folder::{Layout, layout};
 use crate::encoder::SqueezeNet;
@@ -74,15 +75,19 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
     let fitted = fit_folder(&fit)?;
     tell_skipped(&fitted.skipped, &fitted.ignored);
     let [train, validation, calibration] = fitted.counts;
-    let smallest = fitted.detector.conformal().smallest_alpha();
+    let smallest = fitted.detector.conformal().reachable_alpha();
     print(&format!(
-        "fitted to {train} images, epoch chosen on {validation}, p-values from {calibration}: levels from {smallest:.4} on\n\
+        "fitted to {train} images, epoch chosen on {validation}, p-values from {calibration}: levels from {smallest} on\n\
          time {:.0} s\nmodel {}",
         fitted.seconds,
         fit.out.display()
     ));
+    // What `score` does unless it is told otherwise.
+    if let Some(shortage) = fitted.shortage(DEFAULT_ALPHA) {
+        eprintln!("warning: {shortage}");
+    }
     if let Layout::Mvtec { test, .. } = layout(&fit.folder)? {
-        let text = labelled::summary(&fitted.detector, &test, fit.strict)?;
+        let text = labelled::summary(&fitted.detector, test, fit.strict)?;
         print(&text);
     }
     Ok(())

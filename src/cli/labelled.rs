@@ -1,36 +1,44 @@
 //! What `fit` and `score` say about labelled folders and unreadable files.
 
+use std::path::PathBuf;
+
 use crate::data::folder::{MvtecTest, Skipped, load};
 use crate::detector::Detector;
-use crate::experiment::{Labelled, evaluate_labelled};
+use crate::experiment::{Labelled, LabelledTest};
 
+/// Files that are decoded and scored at a time.
+pub const BATCH: usize = 64;
 /// Skipped files that are named; the others are counted.
 const NAMED: usize = 10;
 
-/// Scores the test images of MVTec AD's layout and compares with their labels and masks.
-pub fn summary(detector: &Detector, tests: &[MvtecTest], strict: bool) -> anyhow::Result<String> {
-    let files: Vec<_> = tests.iter().map(|test| test.path.clone()).collect();
-    let loaded = load(&files, detector.conversion(), strict)?;
-    tell_skipped(&loaded.skipped, "");
-    let read: Vec<MvtecTest> = tests
-        .iter()
-        .filter(|test| loaded.paths.contains(&test.path))
-        .cloned()
-        .collect();
-    if read.is_empty() {
+/// Scores the test images of MVTec AD's layout, a batch at a time, and compares with their labels and
+/// masks.
+pub fn summary(detector: &Detector, tests: Vec<MvtecTest>, strict: bool) -> anyhow::Result<String> {
+    if tests.is_empty() {
         return Ok("no test images".to_owned());
     }
-    let verdicts = detector.score_images(&loaded.images)?;
-    let result = evaluate_labelled(detector, &read, &loaded.images, &verdicts)?;
-    Ok(describe(&result))
+    let files: Vec<PathBuf> = tests.iter().map(|test| test.path.clone()).collect();
+    let mut test = LabelledTest::new(detector, tests, strict);
+    let mut skipped = Vec::new();
+    for batch in files.chunks(BATCH) {
+        let loaded = load(batch, detector.conversion(), strict)?;
+        if !loaded.paths.is_empty() {
+            let verdicts = detector.score_images(&loaded.images)?;
+            skipped.extend(test.add(&loaded, &verdicts)?);
+        }
+        skipped.extend(loaded.skipped);
+    }
+    tell_skipped(&skipped, "");
+    Ok(describe(&test.finish()?))
 }
 
 /// The metrics as lines.
-fn describe(result: &Labelled) -> String {
-    let mut lines = Vec::new();
-    if let Some(auroc) = result.image_auroc {
-        lines.push(format!("image AUROC {auroc:.3}"));
-    }
+pub fn describe(result: &Labelled) -> String {
+    let Some(auroc) = result.image_auroc else {
+        return "no AUROC: the test images that can be read are all good or all defective"
+            .to_owned();
+    };
+    let mut lines = vec![format!("image AUROC {auroc:.3}")];
     for (defect, auroc) in &result.by_defect {
         lines.push(format!("  {defect:<16} {auroc:.3}"));
     }
@@ -49,12 +57,34 @@ pub fn tell_skipped(skipped: &[Skipped], ignored: &str) {
         eprintln!("warning: and {} more left out", skipped.len() - NAMED);
     }
     if !skipped.is_empty() {
-        eprintln!(
-            "warning: {} files left out (--strict stops instead)",
-            skipped.len()
-        );
+        let files = match skipped.len() {
+            1 => "1 file".to_owned(),
+            count => format!("{count} files"),
+        };
+        eprintln!("warning: {files} left out (--strict stops instead)");
     }
     if !ignored.is_empty() {
         eprintln!("note: ignored files that are no images: {ignored}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detector::HeatSource;
+
+    #[test]
+    fn metrics_are_said_where_there_are_any() {
+        let mut result = Labelled {
+            by_defect: vec![("hole".to_owned(), 0.5)],
+            image_auroc: Some(0.98765),
+            pixel_auroc: vec![(HeatSource::Positions, 0.9)],
+        };
+        assert_eq!(
+            describe(&result),
+            "image AUROC 0.988\n  hole             0.500\npixel AUROC 0.900 (positions)"
+        );
+        result.image_auroc = None;
+        assert!(describe(&result).starts_with("no AUROC"));
     }
 }

@@ -7,6 +7,7 @@ mod fit;
 mod labelled;
 mod list;
 mod score;
+mod select;
 mod sweep;
 
 use std::path::PathBuf;
@@ -34,6 +35,8 @@ enum Verb {
     Evaluate(evaluate::EvaluateArgs),
     /// Run every method on every class and seed of a study, and compare them.
     Sweep(sweep::SweepArgs),
+    /// Choose between settings of a study, on classes that stand in for the anomaly.
+    Select(select::SelectArgs),
     /// Fit a detector to a folder of normal images.
     Fit(fit::FitArgs),
     /// Score images with a detector: is this one odd, how sure, and where?
@@ -107,6 +110,7 @@ pub fn main() -> ExitCode {
         Verb::Experiment(args) => experiment::run(args),
         Verb::Evaluate(args) => evaluate::run(args),
         Verb::Sweep(args) => sweep::run(args),
+        Verb::Select(args) => select::run(args),
         Verb::Fit(args) => fit::run(args),
         Verb::Score(args) => match score::run(args) {
             Ok(status) => return status,

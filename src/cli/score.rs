@@ -10,14 +10,15 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::labelled::{self, tell_skipped};
+use super::labelled::{self, BATCH, tell_skipped};
 use crate::backend::Backend;
 use crate::data::Picture;
 use crate::data::folder::{Layout, MvtecTest, Skipped, layout, list, load};
 use crate::detector::{Detector, HeatSource, Verdict};
+use crate::experiment::LabelledTest;
 
-/// Files that are decoded and scored at a time.
-const BATCH: usize = 64;
+/// Share of false alarms allowed unless the user says otherwise.
+pub const DEFAULT_ALPHA: f64 = 0.05;
 /// Exit status of `--fail-on-anomaly` when there is one.
 const ANOMALY_STATUS: u8 = 2;
 
@@ -32,14 +33,14 @@ pub struct ScoreArgs {
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     /// Share of false alarms allowed: images with a p-value of at most this are anomalous.
-    #[arg(long, default_value_t = 0.05)]
+    #[arg(long, default_value_t = DEFAULT_ALPHA, allow_negative_numbers = true)]
     alpha: f64,
     /// Write an overlay for every image into this folder: where it departs from normal.
     #[arg(long, value_name = "DIR")]
     heatmaps: Option<PathBuf>,
     /// What heat maps are made of: positions, reconstruction or gradient [default: the detector's
     /// own].
-    #[arg(long, value_name = "SOURCE")]
+    #[arg(long, value_name = "SOURCE", requires = "heatmaps")]
     heat: Option<HeatSource>,
     /// Exit with status 2 when an image is anomalous.
     #[arg(long)]
@@ -71,6 +72,9 @@ pub fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
     let device = Backend::choose(args.device.as_deref())?.device;
     let detector = Detector::load_on(&args.model, &device)?;
     detector.conformal().check(args.alpha)?;
+    if args.heatmaps.is_some() {
+        detector.heat_source(args.heat)?;
+    }
     let ready = started.elapsed();
     let (files, tests) = files(&args.paths)?;
     if let Some(folder) = &args.heatmaps {
@@ -82,6 +86,7 @@ pub fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
         detector: &detector,
         printer: Printer::new(args.format, args.alpha),
         progress: progress(files.len()),
+        test: tests.map(|tests| LabelledTest::new(&detector, tests, args.strict)),
         skipped: Vec::new(),
         scored: 0,
         anomalies: 0,
@@ -92,12 +97,18 @@ pub fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
         run.score(batch)?;
     }
     run.progress.finish_and_clear();
+    if let ([only], 0) = (&run.skipped[..], run.scored) {
+        bail!("{}: {}", only.path.display(), only.reason);
+    }
     tell_skipped(&run.skipped, "");
     if run.scored == 0 {
-        bail!("none of the {} files could be read", files.len());
+        bail!(
+            "none of the {} files could be read, for the reasons above",
+            files.len()
+        );
     }
-    if let Some(tests) = tests {
-        eprintln!("{}", labelled::summary(&detector, &tests, args.strict)?);
+    if let Some(test) = run.test.take() {
+        eprintln!("{}", labelled::describe(&test.finish()?));
     }
     if args.timings {
         run.tell_timings(ready);
@@ -139,6 +150,8 @@ struct Run<'a> {
     detector: &'a Detector,
     printer: Printer,
     progress: ProgressBar,
+    /// What is compared with labels, where there are any.
+    test: Option<LabelledTest<'a>>,
     skipped: Vec<Skipped>,
     scored: usize,
     anomalies: usize,
@@ -151,7 +164,6 @@ impl Run<'_> {
     fn score(&mut self, files: &[PathBuf]) -> anyhow::Result<()> {
         let started = Instant::now();
         let loaded = load(files, self.detector.conversion(), self.args.strict)?;
-        self.skipped.extend(loaded.skipped);
         if !loaded.paths.is_empty() {
             let verdicts = self.detector.score_images(&loaded.images)?;
             self.scoring += started.elapsed();
@@ -160,12 +172,16 @@ impl Run<'_> {
                 self.printer.print(path, verdict)?;
             }
             self.scored += verdicts.len();
+            if let Some(test) = &mut self.test {
+                self.skipped.extend(test.add(&loaded, &verdicts)?);
+            }
             if let Some(folder) = &self.args.heatmaps {
                 for path in &loaded.paths {
                     self.overlay(path, folder)?;
                 }
             }
         }
+        self.skipped.extend(loaded.skipped);
         self.progress.inc(files.len() as u64);
         Ok(())
     }

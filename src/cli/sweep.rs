@@ -67,6 +67,7 @@ pub fn run(args: SweepArgs) -> anyhow::Result<()> {
         artifacts: args.artifacts,
         command: command_line(),
         log: None,
+        features: None,
     };
     let table = sweep(study, &args.overrides, &plan, &args.data.store()?, &options)?;
     print(&sweep_markdown(&table.report()?));
@@ -84,7 +85,7 @@ pub fn run(args: SweepArgs) -> anyhow::Result<()> {
 }
 
 /// Class indices of a list of names.
-fn classes(dataset: DatasetName, names: &[String]) -> anyhow::Result<Vec<usize>> {
+pub(super) fn classes(dataset: DatasetName, names: &[String]) -> anyhow::Result<Vec<usize>> {
     if names.is_empty() {
         return Ok((0..dataset.class_names().len()).collect());
     }
@@ -102,7 +103,7 @@ fn classes(dataset: DatasetName, names: &[String]) -> anyhow::Result<Vec<usize>>
 }
 
 /// The first of each value.
-fn unique<T: PartialEq>(values: Vec<T>) -> Vec<T> {
+pub(super) fn unique<T: PartialEq>(values: Vec<T>) -> Vec<T> {
     values.into_iter().fold(Vec::new(), |mut kept, value| {
         if !kept.contains(&value) {
             kept.push(value);

@@ -19,6 +19,7 @@ mod svhn;
 mod vectors;
 
 pub use catalog::{Checksum, DatasetName, RemoteFile};
+pub(crate) use convert::luma;
 pub use convert::{Conversion, Fit};
 pub use digits::digits;
 pub use error::DataError;

@@ -22,15 +22,18 @@ pub struct SplitShares {
 pub struct Split {
     /// Seed of the shuffle.
     pub seed: u64,
-    /// The class left out.
+    /// The class that plays the anomaly: the one left out, or its stand-in.
     pub anomalous_class: u8,
+    /// The class left out, where another stands in for it: it is in no part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excluded_class: Option<u8>,
     /// Normal images that the networks see.
     pub train: Vec<usize>,
     /// Normal images for model selection and calibration.
     pub validation: Vec<usize>,
     /// Normal images of the test set.
     pub test_normal: Vec<usize>,
-    /// All images of the anomalous class.
+    /// All images of the class that plays the anomaly.
     pub test_anomalous: Vec<usize>,
 }
 
@@ -48,8 +51,35 @@ impl Split {
         shares: SplitShares,
         seed: u64,
     ) -> Result<Self, DataError> {
-        let (test_anomalous, mut normal): (Vec<usize>, Vec<usize>) =
-            (0..labels.len()).partition(|&index| labels[index] == anomalous_class);
+        Self::deal(labels, anomalous_class, None, shares, seed)
+    }
+
+    /// Splits as [`leave_one_class_out`](Self::leave_one_class_out) does when there are no images of
+    /// `excluded_class`: another class, `stand_in`, plays the anomaly in its place. What is chosen on
+    /// such splits has seen nothing of the excluded class, neither as normal nor as anomalous.
+    ///
+    /// # Errors
+    /// [`DataError::Split`] when a part would be empty or the two classes are one.
+    pub fn with_stand_in(
+        labels: &[u8],
+        excluded_class: u8,
+        stand_in: u8,
+        shares: SplitShares,
+        seed: u64,
+    ) -> Result<Self, DataError> {
+        Self::deal(labels, stand_in, Some(excluded_class), shares, seed)
+    }
+
+    fn deal(
+        labels: &[u8],
+        anomalous_class: u8,
+        excluded_class: Option<u8>,
+        shares: SplitShares,
+        seed: u64,
+    ) -> Result<Self, DataError> {
+        let (test_anomalous, mut normal): (Vec<usize>, Vec<usize>) = (0..labels.len())
+            .filter(|&index| Some(labels[index]) != excluded_class)
+            .partition(|&index| labels[index] == anomalous_class);
         normal.shuffle(&mut StdRng::seed_from_u64(seed));
         let test_normal = normal.split_off(share(normal.len(), shares.train));
         let held_out = share(normal.len(), shares.validation);
@@ -57,6 +87,7 @@ impl Split {
         let split = Self {
             seed,
             anomalous_class,
+            excluded_class,
             train,
             validation: normal,
             test_normal,
@@ -76,12 +107,19 @@ impl Split {
         ]
     }
 
-    /// Makes sure that every image is in exactly one part, no part is empty, and the anomalous class
-    /// is in its own part alone.
+    /// Makes sure that every image is in exactly one part, or in none if its class is excluded, no
+    /// part is empty, and the anomalous class is in its own part alone.
     ///
     /// # Errors
     /// [`DataError::Split`] saying which image or part is wrong.
     pub fn check(&self, labels: &[u8]) -> Result<(), DataError> {
+        let excluded = |index: usize| Some(labels[index]) == self.excluded_class;
+        if self.excluded_class == Some(self.anomalous_class) {
+            return Err(DataError::Split(format!(
+                "class {} cannot be the anomaly and in no part of the split",
+                self.anomalous_class
+            )));
+        }
         let mut seen: Vec<Option<&str>> = vec![None; labels.len()];
         for (part, indices) in self.parts() {
             if indices.is_empty() {
@@ -102,6 +140,12 @@ impl Split {
                         "image {index} is both in the {other} and in the {part} part of the split"
                     )));
                 }
+                if excluded(index) {
+                    return Err(DataError::Split(format!(
+                        "image {index} of class {} is in the {part} part, and that class is left out of all of them",
+                        labels[index]
+                    )));
+                }
                 let anomalous = labels[index] == self.anomalous_class;
                 if anomalous != (part == "test-anomalous") {
                     return Err(DataError::Split(format!(
@@ -111,7 +155,8 @@ impl Split {
                 }
             }
         }
-        match seen.iter().position(Option::is_none) {
+        let missing = (0..labels.len()).find(|&index| seen[index].is_none() && !excluded(index));
+        match missing {
             Some(index) => Err(DataError::Split(format!(
                 "image {index} is in no part of the split"
             ))),
@@ -167,6 +212,69 @@ mod tests {
         let split = |seed| Split::leave_one_class_out(&labels, 3, GANOMALY, seed).unwrap();
         assert_eq!(split(0), split(0));
         assert_ne!(split(0).train, split(1).train);
+    }
+
+    #[test]
+    fn a_stand_in_plays_the_anomaly_and_the_class_left_out_is_nowhere() {
+        let labels = labels(&[100; 10]);
+        let split = Split::with_stand_in(&labels, 3, 5, GANOMALY, 0).unwrap();
+        let sizes = split.parts().map(|(_, indices)| indices.len());
+        assert_eq!(sizes, [576, 64, 160, 100]);
+        for (part, indices) in split.parts() {
+            for &index in indices {
+                assert_ne!(labels[index], 3, "{part}");
+                assert_eq!(labels[index] == 5, part == "test-anomalous", "{part}");
+            }
+        }
+        // The other classes go where they would go if there were no class 3.
+        let without: Vec<usize> = (0..labels.len()).filter(|&i| labels[i] != 3).collect();
+        let fewer: Vec<u8> = without.iter().map(|&index| labels[index]).collect();
+        let expected = Split::leave_one_class_out(&fewer, 5, GANOMALY, 0).unwrap();
+        let train: Vec<usize> = expected.train.iter().map(|&index| without[index]).collect();
+        assert_eq!(split.train, train);
+    }
+
+    #[test]
+    fn images_of_the_class_left_out_are_refused_in_every_part() {
+        let labels = labels(&[100; 10]);
+        let split = Split::with_stand_in(&labels, 3, 5, GANOMALY, 0).unwrap();
+        let excluded = labels.iter().position(|&label| label == 3).unwrap();
+        let parts: [(&str, fn(&mut Split) -> &mut Vec<usize>); 4] = [
+            ("train", |split| &mut split.train),
+            ("validation", |split| &mut split.validation),
+            ("test-normal", |split| &mut split.test_normal),
+            ("test-anomalous", |split| &mut split.test_anomalous),
+        ];
+        for (name, part) in parts {
+            let mut changed = split.clone();
+            part(&mut changed).push(excluded);
+            let error = changed.check(&labels).unwrap_err().to_string();
+            let expected = format!("image {excluded} of class 3 is in the {name} part");
+            assert!(error.contains(&expected), "{error}");
+        }
+        // A gap is a gap all the same, and a split that forgets what is left out has many.
+        let mut changed = split.clone();
+        changed.train.pop();
+        let error = changed.check(&labels).unwrap_err().to_string();
+        assert!(error.contains("in no part"), "{error}");
+        let forgetful = Split {
+            excluded_class: None,
+            ..split
+        };
+        assert!(forgetful.check(&labels).is_err());
+        assert!(Split::with_stand_in(&labels, 3, 3, GANOMALY, 0).is_err());
+    }
+
+    #[test]
+    fn a_split_without_stand_in_is_written_as_ever() {
+        let labels = labels(&[100; 10]);
+        let split = Split::leave_one_class_out(&labels, 3, GANOMALY, 0).unwrap();
+        let json = serde_json::to_string(&split).unwrap();
+        assert!(!json.contains("excluded"), "{json}");
+        assert_eq!(serde_json::from_str::<Split>(&json).unwrap(), split);
+        let split = Split::with_stand_in(&labels, 3, 5, GANOMALY, 0).unwrap();
+        let json = serde_json::to_string(&split).unwrap();
+        assert_eq!(serde_json::from_str::<Split>(&json).unwrap(), split);
     }
 
     #[test]

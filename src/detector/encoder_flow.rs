@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::pictures::{reconstruct, to_bytes};
 use super::representation::for_each_batch;
 use super::{DetectorError, HeatSource, Heatmap, Representation, Scorer, Scores};
+use crate::backend::Backend;
 use crate::data::{Conversion, Images, Samples};
 use crate::encoder::{Encoder, EncoderSizes};
 use crate::flow::{RealNvp, RealNvpConfig, Standardizer, Transform};
@@ -139,6 +140,16 @@ impl EncoderFlow {
         &self.weights
     }
 
+    /// True when the device can give gradients with respect to the pixels: a pretrained network begins
+    /// by resizing them, and of Burn 0.22's backends only flex differentiates that.
+    fn differentiable(&self) -> bool {
+        let resized = matches!(self.weights.encoder, Encoder::SqueezeNet(_));
+        !resized
+            || Backend::Flex
+                .open()
+                .is_ok_and(|flex| flex.device == self.device)
+    }
+
     /// `|d nll / d pixel|`, summed over the channels: which pixels the likelihood hangs on.
     ///
     /// # Shapes
@@ -218,8 +229,8 @@ impl Scorer for EncoderFlow {
         let [_, height, width] = images.shape();
         let values = match source {
             HeatSource::Reconstruction => self.residuals(images)?,
-            HeatSource::Gradient => self.pixel_gradients(images),
-            HeatSource::Positions => return None,
+            HeatSource::Gradient if self.differentiable() => self.pixel_gradients(images),
+            HeatSource::Gradient | HeatSource::Positions => return None,
         };
         let maps = values.chunks_exact(height * width);
         maps.map(|map| Heatmap::new(height, width, map.to_vec()))
@@ -229,7 +240,8 @@ impl Scorer for EncoderFlow {
     fn heat_sources(&self) -> &'static [HeatSource] {
         match self.weights.encoder.decodes() {
             true => &[HeatSource::Reconstruction, HeatSource::Gradient],
-            false => &[HeatSource::Gradient],
+            false if self.differentiable() => &[HeatSource::Gradient],
+            false => &[],
         }
     }
 }
@@ -299,6 +311,39 @@ pub(super) mod tests {
                     "{source}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn the_gradient_goes_through_a_pretrained_network() {
+        let device = test_device();
+        let other = detector();
+        let sizes = Sizes {
+            encoder: EncoderSizes::SqueezeNet {
+                shape: [1, 32, 32],
+                input: 64,
+                components: 6,
+                pixels: 4,
+            },
+            flow: RealNvpConfig {
+                dim: 10,
+                ..other.sizes().flow
+            },
+        };
+        let rng = &mut StdRng::seed_from_u64(2);
+        let encoder = randomised(sizes.encoder.init(rng, &device));
+        let flow = randomised(sizes.flow.init(rng, &device));
+        let images = noise(20, 7);
+        let representation = Representation::of(&encoder, 10, &images, &device);
+        let standardizer = Standardizer::fit(representation.latents.values(), 10);
+        let conversion = other.conversion();
+        let detector = EncoderFlow::new(conversion, sizes, encoder, standardizer, flow, &device);
+        assert_eq!(detector.heat_sources(), [HeatSource::Gradient]);
+        let maps = detector.heat(&images.select(&[0, 1]), HeatSource::Gradient);
+        for map in maps.unwrap() {
+            assert_eq!((map.height(), map.width()), (32, 32));
+            assert!(map.values().iter().all(|value| value.is_finite()));
+            assert!(map.values().iter().any(|&value| value > 0.0));
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::HeatSource;
 use crate::data::DataError;
 use crate::files::FileError;
 
@@ -28,13 +29,33 @@ pub enum DetectorError {
     #[error("the detector cannot be calibrated: {0}")]
     Calibration(String),
     /// A heat map that the method cannot make.
-    #[error("this detector has no heat map from {source_name}; it has: {known}")]
+    #[error("{}", no_heat(*wanted, known))]
     NoHeat {
-        /// The source asked for.
-        source_name: String,
-        /// Sources that there are.
-        known: String,
+        /// The source asked for, if one was.
+        wanted: Option<HeatSource>,
+        /// Sources that there are, on the detector's device.
+        known: &'static [HeatSource],
     },
+    /// An image that was passed over.
+    #[error("the detector gave no {what} for the image: its model file is damaged, fit it again")]
+    NoAnswer {
+        /// What is missing.
+        what: &'static str,
+    },
+    /// A heat map that does not lie over its picture.
+    #[error(
+        "a heat map of {}x{} pixels cannot be drawn over a picture of {}x{}: bring it to the picture's size first",
+        map[0], map[1], picture[0], picture[1]
+    )]
+    Overlay {
+        /// `[height, width]` of the map.
+        map: [usize; 2],
+        /// `[height, width]` of the picture.
+        picture: [usize; 2],
+    },
+    /// A method whose detectors have no file format.
+    #[error("detectors of this method cannot be stored: choose the method encoder-flow")]
+    NotStorable,
     /// A device that cannot be had.
     #[error(transparent)]
     Backend(#[from] crate::backend::BackendError),
@@ -56,6 +77,20 @@ pub enum DetectorError {
     Files(#[from] FileError),
 }
 
+fn no_heat(wanted: Option<HeatSource>, known: &[HeatSource]) -> String {
+    let wanted = wanted.map_or_else(String::new, |source| format!(" from {source}"));
+    let known: Vec<&str> = known.iter().map(|source| source.name()).collect();
+    match known.is_empty() {
+        true => format!(
+            "this detector has no heat map{wanted} on this device: do without, or choose --device flex"
+        ),
+        false => format!(
+            "this detector has no heat map{wanted}: ask for {}, or leave the choice to it",
+            known.join(" or ")
+        ),
+    }
+}
+
 impl DetectorError {
     pub(super) fn model(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
         Self::Model {
@@ -68,6 +103,41 @@ impl DetectorError {
         Self::Weights {
             path: path.into(),
             reason: reason.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heat_maps_that_there_are_not_come_with_those_there_are() {
+        let text = |wanted, known| DetectorError::NoHeat { wanted, known }.to_string();
+        let none = text(Some(HeatSource::Gradient), &[HeatSource::Positions]);
+        assert_eq!(
+            none,
+            "this detector has no heat map from gradient: ask for positions, or leave the choice to it"
+        );
+        assert!(text(None, &[]).contains("no heat map on this device"));
+    }
+
+    #[test]
+    fn what_is_no_calibration_is_not_called_so() {
+        let overlay = DetectorError::Overlay {
+            map: [8, 9],
+            picture: [4, 5],
+        };
+        for (error, part) in [
+            (DetectorError::NoAnswer { what: "score" }, "gave no score"),
+            (overlay, "8x9 pixels cannot be drawn over a picture of 4x5"),
+            (DetectorError::NotStorable, "cannot be stored"),
+        ] {
+            let text = error.to_string();
+            assert!(
+                text.contains(part) && !text.contains("calibrat"),
+                "{part}: {text}"
+            );
         }
     }
 }

@@ -12,6 +12,8 @@ use crate::evaluate::Conformal;
 
 /// Standard deviation of the blur of a heat map, in pixels of the image that the detector sees.
 const SMOOTHING: f32 = 2.0;
+/// Images that the range of the heat maps' colours is taken from, at most.
+const RANGE_IMAGES: usize = 64;
 
 /// A fitted and calibrated detector.
 ///
@@ -63,14 +65,18 @@ impl Detector {
         Self { model, description }
     }
 
-    /// Takes the range of the heat maps' colours from normal images that have been converted:
-    /// nearly all of their pixels are drawn as normal, and what is as far above their maximum as
-    /// that is above their median as quite odd.
+    /// Takes the range of the heat maps' colours from the first of the normal images, which have been
+    /// converted: nearly all of their pixels are drawn as normal, and what is as far above their
+    /// maximum as that is above their median as quite odd. Without heat maps there is no range.
     ///
     /// # Errors
-    /// [`DetectorError`] when the method has no heat map.
+    /// [`DetectorError`] when a heat map cannot be made.
     pub fn with_heat_range(mut self, normal: &Images) -> Result<Self, DetectorError> {
-        let maps = self.heat_of(normal, None)?;
+        if self.scorer().heat_sources().is_empty() {
+            return Ok(self);
+        }
+        let first: Vec<usize> = (0..normal.len().min(RANGE_IMAGES)).collect();
+        let maps = self.heat_of(&normal.select(&first), None)?;
         let mut values: Vec<f32> = maps.iter().flat_map(|map| map.values()).copied().collect();
         values.retain(|value| value.is_finite());
         values.sort_by(f32::total_cmp);
@@ -107,7 +113,10 @@ impl Detector {
         let stored = self.description.heat_range.filter(|_| default);
         let [low, high] = stored.unwrap_or(own);
         let overlay = map.overlay(picture.pixels(), picture.channels(), (low, high));
-        overlay.ok_or_else(|| DetectorError::Calibration("the picture is damaged".to_owned()))
+        overlay.ok_or(DetectorError::Overlay {
+            map: [map.height(), map.width()],
+            picture: original,
+        })
     }
 
     fn first_heat(
@@ -115,13 +124,8 @@ impl Detector {
         images: &Images,
         source: Option<HeatSource>,
     ) -> Result<Heatmap, DetectorError> {
-        let maps = self.heat_of(images, source)?;
-        maps.into_iter()
-            .next()
-            .ok_or_else(|| DetectorError::NoHeat {
-                source_name: "no image".to_owned(),
-                known: String::new(),
-            })
+        let first = self.heat_of(images, source)?.into_iter().next();
+        first.ok_or(DetectorError::NoAnswer { what: "heat map" })
     }
 
     /// Loads a model file onto the preferred backend that this program was built with.
@@ -166,9 +170,9 @@ impl Detector {
     pub fn score(&self, image: &DynamicImage) -> Result<Verdict, DetectorError> {
         let images = self.converted(image)?;
         let mut verdicts = self.score_images(&images)?;
-        verdicts.pop().ok_or_else(|| {
-            DetectorError::Calibration("the method returned no score for the image".to_owned())
-        })
+        verdicts
+            .pop()
+            .ok_or(DetectorError::NoAnswer { what: "score" })
     }
 
     /// Scores pictures of any sizes, many at a time; the verdicts are those of
@@ -215,6 +219,22 @@ impl Detector {
         Ok(map.onto_original(self.conversion().fit, original))
     }
 
+    /// What a heat map is made of when `source` is asked for: that, and for `None` what the method is
+    /// best at.
+    ///
+    /// # Errors
+    /// [`DetectorError::NoHeat`] when the method has no such map.
+    pub fn heat_source(&self, source: Option<HeatSource>) -> Result<HeatSource, DetectorError> {
+        let known = self.scorer().heat_sources();
+        source
+            .or(known.first().copied())
+            .filter(|chosen| known.contains(chosen))
+            .ok_or(DetectorError::NoHeat {
+                wanted: source,
+                known,
+            })
+    }
+
     /// Heat maps of images that have been converted, on the size that the detector sees.
     ///
     /// # Errors
@@ -224,18 +244,9 @@ impl Detector {
         images: &Images,
         source: Option<HeatSource>,
     ) -> Result<Vec<Heatmap>, DetectorError> {
-        let scorer = self.scorer();
-        let known = scorer.heat_sources();
-        let missing = || DetectorError::NoHeat {
-            source_name: source.map_or("any", HeatSource::name).to_owned(),
-            known: known
-                .iter()
-                .map(|s| s.name())
-                .collect::<Vec<_>>()
-                .join(", "),
-        };
-        let source = source.or(known.first().copied()).ok_or_else(missing)?;
-        let maps = scorer.heat(images, source).ok_or_else(missing)?;
+        let source = self.heat_source(source)?;
+        let maps = self.scorer().heat(images, source);
+        let maps = maps.ok_or(DetectorError::NoAnswer { what: "heat map" })?;
         let size = self.conversion().size;
         Ok(maps
             .into_iter()
@@ -349,6 +360,25 @@ mod tests {
             error.contains("gradient") && error.contains("positions"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn with_a_range_overlays_of_normal_images_stay_grey() {
+        let picture = Picture::from_image(&picture(5)).unwrap();
+        let grey = |detector: &Detector| {
+            let overlay = detector.overlay(&picture, None).unwrap();
+            let grey = overlay
+                .pixels()
+                .filter(|pixel| pixel.0[0] == pixel.0[1] && pixel.0[1] == pixel.0[2]);
+            grey.count()
+        };
+        // Without one, the colours run through each image's own values.
+        let before = grey(&detector());
+        let detector = detector().with_heat_range(&noise(20, 6)).unwrap();
+        let [low, high] = detector.description().heat_range.unwrap();
+        assert!(low < high);
+        let after = grey(&detector);
+        assert!(after > 820 && after > before, "{before} {after}");
     }
 
     #[test]

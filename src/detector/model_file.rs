@@ -1,10 +1,12 @@
 //! A detector on disk: one safetensors file with its description in the metadata.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use burn::module::Module;
 use burn::store::{ModuleSnapshot, SafetensorsStore};
 use burn::tensor::Device;
+use image::ImageFormat;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use safetensors::SafeTensors;
@@ -125,7 +127,7 @@ impl Model {
     /// # Errors
     /// [`DetectorError`] when the file is missing, damaged, something else or of a newer format.
     pub fn load(path: &Path, device: &Device) -> Result<(Self, Description), DetectorError> {
-        let bytes = std::fs::read(path).map_err(FileError::io("read", path))?;
+        let bytes = read(path)?;
         let description = read_description(&bytes, path)?;
         // The initial weights are replaced; any seed will do.
         let rng = &mut StdRng::seed_from_u64(0);
@@ -178,6 +180,26 @@ fn save<M: Module>(weights: &M, description: String, path: &Path) -> Result<(), 
     Ok(files::replace(path, |file| file.write_all(&bytes))?)
 }
 
+/// The bytes of a model file; a wrong path comes with a right one.
+fn read(path: &Path) -> Result<Vec<u8>, DetectorError> {
+    if path.is_dir() {
+        let inside = ["model.safetensors", "detector/model.safetensors"];
+        let mut files = inside.iter().map(|name| path.join(name));
+        let advice = match files.find(|file| file.is_file()) {
+            Some(file) => format!("the model in it is {}", file.display()),
+            None => "give the file that `fit --out` or an experiment wrote".to_owned(),
+        };
+        return Err(DetectorError::model(path, format!("is a folder: {advice}")));
+    }
+    std::fs::read(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => DetectorError::model(
+            path,
+            "there is no such file: `encoder-flow fit FOLDER --out MODEL` makes one",
+        ),
+        _ => FileError::io("read", path)(error).into(),
+    })
+}
+
 fn load<M: Module>(weights: &mut M, bytes: Vec<u8>, path: &Path) -> Result<(), DetectorError> {
     let result = weights
         .load_from(&mut SafetensorsStore::from_bytes(Some(bytes)))
@@ -193,7 +215,16 @@ fn read_description(bytes: &[u8], path: &Path) -> Result<Description, DetectorEr
     // Checks that the header is whole and that the tensors are as long as it says.
     let (_, header) = SafeTensors::read_metadata(bytes)
         .and_then(|metadata| SafeTensors::deserialize(bytes).map(|_| metadata))
-        .map_err(|error| damaged(format!("damaged or not a safetensors file ({error})")))?;
+        .map_err(|error| {
+            damaged(match image::guess_format(bytes) {
+                Ok(ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP) => {
+                    "is an image: the model comes first, as in `score MODEL PATHS`".to_owned()
+                }
+                _ => format!(
+                    "damaged or not a safetensors file ({error}): give what `fit --out` or an experiment wrote"
+                ),
+            })
+        })?;
     let text = header.metadata().as_ref().and_then(|map| map.get(KEY));
     let text = text.ok_or_else(|| {
         damaged("a safetensors file, but not one of encoder-flow's detectors".to_owned())
@@ -282,6 +313,29 @@ mod tests {
         changed[at.unwrap()] = b'9';
         let error = refused(&changed);
         assert!(error.contains("format 9"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_model_is_refused_with_what_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |path: &Path| {
+            let error = Model::load(path, &test_device()).err();
+            error.expect("it is no model").to_string()
+        };
+        let text = refused(&folder.path().join("none.safetensors"));
+        assert!(text.contains("no such file") && text.contains("fit FOLDER"));
+        let text = refused(folder.path());
+        assert!(text.contains("is a folder: give the file"), "{text}");
+        std::fs::write(folder.path().join("model.safetensors"), "").unwrap();
+        let text = refused(folder.path());
+        assert!(text.contains("the model in it is"), "{text}");
+        let image = folder.path().join("image.png");
+        image::GrayImage::new(40, 30).save(&image).unwrap();
+        let text = refused(&image);
+        assert!(
+            text.contains("is an image: the model comes first"),
+            "{text}"
+        );
     }
 
     proptest! {

@@ -111,6 +111,11 @@ impl Pretrained {
 }
 
 impl EncoderSizes {
+    /// Most entries that a latent may have.
+    pub(crate) const LARGEST_LATENT: usize = 4096;
+    /// Most principal components of the image that may stand beside a pretrained network's.
+    pub(crate) const MOST_PIXEL_COMPONENTS: usize = 1024;
+
     /// Entries of a latent.
     pub fn latent(&self) -> usize {
         match *self {
@@ -141,12 +146,24 @@ impl EncoderSizes {
     pub(crate) fn check(&self) -> Result<(), String> {
         match *self {
             Self::Autoencoder(config) => config.check(),
-            Self::Pca { shape, components }
-            | Self::SqueezeNet {
-                shape, components, ..
-            } => {
+            Self::Pca { shape, components } => {
                 check_image(shape)?;
                 check_latent(components)
+            }
+            Self::SqueezeNet {
+                shape,
+                input,
+                components,
+                pixels,
+            } => {
+                check_image(shape)?;
+                check_latent(components)?;
+                match SqueezeNet::INPUTS.contains(&input) && pixels <= Self::MOST_PIXEL_COMPONENTS {
+                    true => Ok(()),
+                    false => Err(format!(
+                        "images brought to {input} pixels, beside {pixels} components of them, are not supported"
+                    )),
+                }
             }
             Self::Pixels { shape } => check_image(shape),
         }
@@ -184,7 +201,7 @@ fn check_image(shape: [usize; 3]) -> Result<(), String> {
 }
 
 fn check_latent(latent: usize) -> Result<(), String> {
-    match (1..=4096).contains(&latent) {
+    match (1..=EncoderSizes::LARGEST_LATENT).contains(&latent) {
         true => Ok(()),
         false => Err(format!("a latent of {latent} entries is not supported")),
     }

@@ -1,10 +1,13 @@
 //! The autoencoder of the paper's first stage.
 
+use std::ops::RangeInclusive;
+
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::EncoderSizes;
 use super::conv::{ConvDecoder, ConvEncoder, initialise};
 
 /// Sizes of an [`AutoEncoder`].
@@ -22,14 +25,17 @@ pub struct AutoEncoderConfig {
 }
 
 impl AutoEncoderConfig {
+    /// Channels that the first convolution may have.
+    pub(crate) const WIDTHS: RangeInclusive<usize> = 1..=512;
+
     /// What keeps these sizes from being built, if anything does: a damaged file must not ask for
     /// more memory than there is.
     pub(crate) fn check(&self) -> Result<(), String> {
         let possible = matches!(self.channels, 1 | 3)
             && (16..=1024).contains(&self.size)
             && self.size.is_power_of_two()
-            && (1..=512).contains(&self.width)
-            && (1..=4096).contains(&self.latent);
+            && Self::WIDTHS.contains(&self.width)
+            && (1..=EncoderSizes::LARGEST_LATENT).contains(&self.latent);
         match possible {
             true => Ok(()),
             false => Err(format!(

@@ -1,5 +1,7 @@
 //! The linear encoder of positions: principal components of patches at three scales.
 
+use std::ops::RangeInclusive;
+
 use burn::module::{Module, Param};
 use burn::tensor::module::{avg_pool2d, conv2d, unfold4d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, PadMode, UnfoldOptions};
@@ -44,6 +46,9 @@ struct Scale {
 }
 
 impl PatchPca {
+    /// Components that each scale may have: no patch has more than 8 x 8 values of three channels.
+    pub(crate) const COMPONENTS: RangeInclusive<usize> = 1..=192;
+
     /// Fits `components` per scale to `images`.
     pub fn fit(images: &Images, components: usize, rng: &mut impl Rng, device: &Device) -> Self {
         let scales = SCALES.map(|scale| Scale::fit(scale, images, components, rng, device));

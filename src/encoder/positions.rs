@@ -97,7 +97,11 @@ impl MapSizes {
                 channels,
                 size,
                 components,
-            } => matches!(channels, 1 | 3) && (16..=1024).contains(&size) && components <= 4096,
+            } => {
+                matches!(channels, 1 | 3)
+                    && (16..=1024).contains(&size)
+                    && PatchPca::COMPONENTS.contains(&components)
+            }
             Self::SqueezeNet {
                 channels,
                 size,
@@ -105,7 +109,7 @@ impl MapSizes {
             } => {
                 matches!(channels, 1 | 3)
                     && (16..=1024).contains(&size)
-                    && (SqueezeNet::SMALLEST_INPUT..=1024).contains(&input)
+                    && SqueezeNet::INPUTS.contains(&input)
             }
         };
         match possible {

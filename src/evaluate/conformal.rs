@@ -90,6 +90,12 @@ impl Conformal {
         1.0 / self.places()
     }
 
+    /// [`smallest_alpha`](Self::smallest_alpha) as it is told: rounded up to three significant digits,
+    /// so that verdicts can be asked for at the level that was read.
+    pub fn reachable_alpha(&self) -> f64 {
+        round_up(self.smallest_alpha())
+    }
+
     /// `Ok` when verdicts at the level `alpha` can be given.
     ///
     /// # Errors
@@ -104,7 +110,7 @@ impl Conformal {
             alpha,
             needed: images_needed(alpha),
             available: self.scores.len(),
-            possible: round_up(self.smallest_alpha()),
+            possible: self.reachable_alpha(),
         })
     }
 
@@ -274,6 +280,12 @@ mod tests {
         assert!(error(47, 1.0 / 49.0).contains("at least 48 calibration images"));
         assert_eq!(conformal(48).check(1.0 / 49.0), Ok(()));
         assert!(error(1, 1e-300).contains("there are 1"));
+        // 1 / 64 is 0.015625, and 0.0156 would be refused.
+        assert_eq!(conformal(63).reachable_alpha(), 0.0157);
+        for n in 1..200 {
+            let conformal = conformal(n);
+            assert_eq!(conformal.check(conformal.reachable_alpha()), Ok(()), "{n}");
+        }
     }
 
     #[test]

@@ -63,17 +63,6 @@ pub enum EvaluateError {
         /// A level that they reach.
         possible: f64,
     },
-    /// Heat maps and masks that are not as many.
-    #[error(
-        "{maps} heat maps but {masks} masks: every map needs one, \
-             without a defective pixel where the image is normal"
-    )]
-    MaskCount {
-        /// Number of heat maps.
-        maps: usize,
-        /// Number of masks.
-        masks: usize,
-    },
     /// A heat map and its mask that differ in size.
     #[error(
         "heat map {index} has {map} values and its mask {mask}: bring both to the size of the image"
@@ -111,18 +100,27 @@ pub(super) fn check_scores(set: &'static str, scores: &[f32]) -> Result<(), Eval
 /// # Errors
 /// [`EvaluateError::OneClass`] when exactly one is empty, else as [`check_scores`].
 pub(super) fn check_classes(normal: &[f32], anomalous: &[f32]) -> Result<(), EvaluateError> {
+    check_counts(normal.len(), anomalous.len())?;
+    check_scores("normal", normal)?;
+    check_scores("anomalous", anomalous)
+}
+
+/// `Ok` when both classes have scores.
+///
+/// # Errors
+/// [`EvaluateError::OneClass`] when exactly one has none, [`EvaluateError::Empty`] when both have.
+pub(super) fn check_counts(normal: usize, anomalous: usize) -> Result<(), EvaluateError> {
     let one_class = |present, present_count, missing| EvaluateError::OneClass {
         present,
         present_count,
         missing,
     };
-    match (normal.len(), anomalous.len()) {
-        (count @ 1.., 0) => return Err(one_class("normal", count, "anomalous")),
-        (0, count @ 1..) => return Err(one_class("anomalous", count, "normal")),
-        _ => {}
+    match (normal, anomalous) {
+        (0, 0) => Err(EvaluateError::Empty { set: "normal" }),
+        (count, 0) => Err(one_class("normal", count, "anomalous")),
+        (0, count) => Err(one_class("anomalous", count, "normal")),
+        _ => Ok(()),
     }
-    check_scores("normal", normal)?;
-    check_scores("anomalous", anomalous)
 }
 
 /// `Ok` when `value` lies strictly between 0 and 1.

@@ -15,7 +15,7 @@ mod wilcoxon;
 pub use bootstrap::auroc_interval;
 pub use conformal::Conformal;
 pub use error::EvaluateError;
-pub use localization::pixel_auroc;
+pub use localization::PixelRanking;
 pub use metrics::{BOOTSTRAP_RESAMPLES, INTERVAL_LEVEL, ScoreMetrics, TPR_LEVEL, evaluate};
 pub use roc::{Roc, aupr, aupr_anomalous, aupr_normal, auroc, fpr_at_tpr, roc_curve};
 pub use threshold::{Sides, Threshold, ThresholdRule, Verdicts, quantile};

@@ -1,10 +1,10 @@
 //! The two classes' scores merged in rising order: the one input of every ranking metric.
 
 use super::EvaluateError;
-use super::error::check_classes;
+use super::error::{check_classes, check_counts};
 
 /// One distinct score and how many images of each class have it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Tie {
     pub normal: usize,
     pub anomalous: usize,
@@ -49,6 +49,22 @@ impl Ranked {
             ties,
             normal: normal.len(),
             anomalous: anomalous.len(),
+        })
+    }
+
+    /// From scores that have been counted already, in rising order; those that none has are left out.
+    ///
+    /// # Errors
+    /// [`EvaluateError::OneClass`] or [`EvaluateError::Empty`].
+    pub fn counted(ties: impl Iterator<Item = Tie>) -> Result<Self, EvaluateError> {
+        let ties: Vec<Tie> = ties.filter(|tie| *tie != Tie::default()).collect();
+        let normal = ties.iter().map(|tie| tie.normal).sum();
+        let anomalous = ties.iter().map(|tie| tie.anomalous).sum();
+        check_counts(normal, anomalous)?;
+        Ok(Self {
+            ties,
+            normal,
+            anomalous,
         })
     }
 

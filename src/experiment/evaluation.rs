@@ -13,6 +13,18 @@ pub type Metrics = BTreeMap<String, BTreeMap<String, ScoreMetrics>>;
 /// Name of the test set of the class left out, among [`Metrics`]'s keys.
 pub const ANOMALOUS: &str = "anomalous";
 
+/// Name of that test set where another class stands in: its numbers are not those of the class left
+/// out, and must not be taken for them.
+pub const STAND_IN: &str = "stand-in";
+
+/// Name of the test set of the class that plays the anomaly.
+pub fn anomalous_set(config: &ExperimentConfig) -> &'static str {
+    match config.data.stand_in {
+        0 => ANOMALOUS,
+        _ => STAND_IN,
+    }
+}
+
 /// Thresholds of one score.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,7 +65,7 @@ impl Evaluation {
         // A method that does not score its training images is calibrated on the held-out normals.
         let train = table.part("train").map_or_else(|| part("validation"), Ok)?;
         let normal = part("test-normal")?;
-        let sets = std::iter::once((ANOMALOUS, part("test-anomalous")?))
+        let sets = std::iter::once((anomalous_set(config), part("test-anomalous")?))
             .chain(table.ood().map(|part| (part.name.as_str(), part)));
         let mut thresholds = BTreeMap::new();
         for (score, values) in table.names.iter().zip(&train.columns) {

@@ -44,19 +44,22 @@ pub(super) struct Fitter<'a> {
     pub clock: Clock,
 }
 
-/// A fitted method and its scores.
+/// What a fit leaves.
 pub(super) struct Fitted {
-    pub detector: FittedDetector,
+    pub method: FittedMethod,
+    /// Scores of every part.
     pub table: ScoreTable,
     pub stages: Vec<StageSummary>,
 }
 
-/// A fitted method that can be stored, or one that can only score.
+/// A method that has been fitted.
 // There is one per run: a box would save nothing.
 #[allow(clippy::large_enum_variant)]
-pub(super) enum FittedDetector {
+pub(super) enum FittedMethod {
+    /// It can be calibrated and stored.
     Storable(Model),
-    Other(Box<dyn Scorer>),
+    /// It can score, as long as this process lives.
+    Passing(Box<dyn Scorer>),
 }
 
 /// The representation of every part, in the parts' order.
@@ -83,8 +86,8 @@ impl Fitter<'_> {
     ) -> Result<Fitted, ExperimentError> {
         let (encoder, mut stages) = self.encoder(sizes, prepared)?;
         let representations = self.representations(&encoder, sizes, prepared)?;
-        let fitted = |detector, table, stages| Fitted {
-            detector,
+        let fitted = |method, table, stages| Fitted {
+            method,
             table,
             stages,
         };
@@ -95,7 +98,7 @@ impl Fitter<'_> {
                 detector.score_representation(&representations[index].1)
             });
             let model = Model::EncoderFlow(detector);
-            return Ok(fitted(FittedDetector::Storable(model), table, stages));
+            return Ok(fitted(FittedMethod::Storable(model), table, stages));
         }
         let density = self.density(&representations[0].1);
         let conversion = self.experiment.config.conversion();
@@ -105,8 +108,8 @@ impl Fitter<'_> {
         let table = self.score(detector.score_names(), prepared, |index| {
             detector.score_representation(&representations[index].1)
         });
-        let detector = FittedDetector::Other(Box::new(detector));
-        Ok(fitted(detector, table, stages))
+        let method = FittedMethod::Passing(Box::new(detector));
+        Ok(fitted(method, table, stages))
     }
 
     /// The encoder: trained in its stage, taken from another method of the same run, or computed.
@@ -293,7 +296,7 @@ impl Fitter<'_> {
         let detector = GanomalyDetector::new(config.conversion(), model, self.device);
         let table = self.score_images(&detector, prepared)?;
         Ok(Fitted {
-            detector: FittedDetector::Other(Box::new(detector)),
+            method: FittedMethod::Passing(Box::new(detector)),
             table,
             stages: vec![summary],
         })

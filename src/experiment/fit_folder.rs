@@ -8,15 +8,15 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
 use super::clock::Clock;
-use super::fit::{FittedDetector, Fitter};
+use super::fit::{FittedMethod, Fitter};
 use super::prepare::{Part, Prepared};
 use super::seed::derive;
-use super::workspace::training_folder;
 use super::{Experiment, ExperimentError, Method, Workspace, overrides};
 use crate::backend::Backend;
 use crate::data::folder::{Layout, Skipped, layout, load};
 use crate::data::{Images, SplitShares};
 use crate::detector::{Calibration, Detector, DetectorError, Scores};
+use crate::evaluate::{Conformal, EvaluateError};
 use crate::files::FileError;
 use crate::train::Display;
 
@@ -24,8 +24,9 @@ use crate::train::Display;
 const DEFAULTS: &str = include_str!("folder.toml");
 /// Fewest normal images that a detector is fitted to.
 const FEWEST: usize = 20;
-/// Images that the range of heat maps is taken from, at most.
-const HEAT_IMAGES: usize = 64;
+/// Share of the images held out for the p-values that is proposed, at most: more would leave too few
+/// to learn from.
+const LARGEST_SHARE: f64 = 0.5;
 
 /// What `fit` is asked for.
 #[derive(Clone, Debug)]
@@ -64,6 +65,16 @@ pub struct FittedFolder {
     pub ignored: String,
     /// Seconds from the first image read to the model written.
     pub seconds: f64,
+    shares: SplitShares,
+}
+
+impl FittedFolder {
+    /// What keeps verdicts at the level `alpha` from being given, and what to do about it; none when
+    /// nothing does.
+    pub fn shortage(&self, alpha: f64) -> Option<String> {
+        let count = self.counts.iter().sum();
+        shortage(self.detector.conformal(), count, self.shares, alpha)
+    }
 }
 
 /// Fits a detector to a folder of normal images and writes its model file.
@@ -92,12 +103,7 @@ pub fn fit_folder(fit: &FolderFit) -> Result<FittedFolder, ExperimentError> {
             place: fit.folder.display().to_string(),
             reason,
         })?;
-    let workspace = Workspace::for_run(
-        training_folder(&fit.out),
-        Method::EncoderFlow,
-        &config,
-        fit.force,
-    )?;
+    let workspace = Workspace::for_fit(&fit.out, &config, fit.force)?;
     let log = workspace.log();
     crate::logging::to_file(&log);
     let experiment = Experiment {
@@ -119,8 +125,8 @@ pub fn fit_folder(fit: &FolderFit) -> Result<FittedFolder, ExperimentError> {
         clock: Clock::start(),
     };
     let fitted = fitter.fit(&prepared)?;
-    let FittedDetector::Storable(model) = fitted.detector else {
-        return Err(DetectorError::Calibration("the method cannot be stored".to_owned()).into());
+    let FittedMethod::Storable(model) = fitted.method else {
+        return Err(DetectorError::NotStorable.into());
     };
     let names = model.scorer().score_names();
     let scores = |name: &str| {
@@ -141,9 +147,7 @@ pub fn fit_folder(fit: &FolderFit) -> Result<FittedFolder, ExperimentError> {
         fit.seed
     );
     let validation = &prepared.part("validation").images;
-    let shown: Vec<usize> = (0..validation.len().min(HEAT_IMAGES)).collect();
-    let detector =
-        Detector::new(model, calibration, &origin).with_heat_range(&validation.select(&shown))?;
+    let detector = Detector::new(model, calibration, &origin).with_heat_range(validation)?;
     detector.save(&fit.out)?;
     let root = workspace.root().to_owned();
     drop(workspace);
@@ -154,6 +158,7 @@ pub fn fit_folder(fit: &FolderFit) -> Result<FittedFolder, ExperimentError> {
         skipped: loaded.skipped,
         ignored: ignored.to_string(),
         seconds: started.elapsed().as_secs_f64(),
+        shares,
     })
 }
 
@@ -199,16 +204,9 @@ fn split(images: &Images, shares: SplitShares, seed: u64) -> Result<Prepared, St
             "{count} readable images are too few: at least {FEWEST} normal images are needed, and a hundred or more make a good detector"
         ));
     }
+    let [_, validation, calibration] = deal(count, shares)?;
     let mut order: Vec<usize> = (0..count).collect();
     order.shuffle(&mut StdRng::seed_from_u64(derive(seed, "folder split")));
-    let share = |share: f64| ((count as f64 * share).round() as usize).max(1);
-    let calibration = share(1.0 - shares.train);
-    let validation = share(shares.validation);
-    if calibration + validation + FEWEST / 2 > count {
-        return Err(format!(
-            "of {count} images {calibration} would go to the p-values and {validation} to validation, which leaves too few to train on: lower --calibration-share"
-        ));
-    }
     let (held_out, rest) = order.split_at(calibration);
     let (valid, train) = rest.split_at(validation);
     let labels = Arc::new(vec![0; count]);
@@ -230,6 +228,53 @@ fn split(images: &Images, shares: SplitShares, seed: u64) -> Result<Prepared, St
             .collect(),
         class_names: Vec::new(),
     })
+}
+
+/// How many of `count` images go to training, to validation and to the p-values.
+fn deal(count: usize, shares: SplitShares) -> Result<[usize; 3], String> {
+    let share = |share: f64| ((count as f64 * share).round() as usize).max(1);
+    let calibration = share(1.0 - shares.train);
+    let validation = share(shares.validation);
+    match count.checked_sub(calibration + validation) {
+        Some(train) if train >= FEWEST / 2 => Ok([train, validation, calibration]),
+        _ => Err(format!(
+            "of {count} images {calibration} would go to the p-values and {validation} to validation, which leaves too few to train on: lower --calibration-share"
+        )),
+    }
+}
+
+/// What keeps p-values from `conformal`, which were taken from a share of `count` images, from
+/// reaching the level `alpha`, and what to do about it.
+fn shortage(
+    conformal: &Conformal,
+    count: usize,
+    shares: SplitShares,
+    alpha: f64,
+) -> Option<String> {
+    let EvaluateError::TooFewCalibration {
+        needed,
+        available,
+        possible,
+        ..
+    } = conformal.check(alpha).err()?
+    else {
+        return None;
+    };
+    let percent = (100.0 * needed as f64 / count as f64).ceil();
+    let larger = SplitShares {
+        train: 1.0 - percent / 100.0,
+        ..shares
+    };
+    let enough = percent / 100.0 <= LARGEST_SHARE && deal(count, larger).is_ok();
+    let share = match enough {
+        true => format!("--calibration-share {}, or with ", percent / 100.0),
+        false => String::new(),
+    };
+    // Less a rounding error, which would ask for one more.
+    let images = (needed as f64 / (1.0 - shares.train) - 1e-6).ceil();
+    Some(format!(
+        "verdicts at alpha = {alpha} need {needed} calibration images, and there are {available}: fit again with {share}at least {images} normal images, or score with --alpha {possible} or more"
+    ))
 }
 
 #[cfg(test)]
@@ -268,6 +313,34 @@ mod tests {
         let error = split(&images(19), SHARES, 3).err().unwrap();
         assert!(error.contains("19") && error.contains("20"), "{error}");
         assert!(split(&images(20), SHARES, 3).is_ok());
+    }
+
+    #[test]
+    fn too_few_calibration_images_come_with_what_to_do() {
+        let shares = SplitShares {
+            train: 0.75,
+            validation: 0.1,
+        };
+        let said = |calibration: usize, count: usize| {
+            let conformal = Conformal::new(vec![0.0; calibration]).unwrap();
+            shortage(&conformal, count, shares, 0.05)
+        };
+        let calibrated = |count: usize, train: f64| deal(count, SplitShares { train, ..shares });
+        assert_eq!(calibrated(60, 0.75).unwrap()[2], 15);
+        assert_eq!(
+            said(15, 60).unwrap(),
+            "verdicts at alpha = 0.05 need 19 calibration images, and there are 15: fit again with --calibration-share 0.32, or with at least 76 normal images, or score with --alpha 0.0625 or more"
+        );
+        // Whoever does as told has enough.
+        assert_eq!(calibrated(60, 1.0 - 0.32).unwrap()[2], 19);
+        assert_eq!(calibrated(76, 0.75).unwrap()[2], 19);
+        // Of 30 images, 19 would leave too few to learn from.
+        let few = said(8, 30).unwrap();
+        assert!(
+            few.contains("at least 76 normal images") && !few.contains("--calibration-share"),
+            "{few}"
+        );
+        assert_eq!(said(19, 76), None);
     }
 
     #[test]

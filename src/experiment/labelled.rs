@@ -1,14 +1,13 @@
 //! How a detector does on a labelled folder of MVTec AD's layout.
 
-use crate::data::folder::{MvtecTest, load_mask};
-use crate::data::{Conversion, Images};
-use crate::detector::{Detector, HeatSource, Verdict};
-use crate::evaluate::{auroc, pixel_auroc};
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 
 use super::ExperimentError;
-
-/// Images per batch of heat maps.
-const BATCH: usize = 64;
+use crate::data::folder::{Loaded, MvtecTest, Skipped, load_mask};
+use crate::data::{Conversion, DataError};
+use crate::detector::{Detector, HeatSource, Verdict};
+use crate::evaluate::{EvaluateError, PixelRanking, auroc};
 
 /// Metrics of a labelled folder.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,78 +20,141 @@ pub struct Labelled {
     pub pixel_auroc: Vec<(HeatSource, f64)>,
 }
 
-/// Compares the verdicts with the labels, and the heat maps with the masks.
-///
-/// # Errors
-/// [`ExperimentError`] when a mask cannot be read or a score is not finite.
-pub fn evaluate_labelled(
-    detector: &Detector,
-    tests: &[MvtecTest],
-    images: &Images,
-    verdicts: &[Verdict],
-) -> Result<Labelled, ExperimentError> {
-    let of = |defect: Option<&str>| -> Vec<f32> {
-        let rows = tests.iter().zip(verdicts);
-        rows.filter(|(test, _)| test.defect.as_deref() == defect)
-            .map(|(_, verdict)| verdict.score)
-            .collect()
-    };
-    let good = of(None);
-    let mut kinds: Vec<&str> = tests
-        .iter()
-        .filter_map(|test| test.defect.as_deref())
-        .collect();
-    kinds.sort_unstable();
-    kinds.dedup();
-    let mut by_defect = Vec::new();
-    let mut all = Vec::new();
-    for kind in kinds {
-        let scores = of(Some(kind));
-        if !good.is_empty() {
-            by_defect.push((kind.to_owned(), auroc(&good, &scores)?));
-        }
-        all.extend(scores);
-    }
-    let image_auroc = match good.is_empty() || all.is_empty() {
-        true => None,
-        false => Some(auroc(&good, &all)?),
-    };
-    Ok(Labelled {
-        by_defect,
-        image_auroc,
-        pixel_auroc: pixels(detector, tests, images)?,
-    })
+/// Compares the verdicts of a labelled folder with its labels, and the heat maps with its masks,
+/// while the images are scored: a batch is added, and no image and no map of it is kept.
+pub struct LabelledTest<'a> {
+    detector: &'a Detector,
+    tests: HashMap<PathBuf, MvtecTest>,
+    strict: bool,
+    /// Scores of the good images.
+    good: Vec<f32>,
+    /// Scores of the others, by kind of defect.
+    defective: BTreeMap<String, Vec<f32>>,
+    /// Pixels by source of the heat map; empty where no image has a mask.
+    pixels: Vec<(HeatSource, PixelRanking)>,
 }
 
-fn pixels(
-    detector: &Detector,
-    tests: &[MvtecTest],
-    images: &Images,
-) -> Result<Vec<(HeatSource, f64)>, ExperimentError> {
-    let Conversion { size, fit, .. } = detector.conversion();
-    // A defective image without a mask says nothing about its pixels.
-    let known: Vec<usize> = (0..tests.len())
-        .filter(|&index| tests[index].defect.is_none() || tests[index].mask.is_some())
-        .collect();
-    if tests.iter().all(|test| test.mask.is_none()) {
-        return Ok(Vec::new());
+impl<'a> LabelledTest<'a> {
+    /// Starts a test on the images `tests`. A mask that cannot be read is left out, or with `strict`
+    /// an error.
+    pub fn new(detector: &'a Detector, tests: Vec<MvtecTest>, strict: bool) -> Self {
+        let sources: &[HeatSource] = match tests.iter().any(|test| test.mask.is_some()) {
+            true => detector.scorer().heat_sources(),
+            false => &[],
+        };
+        let pixels = sources
+            .iter()
+            .map(|&source| (source, PixelRanking::default()));
+        let tests = tests.into_iter().map(|test| (test.path.clone(), test));
+        Self {
+            detector,
+            pixels: pixels.collect(),
+            tests: tests.collect(),
+            strict,
+            good: Vec::new(),
+            defective: BTreeMap::new(),
+        }
     }
-    let mut masks = Vec::new();
-    for &index in &known {
-        masks.push(match &tests[index].mask {
-            Some(path) => load_mask(path, size, fit)?,
-            None => vec![false; size * size],
-        });
-    }
-    let mut results = Vec::new();
-    for &source in detector.scorer().heat_sources() {
-        let mut maps = Vec::new();
-        for indices in known.chunks(BATCH) {
-            for map in detector.heat_of(&images.select(indices), Some(source))? {
-                maps.push(map.values().to_vec());
+
+    /// Adds some of the images, with a verdict for each of them; returns the masks that could not be
+    /// read. Images that are not among those to be tested are passed over.
+    ///
+    /// # Errors
+    /// [`ExperimentError`] when, with `strict`, a mask cannot be read.
+    pub fn add(
+        &mut self,
+        loaded: &Loaded,
+        verdicts: &[Verdict],
+    ) -> Result<Vec<Skipped>, ExperimentError> {
+        let (mut known, mut masks) = (Vec::new(), Vec::new());
+        let mut skipped = Vec::new();
+        for (index, (path, verdict)) in loaded.paths.iter().zip(verdicts).enumerate() {
+            let Some(test) = self.tests.get(path) else {
+                continue;
+            };
+            match &test.defect {
+                None => self.good.push(verdict.score),
+                Some(defect) => {
+                    let scores = self.defective.entry(defect.clone()).or_default();
+                    scores.push(verdict.score);
+                }
+            }
+            if self.pixels.is_empty() {
+                continue;
+            }
+            match (
+                defective_pixels(test, self.detector.conversion()),
+                &test.mask,
+            ) {
+                (Ok(Some(mask)), _) => {
+                    known.push(index);
+                    masks.push(mask);
+                }
+                // Nothing is known of its pixels.
+                (Ok(None), _) => {}
+                (Err(error), Some(path)) if !self.strict => skipped.push(Skipped {
+                    path: path.clone(),
+                    reason: error.reason(),
+                }),
+                (Err(error), _) => return Err(error.into()),
             }
         }
-        results.push((source, pixel_auroc(&maps, &masks)?));
+        if known.is_empty() {
+            return Ok(skipped);
+        }
+        let images = loaded.images.select(&known);
+        for (source, ranking) in &mut self.pixels {
+            let maps = self.detector.heat_of(&images, Some(*source))?;
+            for (map, mask) in maps.iter().zip(&masks) {
+                ranking.add(map.values(), mask);
+            }
+        }
+        Ok(skipped)
     }
-    Ok(results)
+
+    /// The metrics of all images that have been added.
+    ///
+    /// # Errors
+    /// [`ExperimentError`] when a score or a value of a heat map is not finite.
+    pub fn finish(self) -> Result<Labelled, ExperimentError> {
+        let against_good = |scores: &[f32]| -> Result<Option<f64>, EvaluateError> {
+            match self.good.is_empty() || scores.is_empty() {
+                true => Ok(None),
+                false => auroc(&self.good, scores).map(Some),
+            }
+        };
+        let mut by_defect = Vec::new();
+        for (kind, scores) in &self.defective {
+            if let Some(area) = against_good(scores)? {
+                by_defect.push((kind.clone(), area));
+            }
+        }
+        let all: Vec<f32> = self.defective.values().flatten().copied().collect();
+        let mut pixel_auroc = Vec::new();
+        for (source, ranking) in &self.pixels {
+            match ranking.auroc() {
+                Ok(area) => pixel_auroc.push((*source, area)),
+                // As with images, there is nothing to compare.
+                Err(EvaluateError::OneClass { .. } | EvaluateError::Empty { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Labelled {
+            by_defect,
+            image_auroc: against_good(&all)?,
+            pixel_auroc,
+        })
+    }
+}
+
+/// Which pixels of a converted test image are defective; none when no mask says so.
+fn defective_pixels(
+    test: &MvtecTest,
+    Conversion { size, fit, .. }: Conversion,
+) -> Result<Option<Vec<bool>>, DataError> {
+    match (&test.defect, &test.mask) {
+        (None, _) => Ok(Some(vec![false; size * size])),
+        (Some(_), Some(path)) => load_mask(path, size, fit).map(Some),
+        (Some(_), None) => Ok(None),
+    }
 }

@@ -1,5 +1,6 @@
 //! A study's file, one run of it, and what that leaves on disk.
 
+mod candidate;
 mod clock;
 mod config;
 mod environment;
@@ -18,6 +19,7 @@ mod run;
 mod run_report;
 mod score_table;
 mod seed;
+mod select;
 mod summary;
 mod sweep;
 mod sweep_table;
@@ -31,12 +33,15 @@ pub use environment::{Environment, peak_memory_mib};
 pub use error::ExperimentError;
 pub use evaluation::{Evaluation, Metrics};
 pub use fit_folder::{FittedFolder, FolderFit, fit_folder};
-pub use labelled::{Labelled, evaluate_labelled};
+pub use labelled::{Labelled, LabelledTest};
 pub use method::Method;
 pub use names::{Experiment, Studies, Study, class_tags, find_class};
 pub use run::{RunOptions, reevaluate, run};
 pub use score_table::{ScoreTable, ScoredPart};
+pub use select::{SelectPlan, select};
 pub use summary::{Done, Summary};
 pub use sweep::{SweepPlan, sweep};
 pub use sweep_table::{SweepResult, SweepTable};
-pub use workspace::{SweepWorkspace, Workspace, run_folder, sweep_report};
+pub use workspace::{
+    SelectWorkspace, SweepWorkspace, Workspace, run_folder, selection_table, sweep_report,
+};

@@ -49,9 +49,9 @@ pub struct Study {
 pub struct Experiment {
     /// Canonical name, `<study>-<class>`, also its folder's.
     pub name: String,
-    /// Index of the anomalous class.
+    /// Index of the class left out.
     pub class: u8,
-    /// Official name of the anomalous class.
+    /// Official name of the class left out.
     pub class_name: String,
     /// Resolved settings.
     pub config: ExperimentConfig,
@@ -192,6 +192,28 @@ impl Study {
     }
 }
 
+impl Experiment {
+    /// Index of the class that plays the anomaly: the one left out, unless another stands in for it.
+    pub fn anomalous_class(&self) -> u8 {
+        let classes = self.config.data.dataset.class_names().len();
+        ((usize::from(self.class) + self.config.data.stand_in) % classes) as u8
+    }
+
+    /// Official name of the class that plays the anomaly.
+    pub fn anomaly_name(&self) -> &str {
+        let names = self.config.data.dataset.class_names();
+        match self.excluded_class() {
+            Some(_) => names[usize::from(self.anomalous_class())],
+            None => &self.class_name,
+        }
+    }
+
+    /// Index of the class left out, where another stands in for it: it is in no part of the split.
+    pub fn excluded_class(&self) -> Option<u8> {
+        (self.config.data.stand_in > 0).then_some(self.class)
+    }
+}
+
 /// The TOML files of a folder.
 fn study_files(folder: &Path) -> Result<Vec<PathBuf>, ExperimentError> {
     let entries = std::fs::read_dir(folder).map_err(files::FileError::io("read", folder))?;
@@ -232,7 +254,7 @@ pub fn find_class(dataset: DatasetName, wanted: &str) -> Option<usize> {
 }
 
 /// Lower case, with one hyphen for every run of other characters.
-fn slug(name: &str) -> String {
+pub(super) fn slug(name: &str) -> String {
     let words: Vec<&str> = name
         .split(|character: char| !character.is_alphanumeric())
         .filter(|word| !word.is_empty())
@@ -280,6 +302,23 @@ mod tests {
                     (canonical, class)
                 );
             }
+        }
+    }
+
+    #[test]
+    fn stand_ins_follow_the_class_left_out_and_go_round() {
+        for (name, stand_in, class, anomaly, excluded) in [
+            ("cifar10-truck", 0, 9, "truck", None),
+            ("cifar10-truck", 1, 0, "airplane", Some(9)),
+            ("cifar10-truck", 9, 8, "ship", Some(9)),
+            ("cifar10-plane", 2, 2, "bird", Some(0)),
+        ] {
+            let setting = [format!("data.stand_in={stand_in}")];
+            let experiment = built_in().find(name, &setting).unwrap();
+            let found = (experiment.anomalous_class(), experiment.anomaly_name());
+            assert_eq!(found, (class, anomaly), "{name} {stand_in}");
+            assert_eq!(experiment.excluded_class(), excluded, "{name} {stand_in}");
+            assert_eq!(experiment.name, name);
         }
     }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
+use super::config::DEFAULTS;
 use super::{ExperimentConfig, ExperimentError, Method};
 use crate::suggest::{did_you_mean, nearest};
 
@@ -18,8 +19,8 @@ pub fn resolve(
     overrides: &[String],
 ) -> Result<ExperimentConfig, ExperimentError> {
     let file = source.display().to_string();
-    let mut table =
-        Table::try_from(ExperimentConfig::default()).map_err(|error| failure(&file, error))?;
+    // The text rather than the settings: it names every key, those left out of files as well.
+    let mut table: Table = DEFAULTS.parse().map_err(|error| failure(&file, error))?;
     let study: Table = text.parse().map_err(|error| failure(&file, error))?;
     let mut config = apply(&mut table, study, &file)?;
     let mut assignments = Vec::new();
@@ -156,12 +157,17 @@ pub fn differences(
 }
 
 fn compare(left: &Table, right: &Table, prefix: &str, found: &mut Vec<String>) {
-    for (key, left) in left {
-        match (left, right.get(key)) {
-            (Value::Table(left), Some(Value::Table(right))) => {
+    let shown = |value: Option<&Value>| value.map_or_else(|| "none".to_owned(), Value::to_string);
+    let only_right = right.keys().filter(|key| !left.contains_key(*key));
+    for key in left.keys().chain(only_right) {
+        match (left.get(key), right.get(key)) {
+            (Some(Value::Table(left)), Some(Value::Table(right))) => {
                 compare(left, right, &format!("{prefix}{key}."), found);
             }
-            (left, Some(right)) if left != right => {
+            // A section that one side does not look at: the setting that says so differs as well.
+            (Some(Value::Table(_)), None) | (None, Some(Value::Table(_))) => {}
+            (left, right) if left != right => {
+                let (left, right) = (shown(left), shown(right));
                 found.push(format!("{prefix}{key}: {left} there, {right} now"));
             }
             _ => {}
@@ -205,6 +211,28 @@ mod tests {
     }
 
     #[test]
+    fn the_defaults_name_every_key() {
+        let mut expected = Table::try_from(ExperimentConfig::default()).unwrap();
+        let data = expected["data"].as_table_mut().unwrap();
+        assert_eq!(data.insert("stand_in".to_owned(), Value::Integer(0)), None);
+        assert_eq!(DEFAULTS.parse::<Table>().unwrap(), expected);
+    }
+
+    #[test]
+    fn a_stand_in_is_written_and_told_apart_only_where_there_is_one() {
+        let none = resolved("", &["data.stand_in=0"]).unwrap();
+        assert!(!none.to_toml().contains("stand_in"), "{}", none.to_toml());
+        let some = resolved("", &["data.stand_in=2"]).unwrap();
+        assert_eq!(resolved(&some.to_toml(), &[]).unwrap(), some);
+        for (left, right, expected) in [
+            (&none, &some, "data.stand_in: none there, 2 now"),
+            (&some, &none, "data.stand_in: 2 there, none now"),
+        ] {
+            assert_eq!(differences(Method::Knn, left, right), [expected]);
+        }
+    }
+
+    #[test]
     fn every_wrong_setting_is_named() {
         for (text, overrides, expected) in [
             (
@@ -241,6 +269,8 @@ mod tests {
             ("", &["data.size=33"], "data.size"),
             ("", &["evaluation.confidence=1"], "evaluation.confidence"),
             ("", &["data.ood=[\"digits\"]"], "data.ood"),
+            ("", &["data.stand_in=10"], "number of classes"),
+            ("", &["data.stand_in=-1"], "stand_in"),
         ] {
             let error = resolved(text, overrides).unwrap_err();
             assert!(error.contains(expected), "{text} {overrides:?}: {error}");

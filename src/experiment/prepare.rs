@@ -136,20 +136,29 @@ impl Pools {
         let labels = self.own.labels;
         let split = if path.exists() {
             let split: Split = files::read_json(path)?;
-            if split.anomalous_class != experiment.class || split.seed != seed {
+            let found = (split.anomalous_class, split.excluded_class, split.seed);
+            let wanted = (
+                experiment.anomalous_class(),
+                experiment.excluded_class(),
+                seed,
+            );
+            if found != wanted {
                 return Err(ExperimentError::Workspace(format!(
-                    "{} is the split of class {} and seed {}, not of class {} and seed {seed}: use --fresh",
+                    "{} is the split of {}, not of {}: use --fresh",
                     path.display(),
-                    split.anomalous_class,
-                    split.seed,
-                    experiment.class
+                    describe(found),
+                    describe(wanted)
                 )));
             }
             split.check(&labels)?;
             split
         } else {
             let shares = experiment.config.split_shares();
-            let split = Split::leave_one_class_out(&labels, experiment.class, shares, seed)?;
+            let anomalous = experiment.anomalous_class();
+            let split = match experiment.excluded_class() {
+                None => Split::leave_one_class_out(&labels, anomalous, shares, seed)?,
+                Some(excluded) => Split::with_stand_in(&labels, excluded, anomalous, shares, seed)?,
+            };
             files::write_json(path, &split)?;
             split
         };
@@ -171,6 +180,14 @@ impl Pools {
             parts: own.chain(others).collect(),
             class_names: self.own.class_names,
         })
+    }
+}
+
+/// Which split: its anomalous class, its excluded class and its seed.
+fn describe((anomalous, excluded, seed): (u8, Option<u8>, u64)) -> String {
+    match excluded {
+        None => format!("class {anomalous} and seed {seed}"),
+        Some(excluded) => format!("class {anomalous} in place of {excluded} and seed {seed}"),
     }
 }
 

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use super::clock::Clock;
 use super::evaluation::Evaluation;
-use super::fit::FittedDetector;
-use super::fit::Fitter;
+use super::fit::{FittedMethod, Fitter};
 use super::prepare::{Pools, Prepared};
 use super::run_report::{self, Sources};
 use super::seed::derive;
@@ -14,7 +13,7 @@ use super::{
     Workspace, overrides, peak_memory_mib, run_folder, workspace::features_folder,
 };
 use crate::backend::{Backend, OpenDevice};
-use crate::data::DataStore;
+use crate::data::{DataStore, Images};
 use crate::detector::{Calibration, Detector, DetectorError, Model, Scorer, Scores};
 use crate::encoder::{EncoderSizes, SqueezeNet};
 use crate::files;
@@ -39,6 +38,9 @@ pub struct RunOptions {
     pub command: String,
     /// Where messages go, if not into the run's own log: a process has one log.
     pub log: Option<PathBuf>,
+    /// Where features of pretrained networks are kept, if not among the artifacts: runs that have
+    /// several folders of artifacts can share them.
+    pub features: Option<PathBuf>,
 }
 
 impl RunOptions {
@@ -134,23 +136,6 @@ pub fn reevaluate(
     run.evaluate_again(store, false)
 }
 
-/// What a run has fitted.
-// There is one per run: a box would save nothing.
-#[allow(clippy::large_enum_variant)]
-enum Fitted {
-    Detector(Detector),
-    Scorer(Box<dyn Scorer>),
-}
-
-impl Fitted {
-    fn scorer(&self) -> &dyn Scorer {
-        match self {
-            Self::Detector(detector) => detector.scorer(),
-            Self::Scorer(scorer) => scorer.as_ref(),
-        }
-    }
-}
-
 struct Run<'a> {
     experiment: &'a Experiment,
     options: &'a RunOptions,
@@ -182,14 +167,20 @@ impl Run<'_> {
         };
         let fitted = fitter.fit(&prepared)?;
         let mut clock = fitter.clock;
-        let detector = match fitted.detector {
-            FittedDetector::Storable(model) => {
-                let detector = self.calibrated(model, &fitted.table)?;
+        let stored: Detector;
+        let passing: Box<dyn Scorer>;
+        let scorer: &dyn Scorer = match fitted.method {
+            FittedMethod::Storable(model) => {
+                let validation = &prepared.part("validation").images;
+                stored = self.calibrated(model, &fitted.table, validation)?;
                 files::create_folder(&self.workspace.detector())?;
-                detector.save(self.workspace.model())?;
-                Fitted::Detector(detector)
+                stored.save(self.workspace.model())?;
+                stored.scorer()
             }
-            FittedDetector::Other(scorer) => Fitted::Scorer(scorer),
+            FittedMethod::Passing(scorer) => {
+                passing = scorer;
+                passing.as_ref()
+            }
         };
         fitted.table.write(&self.workspace.scores())?;
         let evaluation = self.evaluate(&fitted.table)?;
@@ -204,7 +195,7 @@ impl Run<'_> {
             experiment: self.experiment,
             method: self.options.method,
             prepared: &prepared,
-            detector: Some(detector.scorer()),
+            detector: Some(scorer),
             table: &fitted.table,
             evaluation: &evaluation,
             environment: &environment,
@@ -225,7 +216,9 @@ impl Run<'_> {
         {
             let device = &self.open.device;
             let network = SqueezeNet::load(&self.backbone, device)?.with_input(input);
-            let folder = features_folder(&self.options.artifacts);
+            let options = self.options;
+            let own = || features_folder(&options.artifacts);
+            let folder = options.features.clone().unwrap_or_else(own);
             let display = self.options.display;
             pools.extract_features(&network, input, &folder, device, |line| display.say(line))?;
         }
@@ -310,8 +303,14 @@ impl Run<'_> {
 
     /// The detector with p-values from the validation images: every second one gives the scale of
     /// the scores, the others the p-values. They have chosen the epoch, too, so the p-values of an
-    /// experiment are approximate; `fit` holds images out for them alone.
-    fn calibrated(&self, model: Model, table: &ScoreTable) -> Result<Detector, DetectorError> {
+    /// experiment are approximate; `fit` holds images out for them alone. The images themselves give
+    /// the range of the heat maps.
+    fn calibrated(
+        &self,
+        model: Model,
+        table: &ScoreTable,
+        validation: &Images,
+    ) -> Result<Detector, DetectorError> {
         let names = model.scorer().score_names();
         let every_second = |first: usize| {
             let columns = table.part("validation").map(|part| &part.columns);
@@ -326,7 +325,7 @@ impl Run<'_> {
             "experiment {}, seed {}",
             self.experiment.name, self.options.seed
         );
-        Ok(Detector::new(model, calibration, &origin))
+        Detector::new(model, calibration, &origin).with_heat_range(validation)
     }
 
     fn evaluate(&self, table: &ScoreTable) -> Result<Evaluation, ExperimentError> {
@@ -354,10 +353,16 @@ impl Run<'_> {
             .map(|part| format!("{} {}", part.images.len(), part.name))
             .collect();
         let display = self.options.display;
+        let (anomaly, left_out) = (self.experiment.anomaly_name(), &self.experiment.class_name);
+        let classes = match self.experiment.excluded_class() {
+            None => format!("class {anomaly:?} is the anomaly"),
+            Some(_) => format!(
+                "class {anomaly:?} stands in as the anomaly, class {left_out:?} is left out of everything"
+            ),
+        };
         display.say(&format!(
-            "{}: class {:?} is the anomaly; {}",
+            "{}: {classes}; {}",
             self.experiment.name,
-            self.experiment.class_name,
             sizes.join(", ")
         ));
         display.say(&format!(
@@ -415,7 +420,10 @@ fn empty_summary(experiment: &Experiment, options: &RunOptions, report: PathBuf)
             "{}  {}  seed {}",
             experiment.name, options.method, options.seed
         ),
-        class_name: experiment.class_name.clone(),
+        class_name: experiment.anomaly_name().to_owned(),
+        left_out: experiment
+            .excluded_class()
+            .map(|_| experiment.class_name.clone()),
         metrics: Metrics::new(),
         scores: Vec::new(),
         backend: String::new(),

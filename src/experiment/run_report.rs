@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::evaluation::{ANOMALOUS, Evaluation};
+use super::evaluation::{Evaluation, anomalous_set};
 use super::prepare::{Part, Prepared};
 use super::seed::derive;
 use super::{Done, Environment, Experiment, ExperimentError, Method, ScoreTable, ScoredPart};
@@ -39,7 +39,7 @@ pub(super) struct Sources<'a> {
 /// Renders the report.
 pub(super) fn render(sources: &Sources) -> Result<String, ExperimentError> {
     let report = RunReport {
-        title: sources.experiment.name.clone(),
+        title: sources.title(),
         method: sources.method.to_string(),
         summary_sentence: sources.sentence(),
         headline: sources.headline(),
@@ -63,14 +63,29 @@ pub(super) fn render(sources: &Sources) -> Result<String, ExperimentError> {
 }
 
 impl Sources<'_> {
-    /// `digit 3` or `airplane`.
-    fn anomaly(&self) -> String {
-        let name = &self.experiment.class_name;
-        if name.chars().all(|character| character.is_ascii_digit()) {
-            format!("digit {name}")
-        } else {
-            name.clone()
+    /// `mnist-3`, and the stand-in where there is one.
+    fn title(&self) -> String {
+        let name = self.experiment.name.clone();
+        match self.left_out() {
+            Some(_) => format!("{name} with {} as stand-in", self.anomaly()),
+            None => name,
         }
+    }
+
+    /// What plays the anomaly: `digit 3` or `airplane`.
+    fn anomaly(&self) -> String {
+        class_in_words(self.experiment.anomaly_name())
+    }
+
+    /// The class left out, where another stands in for it.
+    fn left_out(&self) -> Option<String> {
+        let excluded = self.experiment.excluded_class();
+        excluded.map(|_| class_in_words(&self.experiment.class_name))
+    }
+
+    /// Name of the anomaly's test set among the metrics.
+    fn anomalous_set(&self) -> &'static str {
+        anomalous_set(&self.experiment.config)
     }
 
     /// Name of a score for readers.
@@ -92,10 +107,17 @@ impl Sources<'_> {
     }
 
     fn sentence(&self) -> String {
-        let m = &self.evaluation.metrics[ANOMALOUS][self.own_score()];
+        let m = &self.evaluation.metrics[self.anomalous_set()][self.own_score()];
+        let dataset = self.experiment.config.data.dataset;
+        let trained = match self.left_out() {
+            None => format!("Trained on the other classes of {dataset} alone"),
+            Some(left_out) => format!(
+                "Trained on {dataset} without {left_out}, which is left out and was not used at all, and without {}, which stands in as the anomaly",
+                self.anomaly()
+            ),
+        };
         let mut sentence = format!(
-            "Trained on the other classes of {} alone, the {} tells {} from normal test images with an AUROC of {:.3} (95 % interval {:.3} to {:.3}).",
-            self.experiment.config.data.dataset,
+            "{trained}, the {} tells {} from normal test images with an AUROC of {:.3} (95 % interval {:.3} to {:.3}).",
             self.describe(self.own_score()),
             self.anomaly(),
             m.auroc,
@@ -118,7 +140,7 @@ impl Sources<'_> {
     }
 
     fn headline(&self) -> Vec<(String, String)> {
-        let anomalous = &self.evaluation.metrics[ANOMALOUS];
+        let anomalous = &self.evaluation.metrics[self.anomalous_set()];
         let own = &anomalous[self.own_score()];
         let mut headline: Vec<(String, String)> = self
             .table
@@ -156,17 +178,14 @@ impl Sources<'_> {
         [
             ("Images", environment.data.join("; ")),
             ("Conversion", environment.conversion.join("; ")),
-            (
-                "Protocol",
-                format!(
-                    "leave-one-class-out: class {} ({}) is the anomaly, all of its images are tested on",
-                    self.experiment.class, self.experiment.class_name
-                ),
-            ),
+            ("Protocol", self.protocol()),
             ("Split", sizes.join(", ")),
             ("Seed", environment.seed.to_string()),
             ("Backend", environment.backend.clone()),
-            ("Device", format!("{}, {} threads", environment.device, environment.threads)),
+            (
+                "Device",
+                format!("{}, {} threads", environment.device, environment.threads),
+            ),
             (
                 "Versions",
                 format!(
@@ -180,11 +199,27 @@ impl Sources<'_> {
         .into()
     }
 
+    fn protocol(&self) -> String {
+        let experiment = self.experiment;
+        let (class, name) = (experiment.class, &experiment.class_name);
+        match experiment.excluded_class() {
+            None => format!(
+                "leave-one-class-out: class {class} ({name}) is the anomaly, all of its images are tested on"
+            ),
+            Some(_) => format!(
+                "leave-one-class-out with a stand-in: class {} ({}) plays the anomaly, all of its images are tested on; class {class} ({name}) is left out, none of its images is used",
+                experiment.anomalous_class(),
+                experiment.anomaly_name()
+            ),
+        }
+    }
+
     fn metrics(&self) -> Vec<MetricRow> {
-        let sets = std::iter::once(ANOMALOUS.to_owned())
-            .chain(self.table.ood().map(|part| part.name.clone()));
+        let own = self.anomalous_set();
+        let sets =
+            std::iter::once(own.to_owned()).chain(self.table.ood().map(|part| part.name.clone()));
         sets.flat_map(|set| {
-            let test_set = if set == ANOMALOUS {
+            let test_set = if set == own {
                 self.anomaly()
             } else {
                 set.clone()
@@ -262,7 +297,10 @@ impl Sources<'_> {
         };
         let mut curves = Vec::new();
         for (position, (name, part)) in self.anomalous_parts().enumerate() {
-            let set = if position == 0 { ANOMALOUS } else { &part.name };
+            let set = match position {
+                0 => self.anomalous_set(),
+                _ => &part.name,
+            };
             for (index, score) in self.table.names.iter().enumerate() {
                 // Of the other data sets only the method's own score: the figure stays readable.
                 if position > 0 && index > 0 {
@@ -378,6 +416,12 @@ impl Sources<'_> {
 
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
+        if let Some(left_out) = self.left_out() {
+            notes.push(format!(
+                "These numbers are for choosing settings: {} stands in as the anomaly for {left_out}, of which no image was used. They say nothing of how well {left_out} is detected.",
+                self.anomaly()
+            ));
+        }
         if !self.done.stages.is_empty() {
             notes.push(format!(
                 "The model of each stage is the one with the lowest loss on {} held-out normal images. No anomalous image and no test image took part in training, model selection or the threshold.",
@@ -406,6 +450,15 @@ impl Sources<'_> {
             notes.push("One data set is a part of the official file: see Images above.".to_owned());
         }
         notes
+    }
+}
+
+/// `digit 3` or `airplane`.
+fn class_in_words(name: &str) -> String {
+    if name.chars().all(|character| character.is_ascii_digit()) {
+        format!("digit {name}")
+    } else {
+        name.to_owned()
     }
 }
 

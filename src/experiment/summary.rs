@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Metrics;
-use super::evaluation::ANOMALOUS;
+use super::evaluation::{ANOMALOUS, STAND_IN};
 use crate::report::Timing;
 use crate::train::StageSummary;
 
@@ -36,8 +36,10 @@ impl Done {
 pub struct Summary {
     /// `mnist-3`, with method and seed.
     pub title: String,
-    /// Official name of the class left out.
+    /// Official name of the class that plays the anomaly.
     pub class_name: String,
+    /// Official name of the class left out, where another stands in for it.
+    pub left_out: Option<String>,
     /// The numbers.
     pub metrics: Metrics,
     /// Names of the scores, the method's own first.
@@ -62,7 +64,18 @@ impl fmt::Display for Summary {
             ""
         };
         writeln!(f, "{}{complete}", self.title)?;
-        let anomalous = &self.metrics[ANOMALOUS];
+        let own = match &self.left_out {
+            Some(left_out) => {
+                writeln!(
+                    f,
+                    "  class {:?} stands in as the anomaly; class {left_out:?}, which is left out, was not used",
+                    self.class_name
+                )?;
+                STAND_IN
+            }
+            None => ANOMALOUS,
+        };
+        let anomalous = &self.metrics[own];
         for score in &self.scores {
             let m = &anomalous[score];
             writeln!(
@@ -72,7 +85,7 @@ impl fmt::Display for Summary {
             )?;
         }
         let score = &self.scores[0];
-        for (set, scores) in self.metrics.iter().filter(|(set, _)| *set != ANOMALOUS) {
+        for (set, scores) in self.metrics.iter().filter(|(set, _)| *set != own) {
             let m = &scores[score];
             let note = if m.auroc < 0.5 {
                 "  (more likely than the normal images)"

@@ -26,12 +26,45 @@ pub struct SweepPlan {
     pub jobs: usize,
 }
 
+impl SweepPlan {
+    /// Number of cells.
+    pub(super) fn cells(&self) -> usize {
+        self.classes.len() * self.methods.len() * self.seeds.len()
+    }
+
+    /// True for the rows that are asked for; a table may have others from earlier sweeps.
+    pub(super) fn covers(&self, row: &SweepResult) -> bool {
+        self.classes.contains(&usize::from(row.class))
+            && self.seeds.contains(&row.seed)
+            && self
+                .methods
+                .iter()
+                .any(|method| method.name() == row.method)
+    }
+}
+
 /// One cell: a method on a class with a seed.
 #[derive(Clone, Debug)]
 struct Cell {
     experiment: Experiment,
     method: Method,
     seed: u64,
+}
+
+/// How far all of the cells are, of one sweep or of several, one after the other.
+pub(super) struct Overall {
+    total: usize,
+    count: Mutex<Count>,
+}
+
+impl Overall {
+    /// Nothing of `total` cells is done.
+    pub(super) fn new(total: usize) -> Self {
+        Self {
+            total,
+            count: Mutex::default(),
+        }
+    }
 }
 
 /// Runs the cells that are not done, and writes table and report after every one.
@@ -48,13 +81,31 @@ pub fn sweep(
     store: &DataStore,
     options: &RunOptions,
 ) -> Result<SweepTable, ExperimentError> {
+    let overall = Overall::new(plan.cells());
+    sweep_part(study, overrides, plan, store, options, (&overall, ""))
+}
+
+/// A sweep that may be a part of something larger: its progress is counted there, and its lines begin
+/// with a label.
+///
+/// # Errors
+/// Those of [`sweep`].
+pub(super) fn sweep_part(
+    study: &Study,
+    overrides: &[String],
+    plan: &SweepPlan,
+    store: &DataStore,
+    options: &RunOptions,
+    (overall, label): (&Overall, &str),
+) -> Result<SweepTable, ExperimentError> {
     let config = study.resolve(overrides)?;
     let workspace = SweepWorkspace::open(&options.artifacts, &study.name)?;
+    let log = options.log.clone().unwrap_or_else(|| workspace.log());
+    crate::logging::to_file(&log);
     let options = &RunOptions {
-        log: Some(workspace.log()),
+        log: Some(log),
         ..options.clone()
     };
-    crate::logging::to_file(&workspace.log());
     let table = known_cells(study, &config, plan, options);
     // Methods of one class and seed share their encoder, so they belong to one job.
     let mut groups = VecDeque::new();
@@ -68,13 +119,12 @@ pub fn sweep(
             groups.push_back(cells.collect::<Vec<_>>());
         }
     }
-    let total = groups.iter().map(Vec::len).sum();
     let progress = Progress {
         groups: Mutex::new(groups),
         table: Mutex::new(table),
-        count: Mutex::new(Count::default()),
         stopped: Mutex::new(None),
-        total,
+        overall,
+        label,
         workspace: &workspace,
         store,
         options,
@@ -102,9 +152,9 @@ pub fn sweep(
 struct Progress<'a> {
     groups: Mutex<VecDeque<Vec<Cell>>>,
     table: Mutex<SweepTable>,
-    count: Mutex<Count>,
     stopped: Mutex<Option<ExperimentError>>,
-    total: usize,
+    overall: &'a Overall,
+    label: &'a str,
     workspace: &'a SweepWorkspace,
     store: &'a DataStore,
     options: &'a RunOptions,
@@ -158,16 +208,17 @@ impl Progress<'_> {
         self.workspace.write(&table)?;
         drop(table);
         let seconds = started.elapsed().as_secs_f64();
-        let (done, left) = lock(&self.count).add(seconds, skipped, self.total);
+        let total = self.overall.total;
+        let (done, left) = lock(&self.overall.count).add(seconds, skipped, total);
         self.options.display.say(&format!(
-            "[{done:>width$}/{}] {line}  {}{left}",
-            self.total,
+            "[{done:>width$}/{total}] {}{line}  {}{left}",
+            self.label,
             if skipped {
                 "done before".to_owned()
             } else {
                 format!("{seconds:.1} s")
             },
-            width = self.total.to_string().len()
+            width = total.to_string().len()
         ));
         Ok(())
     }
@@ -215,7 +266,7 @@ fn known_cells(
     plan: &SweepPlan,
     options: &RunOptions,
 ) -> SweepTable {
-    let mut table = SweepTable::new(&study.name, config.data.dataset, &options.command);
+    let mut table = SweepTable::new(&study.name, &config.data, &options.command);
     for class in 0..config.data.dataset.class_names().len() {
         let experiment = study.experiment(class, config.clone());
         for method in Method::ALL {

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::evaluation::ANOMALOUS;
+use super::evaluation::anomalous_set;
 use super::{
-    Experiment, ExperimentConfig, ExperimentError, Method, Summary, class_tags, published,
+    DataConfig, Experiment, ExperimentConfig, ExperimentError, Method, Summary, class_tags,
+    published,
 };
 use crate::data::DatasetName;
 use crate::evaluate::{EvaluateError, holm, wilcoxon_signed_rank};
@@ -83,7 +84,8 @@ impl SweepResult {
         seed: u64,
         summary: &Summary,
     ) -> Self {
-        let metrics = &summary.metrics[ANOMALOUS][&summary.scores[0]];
+        let set = anomalous_set(&experiment.config);
+        let metrics = &summary.metrics[set][&summary.scores[0]];
         Self {
             score: summary.scores[0].clone(),
             auroc: Some(metrics.auroc),
@@ -120,7 +122,7 @@ impl SweepResult {
 }
 
 /// First twelve digits of the SHA-256 of the settings that matter to a method.
-fn config_hash(method: Method, config: &ExperimentConfig) -> String {
+pub(super) fn config_hash(method: Method, config: &ExperimentConfig) -> String {
     let hash = Sha256::digest(method.settings(config).to_string());
     hex(&hash[..6])
 }
@@ -130,15 +132,17 @@ fn config_hash(method: Method, config: &ExperimentConfig) -> String {
 pub struct SweepTable {
     study: String,
     dataset: DatasetName,
+    stand_in: usize,
     command: String,
     results: Vec<SweepResult>,
 }
 
 impl SweepTable {
-    pub(super) fn new(study: &str, dataset: DatasetName, command: &str) -> Self {
+    pub(super) fn new(study: &str, data: &DataConfig, command: &str) -> Self {
         Self {
             study: study.to_owned(),
-            dataset,
+            dataset: data.dataset,
+            stand_in: data.stand_in,
             command: command.to_owned(),
             results: Vec::new(),
         }
@@ -223,11 +227,31 @@ impl SweepTable {
             .filter_map(|method| Some((method.mean?, &method.name)))
             .max_by(|left, right| left.0.total_cmp(&right.0));
         let seeds: Vec<String> = self.seeds().iter().map(u64::to_string).collect();
+        let (title, protocol) = match self.stand_in {
+            0 => (self.study.clone(), String::new()),
+            number => (
+                format!("{} with stand-in {number}", self.study),
+                format!(
+                    " with stand-ins (the anomaly is the class {number} after the one left out)"
+                ),
+            ),
+        };
+        let mut notes = vec![
+            "Where a method trains, its numbers are those of the model chosen on held-out normal images; no anomalous image took part in training, selection or thresholds. Networks are in evaluation mode.".to_owned(),
+            "GANomaly has the width and the epochs of the study file, not its authors' 64 and 15, unless they were set so.".to_owned(),
+            "Time is the sum over a method's cells; an autoencoder that several methods share is counted for each.".to_owned(),
+        ];
+        if self.stand_in > 0 {
+            notes.insert(
+                0,
+                "These numbers are for choosing settings: another class stands in as the anomaly for each class left out, of which no image was used.".to_owned(),
+            );
+        }
         Ok(SweepReport {
-            title: self.study.clone(),
+            title,
             summary_sentence: best.map_or_else(String::new, |(mean, name)| {
                 format!(
-                    "Leave-one-class-out on {dataset}, {} classes, seeds {}: the highest mean AUROC is that of {name}, {mean:.3}.",
+                    "Leave-one-class-out on {dataset}{protocol}, {} classes, seeds {}: the highest mean AUROC is that of {name}, {mean:.3}.",
                     classes.len(),
                     seeds.join(", ")
                 )
@@ -254,7 +278,11 @@ impl SweepTable {
             pairs: pairs(&methods)?,
             methods,
             test_name: "Wilcoxon signed-rank over classes (seeds averaged), two-sided, Holm-adjusted over all pairs".to_owned(),
-            published: published::of(dataset, &classes),
+            // Published figures are those of the class left out.
+            published: match self.stand_in {
+                0 => published::of(dataset, &classes),
+                _ => Vec::new(),
+            },
             failures: self
                 .results
                 .iter()
@@ -264,11 +292,7 @@ impl SweepTable {
                 })
                 .collect(),
             command: self.command.clone(),
-            notes: vec![
-                "Where a method trains, its numbers are those of the model chosen on held-out normal images; no anomalous image took part in training, selection or thresholds. Networks are in evaluation mode.".to_owned(),
-                "GANomaly has the width and the epochs of the study file, not its authors' 64 and 15, unless they were set so.".to_owned(),
-                "Time is the sum over a method's cells; an autoencoder that several methods share is counted for each.".to_owned(),
-            ],
+            notes,
         })
     }
 

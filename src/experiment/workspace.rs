@@ -10,7 +10,9 @@ use super::{
 };
 use crate::encoder::ENCODER_STAGE;
 use crate::files::{self, FileError};
-use crate::report::{render_sweep, sweep_markdown};
+use crate::report::{
+    CHART_FILE, SelectionReport, render_sweep, selection_markdown, sweep_chart, sweep_markdown,
+};
 
 /// Name of the lock file, which stays when a run starts over.
 const LOCK: &str = ".lock";
@@ -21,15 +23,60 @@ pub(super) fn features_folder(artifacts: &Path) -> PathBuf {
 }
 
 /// What an interrupted `fit` continues from, beside the model file that it will write.
-pub(super) fn training_folder(model: &Path) -> PathBuf {
+fn training_folder(model: &Path) -> PathBuf {
     let mut name = model.file_name().unwrap_or_default().to_owned();
     name.push(".training");
     model.with_file_name(name)
 }
 
-/// The folder of one run, `<artifacts>/<experiment>/<method>/seed-<n>`, locked for this process.
+/// Which command works in a folder: errors advise what it understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// `experiment`, and what reads its runs.
+    Experiment,
+    /// `fit`.
+    Fit,
+}
+
+impl Owner {
+    /// What the folder holds.
+    fn contents(self) -> &'static str {
+        match self {
+            Self::Experiment => "a run",
+            Self::Fit => "an unfinished fit",
+        }
+    }
+
+    /// The option that starts over.
+    fn start_over(self) -> &'static str {
+        match self {
+            Self::Experiment => "--fresh",
+            Self::Fit => "--force",
+        }
+    }
+
+    /// What leads to another folder.
+    fn elsewhere(self) -> &'static str {
+        match self {
+            Self::Experiment => "--artifacts for another folder",
+            Self::Fit => "--out for another model file",
+        }
+    }
+
+    /// What can be changed for not having to wait.
+    fn beside(self) -> &'static str {
+        match self {
+            Self::Experiment => "another --seed or --artifacts",
+            Self::Fit => "another --out",
+        }
+    }
+}
+
+/// The folder of one run, `<artifacts>/<experiment>/<method>/seed-<n>`, or of a `fit` until it is done,
+/// locked for this process.
 #[derive(Debug)]
 pub struct Workspace {
+    owner: Owner,
     root: PathBuf,
     _lock: File,
 }
@@ -46,22 +93,52 @@ impl Workspace {
         config: &ExperimentConfig,
         fresh: bool,
     ) -> Result<Self, ExperimentError> {
+        Self::for_training(Owner::Experiment, root, method, config, fresh)
+    }
+
+    /// Opens the folder beside the file `model` in which `fit` keeps what it needs to continue. An
+    /// unfinished fit of the same settings is continued; of other settings, refused; with `force`,
+    /// removed first.
+    ///
+    /// # Errors
+    /// [`ExperimentError`] as for [`for_run`](Self::for_run).
+    pub fn for_fit(
+        model: &Path,
+        config: &ExperimentConfig,
+        force: bool,
+    ) -> Result<Self, ExperimentError> {
+        let root = training_folder(model);
+        Self::for_training(Owner::Fit, root, Method::EncoderFlow, config, force)
+    }
+
+    fn for_training(
+        owner: Owner,
+        root: PathBuf,
+        method: Method,
+        config: &ExperimentConfig,
+        fresh: bool,
+    ) -> Result<Self, ExperimentError> {
         files::create_folder(&root)?;
-        let workspace = Self::lock(root)?;
+        let workspace = Self::lock(root, owner)?;
         if fresh {
             workspace.clear()?;
         } else if !workspace.config().exists() && workspace.is_run() {
             return Err(ExperimentError::Workspace(format!(
-                "{} holds a run without its settings (config.toml): use --fresh to replace it",
-                workspace.root.display()
+                "{} holds {} without its settings (config.toml): use {} to replace it",
+                workspace.root.display(),
+                owner.contents(),
+                owner.start_over()
             )));
         } else if workspace.config().exists() {
             let differences = overrides::differences(method, &workspace.read_config()?, config);
             if !differences.is_empty() {
                 return Err(ExperimentError::Workspace(format!(
-                    "{} holds a run with other settings:\n  {}\nUse --fresh to replace it, or --artifacts for another folder",
+                    "{} holds {} with other settings:\n  {}\nUse {} to replace it, or {}",
                     workspace.root.display(),
-                    differences.join("\n  ")
+                    owner.contents(),
+                    differences.join("\n  "),
+                    owner.start_over(),
+                    owner.elsewhere()
                 )));
             }
         }
@@ -83,12 +160,16 @@ impl Workspace {
                 root.display()
             )));
         }
-        Self::lock(root)
+        Self::lock(root, Owner::Experiment)
     }
 
-    fn lock(root: PathBuf) -> Result<Self, ExperimentError> {
-        let lock = lock_folder(&root)?;
-        Ok(Self { root, _lock: lock })
+    fn lock(root: PathBuf, owner: Owner) -> Result<Self, ExperimentError> {
+        let lock = lock_unless_busy(&root, owner.beside())?;
+        Ok(Self {
+            owner,
+            root,
+            _lock: lock,
+        })
     }
 
     /// True when the folder holds what a run leaves.
@@ -108,8 +189,10 @@ impl Workspace {
             .collect();
         if !entries.is_empty() && !self.is_run() {
             return Err(ExperimentError::Workspace(format!(
-                "{} is not empty and is not a run's folder (it has no config.toml, split.json or environment.json): --fresh leaves it alone",
-                self.root.display()
+                "{} is not empty and is not a run's folder (it has no config.toml, split.json or environment.json): {} leaves it alone, use {}",
+                self.root.display(),
+                self.owner.start_over(),
+                self.owner.elsewhere()
             )));
         }
         // The file that marks a run goes last: what is interrupted here can be repeated.
@@ -135,9 +218,10 @@ impl Workspace {
         let text = files::read_text(&path)?;
         toml::from_str(&text).map_err(|error| {
             ExperimentError::Workspace(format!(
-                "{} is damaged or of another version of this program ({}): --fresh replaces the run",
+                "{} is damaged or of another version of this program ({}): {} replaces it",
                 path.display(),
-                error.to_string().trim_end()
+                error.to_string().trim_end(),
+                self.owner.start_over()
             ))
         })
     }
@@ -160,6 +244,10 @@ impl Workspace {
         config: &ExperimentConfig,
         backend: &str,
     ) -> Result<(), ExperimentError> {
+        // What lies around a model file is the user's.
+        if self.owner == Owner::Fit {
+            return Ok(());
+        }
         let stage = ENCODER_STAGE.name;
         let target = self.stage(stage);
         let (Some(seed), Some(methods)) = (
@@ -276,14 +364,19 @@ impl Workspace {
     }
 }
 
-/// Locks a folder for this process, until the file is dropped.
+/// Locks a folder of artifacts for this process, until the file is dropped.
 fn lock_folder(root: &Path) -> Result<File, ExperimentError> {
+    lock_unless_busy(root, Owner::Experiment.beside())
+}
+
+/// Locks a folder for this process; when another one has it, the error advises `instead`.
+fn lock_unless_busy(root: &Path, instead: &str) -> Result<File, ExperimentError> {
     let path = root.join(LOCK);
     let lock = File::create(&path).map_err(FileError::io("write", &path))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(ExperimentError::Workspace(format!(
-            "another process is working in {}: wait for it, or choose another --seed or --artifacts",
+            "another process is working in {}: wait for it, or choose {instead}",
             root.display()
         ))),
         // Some network file systems have no locks; there the user takes care.
@@ -316,14 +409,15 @@ impl SweepWorkspace {
         self.root.join("sweep.log")
     }
 
-    /// Writes table, Markdown and page. They are made from the cells' own results, so a damaged or
-    /// outdated one is simply replaced.
+    /// Writes table, figure, Markdown and page. They are made from the cells' own results, so a
+    /// damaged or outdated one is simply replaced.
     ///
     /// # Errors
     /// [`ExperimentError`] when a file cannot be made or written.
     pub fn write(&self, table: &SweepTable) -> Result<(), ExperimentError> {
         let report = table.report()?;
         let html = render_sweep(&report)?;
+        let chart = sweep_chart(&report)?;
         files::replace(&self.root.join("results.csv"), |file| {
             let mut csv = csv::Writer::from_writer(file);
             for row in table.results() {
@@ -331,9 +425,91 @@ impl SweepWorkspace {
             }
             csv.flush()
         })?;
+        let chart_file = self.root.join(CHART_FILE);
+        match chart {
+            Some(svg) => files::write_text(&chart_file, &svg)?,
+            None => files::remove(&chart_file)?,
+        }
         files::write_text(&self.root.join("results.md"), &sweep_markdown(&report))?;
         Ok(files::write_text(&self.root.join("report.html"), &html)?)
     }
+}
+
+/// The folder of a selection, `<artifacts>/<study>-select`, locked for this process.
+#[derive(Debug)]
+pub struct SelectWorkspace {
+    root: PathBuf,
+    _lock: File,
+}
+
+impl SelectWorkspace {
+    /// Opens the folder, making it if need be.
+    ///
+    /// # Errors
+    /// [`ExperimentError`] when another selection is using it or it cannot be written.
+    pub fn open(artifacts: &Path, study: &str) -> Result<Self, ExperimentError> {
+        let root = selection_folder(artifacts, study);
+        files::create_folder(&root)?;
+        let lock = lock_folder(&root)?;
+        Ok(Self { root, _lock: lock })
+    }
+
+    /// Messages of the selection's runs.
+    pub fn log(&self) -> PathBuf {
+        self.root.join("select.log")
+    }
+
+    /// Artifacts folder of a candidate's runs with one stand-in, the `number`-th class after the one
+    /// left out.
+    pub fn artifacts(&self, candidate: &str, number: usize) -> PathBuf {
+        self.root.join(stand_in_folder(candidate, number))
+    }
+
+    /// Writes the choice as JSON, its table as CSV and both as Markdown.
+    ///
+    /// # Errors
+    /// [`ExperimentError`] when a file cannot be written.
+    pub fn write(&self, report: &SelectionReport) -> Result<(), ExperimentError> {
+        files::write_json(&self.root.join("selection.json"), report)?;
+        files::replace(&self.root.join("selection.csv"), |file| {
+            let mut csv = csv::Writer::from_writer(file);
+            let head = ["candidate", "folder"].map(str::to_owned).into_iter();
+            let head = head.chain(report.classes.iter().cloned());
+            csv.write_record(head.chain(["mean", "chosen_by", "chosen"].map(str::to_owned)))?;
+            for candidate in &report.candidates {
+                let names = [candidate.name.clone(), candidate.folder.clone()];
+                let values = candidate.auroc.iter().chain([&candidate.mean]);
+                let values = values.map(|value| value.map_or_else(String::new, |v| v.to_string()));
+                let chosen = report.chosen.as_ref() == Some(&candidate.name);
+                let choices = [
+                    report.choosing(Some(&candidate.name)).join(" "),
+                    chosen.to_string(),
+                ];
+                csv.write_record(names.into_iter().chain(values).chain(choices))?;
+            }
+            csv.flush()
+        })?;
+        let markdown = selection_markdown(report);
+        Ok(files::write_text(&self.root.join(SELECTION), &markdown)?)
+    }
+}
+
+/// A selection's Markdown.
+const SELECTION: &str = "selection.md";
+
+/// Folder of a candidate's runs with one stand-in, relative to that of the selection.
+pub(super) fn stand_in_folder(candidate: &str, number: usize) -> String {
+    format!("{candidate}/stand-in-{number}")
+}
+
+/// Folder of a study's selection below the artifacts folder.
+fn selection_folder(artifacts: &Path, study: &str) -> PathBuf {
+    artifacts.join(format!("{study}-select"))
+}
+
+/// The Markdown of a study's selection.
+pub fn selection_table(artifacts: &Path, study: &str) -> PathBuf {
+    selection_folder(artifacts, study).join(SELECTION)
 }
 
 /// Folder of a study's sweep below the artifacts folder.
@@ -380,6 +556,39 @@ mod tests {
         let fresh = open(&other, true).unwrap();
         assert!(!fresh.scores().exists());
         assert_eq!(fresh.read_config().unwrap(), other);
+    }
+
+    #[test]
+    fn errors_of_a_fit_name_its_own_options() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("m.safetensors");
+        let mut config = ExperimentConfig::default();
+        let open = |config: &ExperimentConfig, force| {
+            Workspace::for_fit(&model, config, force).map_err(|error| error.to_string())
+        };
+        let refused = |config: &ExperimentConfig| {
+            let error = open(config, false).unwrap_err();
+            assert!(
+                !error.contains("--fresh") && !error.contains("--artifacts"),
+                "{error}"
+            );
+            error
+        };
+        let first = open(&config, false).unwrap();
+        assert!(first.root().ends_with("m.safetensors.training"));
+        let busy = refused(&config);
+        assert!(busy.contains("another --out"), "{busy}");
+        let settings = first.config();
+        drop(first);
+        assert!(open(&config, false).is_ok());
+        config.encoder.latent = 7;
+        let other = refused(&config);
+        for part in ["encoder.latent: 32 there, 7 now", "--force", "--out"] {
+            assert!(other.contains(part), "{part}: {other}");
+        }
+        std::fs::write(&settings, "damaged").unwrap();
+        assert!(refused(&config).contains("--force"));
+        assert_eq!(open(&config, true).unwrap().read_config().unwrap(), config);
     }
 
     #[test]

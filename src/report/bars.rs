@@ -105,6 +105,14 @@ pub(super) fn bars(
     })
 }
 
+/// A figure of [`bars`] as a file of its own: with a size, that at which the page shows it, instead
+/// of its container's.
+pub(super) fn stand_alone(inline: &str) -> String {
+    let size = format!("<svg width=\"{}\" height=\"{}\" ", WIDTH / 2, HEIGHT / 2);
+    let svg = inline.replacen("<svg width=\"100%\" ", &size, 1);
+    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{svg}")
+}
+
 /// One bar over the x range that starts at `left` and is `pitch` wide.
 fn draw_bar(chart: &mut Chart, bar: Bar, (left, pitch): (f64, f64), colour: RGBColor) -> Drawn<()> {
     let height = bar.height.clamp(0.0, 1.0);

@@ -10,6 +10,8 @@ mod format;
 mod histogram;
 mod image_grid;
 mod page;
+mod selection;
+mod sweep_chart;
 mod sweep_content;
 mod sweep_markdown;
 mod sweep_page;
@@ -22,6 +24,8 @@ pub use content::{
 };
 pub use error::ReportError;
 pub use page::render;
+pub use selection::{Candidate, CandidateRun, SelectionReport, selection_markdown};
+pub use sweep_chart::{CHART_FILE, sweep_chart};
 pub use sweep_content::{PairComparison, Published, SweepCell, SweepMethod, SweepReport};
 pub use sweep_markdown::sweep_markdown;
 pub use sweep_page::render_sweep;

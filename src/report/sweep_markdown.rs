@@ -1,10 +1,12 @@
 //! A sweep as GitHub Markdown, for a README or an issue.
 
 use super::SweepReport;
+use super::sweep_chart::{CHART_FILE, FIGURE, has_chart};
 use super::sweep_table::{Entry, lines, probability, published, signed, verdict};
 
 /// `report` as Markdown: the table of methods and classes, the comparisons, published figures apart,
-/// failures and notes. Numbers link to their runs' reports as the page's do.
+/// failures and notes. Numbers link to their runs' reports as the page's do; the figure is the file
+/// [`CHART_FILE`] beside the Markdown.
 pub fn sweep_markdown(report: &SweepReport) -> String {
     let mut out = format!("# {}\n", escape(&report.title));
     if !report.summary_sentence.is_empty() {
@@ -39,7 +41,10 @@ fn results(out: &mut String, report: &SweepReport) {
     if report.methods.is_empty() {
         return;
     }
-    out.push_str("\n## AUROC per anomalous class\n\n");
+    out.push_str(&format!("\n## {FIGURE}\n\n"));
+    if has_chart(report) {
+        out.push_str(&format!("![{FIGURE}]({CHART_FILE})\n\n"));
+    }
     head(out, "method", report.classes.iter().map(String::as_str));
     for line in lines(report) {
         out.push_str(&format!("| {} |", escape(line.name)));
@@ -97,7 +102,12 @@ fn published_figures(out: &mut String, report: &SweepReport) {
     }
 }
 
-fn head<'a>(out: &mut String, first: &str, classes: impl Iterator<Item = &'a str> + Clone) {
+/// The first two lines of a table of classes.
+pub(super) fn head<'a>(
+    out: &mut String,
+    first: &str,
+    classes: impl Iterator<Item = &'a str> + Clone,
+) {
     out.push_str(&format!("| {first} |"));
     for class in classes.clone() {
         out.push_str(&format!(" {} |", escape(class)));
@@ -136,7 +146,7 @@ fn entry(entry: Option<&Entry>) -> String {
 }
 
 /// `text` on one line with Markdown's and HTML's special letters taken literally.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::new();
     for letter in text.chars() {
         match letter {
@@ -155,7 +165,7 @@ fn escape(text: &str) -> String {
 }
 
 /// A fence longer than any run of backticks in `text`.
-fn fence(text: &str) -> String {
+pub(super) fn fence(text: &str) -> String {
     let (mut longest, mut run) = (2, 0);
     for letter in text.chars() {
         run = if letter == '`' { run + 1 } else { 0 };
@@ -205,6 +215,8 @@ mod tests {
 encoder-flow leads.
 
 ## AUROC per anomalous class
+
+![AUROC per anomalous class](chart.svg)
 
 | method | 0 | 1 | mean |
 |---|---:|---:|---:|

@@ -4,12 +4,9 @@ use std::collections::BTreeSet;
 
 use askama::Template;
 
-use super::bars::{Bar, Group, bars};
-use super::sweep_table::{Entry, Line, latex, lines, probability, published, signed, verdict};
+use super::sweep_chart::{FIGURE, caption, chart};
+use super::sweep_table::{Line, latex, lines, probability, published, signed, verdict};
 use super::{PairComparison, ReportError, SweepReport};
-
-/// Title of the figure.
-const FIGURE: &str = "AUROC per anomalous class";
 
 /// Renders `report` as one self-contained HTML page: no network, no script, fit for print. Its only
 /// links are relative ones to the reports of the runs.
@@ -124,56 +121,6 @@ fn size(report: &SweepReport) -> String {
         many(report.classes.len(), "class", "classes"),
         many(seeds.len(), "seed", "seeds")
     )
-}
-
-/// The figure: a group per class and, where there are several, one for the mean.
-fn chart(report: &SweepReport, lines: &[Line]) -> Result<Option<String>, ReportError> {
-    if lines.is_empty() || report.classes.is_empty() {
-        return Ok(None);
-    }
-    let bar = |entry: &Option<Entry>| {
-        entry.as_ref().map(|entry| Bar {
-            height: entry.auroc,
-            deviation: entry.deviation,
-        })
-    };
-    let mut groups: Vec<Group> = Vec::new();
-    for (class, name) in report.classes.iter().enumerate() {
-        groups.push(Group {
-            name,
-            bars: lines.iter().map(|line| bar(&line.cells[class])).collect(),
-            apart: false,
-        });
-    }
-    if groups.len() > 1 && lines.iter().any(|line| line.mean.is_some()) {
-        groups.push(Group {
-            name: "mean",
-            bars: lines.iter().map(|line| bar(&line.mean)).collect(),
-            apart: true,
-        });
-    }
-    let names: Vec<&str> = lines.iter().map(|line| line.name).collect();
-    bars(FIGURE, ("anomalous class", "AUROC"), &names, &groups).map(Some)
-}
-
-fn caption(lines: &[Line], several_seeds: bool) -> String {
-    let mut caption = String::from(
-        "Each class in turn is the anomaly and all others are normal, as in the paper's Figure 2. \
-         Bars stand in the order of the legend.",
-    );
-    if several_seeds {
-        caption.push_str(
-            " Bars are means over seeds, error bars one sample standard deviation to either side.",
-        );
-    }
-    if lines
-        .iter()
-        .flat_map(|line| &line.cells)
-        .any(Option::is_none)
-    {
-        caption.push_str(" A gap is a cell without a result.");
-    }
-    caption
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! A small industrial-like data set in the layout of MVTec AD: printed cloth, some of it damaged.
+//! Small industrial-like data sets in the layout of MVTec AD: printed cloth or stone, some of it
+//! damaged.
 
 use std::array;
 use std::f32::consts::TAU;
@@ -14,15 +15,15 @@ use rand::{RngExt, SeedableRng};
 pub const SIDE: u32 = 96;
 
 /// Colours, 0..=255, and how much of the cloth the ink covers.
-const CLOTH: [f32; 3] = [142.0, 128.0, 104.0];
+const GROUND: [f32; 3] = [142.0, 128.0, 104.0];
 const INK: [f32; 3] = [52.0, 58.0, 88.0];
-const INK_OPACITY: f32 = 0.85;
-/// By how much the threads are brighter or darker than the cloth, and the camera's noise (standard
-/// deviation, grey and of each colour), 0..=255.
-const THREADS: f32 = 28.0;
+/// By how much the threads or grains are brighter or darker than the ground, at most, and the
+/// camera's noise (standard deviation, grey and of each colour), 0..=255.
+const TEXTURE: f32 = 28.0;
 const NOISE: [f32; 2] = [3.0, 1.5];
-/// How much brighter or darker than the cloth spots and scratches are, least and most, 0..=255.
-const CONTRAST: Range<f32> = 35.0..60.0;
+/// Waves that the grain of a stone is the sum of, and their lengths in pixels.
+const WAVES: usize = 64;
+const WAVE_LENGTHS: [f32; 2] = [4.0, 20.0];
 /// Distances between threads along both axes, and the printed structure, in pixels.
 const PERIODS: [f32; 2] = [8.0, 5.0];
 const RING_RADIUS: f32 = 30.0;
@@ -34,6 +35,46 @@ const DOT_DISTANCE: f32 = 17.0;
 /// A place in an image, x and y in pixels.
 type Point = [f32; 2];
 
+/// What is photographed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cloth {
+    /// Regular threads in even light, printed with ink that covers well. Easy.
+    Woven,
+    /// Stone or leather: irregular grains, whose size and direction differ from image to image, in
+    /// uneven light; the print is pale and nowhere quite at its place; defects have less contrast.
+    Granite,
+}
+
+impl Cloth {
+    /// Both kinds.
+    pub const ALL: [Self; 2] = [Self::Woven, Self::Granite];
+
+    /// How much of the ground the ink covers.
+    fn ink_opacity(self) -> f32 {
+        match self {
+            Self::Woven => 0.85,
+            Self::Granite => 0.55,
+        }
+    }
+
+    /// How much brighter or darker than the ground spots and scratches are, least and most, 0..=255.
+    fn contrast(self) -> Range<f32> {
+        match self {
+            Self::Woven => 35.0..60.0,
+            Self::Granite => 25.0..45.0,
+        }
+    }
+
+    /// How much finer than elsewhere the texture of a wrong patch is, and what is left of its
+    /// contrast.
+    fn wrong_texture(self) -> [f32; 2] {
+        match self {
+            Self::Woven => [1.6, 0.1],
+            Self::Granite => [1.6, 0.3],
+        }
+    }
+}
+
 /// What can be wrong with an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Defect {
@@ -41,7 +82,7 @@ pub enum Defect {
     Spot,
     /// A dark or bright line, 1 to 2 px wide and 15 to 40 px long.
     Scratch,
-    /// A patch of 14 to 24 px in which the threads run across, lie closer or are blurred.
+    /// A patch of 14 to 24 px in which the texture runs across, is finer or is blurred.
     Texture,
     /// One of the printed dots is not there.
     Missing,
@@ -83,15 +124,15 @@ impl Default for Counts {
     }
 }
 
-/// Writes the data set into `folder`: `train/good`, `test/good`, `test/<defect>` and
+/// Writes a data set into `folder`: `train/good`, `test/good`, `test/<defect>` and
 /// `ground_truth/<defect>`, files `000.png`, ... and `000_mask.png`, ... Every image depends on
 /// `seed`, its folder and its number alone.
-pub fn write(folder: &Path, seed: u64, counts: Counts) {
+pub fn write(folder: &Path, cloth: Cloth, seed: u64, counts: Counts) {
     let save_normal = |set: u64, place: &str, count: usize| {
         let place = folder.join(place);
         fs::create_dir_all(&place).unwrap();
         for number in 0..count {
-            let image = normal(image_seed(seed, set, number));
+            let image = normal(cloth, image_seed(seed, set, number));
             image.save(place.join(format!("{number:03}.png"))).unwrap();
         }
     };
@@ -103,7 +144,7 @@ pub fn write(folder: &Path, seed: u64, counts: Counts) {
         fs::create_dir_all(&images).unwrap();
         fs::create_dir_all(&masks).unwrap();
         for number in 0..counts.defective {
-            let (image, mask) = defective(image_seed(seed, set, number), defect);
+            let (image, mask) = defective(cloth, image_seed(seed, set, number), defect);
             image.save(images.join(format!("{number:03}.png"))).unwrap();
             mask.save(masks.join(format!("{number:03}_mask.png")))
                 .unwrap();
@@ -116,22 +157,23 @@ fn image_seed(seed: u64, set: u64, number: usize) -> u64 {
 }
 
 /// A flawless image.
-pub fn normal(seed: u64) -> RgbImage {
+pub fn normal(cloth: Cloth, seed: u64) -> RgbImage {
     let rng = &mut StdRng::seed_from_u64(seed);
-    let cloth = Cloth::new(rng);
-    render(&cloth, &Damage::over(|_| 0.0), rng).0
+    let piece = Piece::new(cloth, rng);
+    render(&piece, &Damage::over(|_| 0.0), rng).0
 }
 
 /// An image with a defect, and its mask: 255 where the defect changes the picture, else 0.
-pub fn defective(seed: u64, defect: Defect) -> (RgbImage, GrayImage) {
+pub fn defective(cloth: Cloth, seed: u64, defect: Defect) -> (RgbImage, GrayImage) {
     let rng = &mut StdRng::seed_from_u64(seed);
-    let cloth = Cloth::new(rng);
-    let damage = Damage::new(defect, &cloth, rng);
-    render(&cloth, &damage, rng)
+    let piece = Piece::new(cloth, rng);
+    let damage = Damage::new(defect, &piece, rng);
+    render(&piece, &damage, rng)
 }
 
 /// What differs from one flawless image to the next.
-struct Cloth {
+struct Piece {
+    cloth: Cloth,
     phase: Point,
     brightness: f32,
     contrast: f32,
@@ -139,12 +181,55 @@ struct Cloth {
     slope: [f32; 2],
     ring: Point,
     dots: [Point; DOTS],
+    /// Waves of the grain; none where there are threads.
+    grain: Vec<Wave>,
+    /// Wave of the light, and its height in levels of brightness.
+    light: Option<(Wave, f32)>,
 }
 
-impl Cloth {
-    fn new(rng: &mut StdRng) -> Self {
+/// A plane wave.
+struct Wave {
+    /// Change of the phase with x and with y, in radians per pixel.
+    rate: Point,
+    phase: f32,
+}
+
+impl Wave {
+    fn new(direction: f32, length: f32, rng: &mut StdRng) -> Self {
+        let (sin, cos) = direction.sin_cos();
+        Self {
+            rate: [cos, sin].map(|part| TAU * part / length),
+            phase: TAU * rng.random::<f32>(),
+        }
+    }
+
+    /// Its height at a place, -1..=1.
+    fn at(&self, [x, y]: Point) -> f32 {
+        (self.rate[0] * x + self.rate[1] * y + self.phase).sin()
+    }
+}
+
+impl Piece {
+    /// The numbers of a woven piece are drawn first, in an order that must stay: published results
+    /// rest on these images.
+    fn new(cloth: Cloth, rng: &mut StdRng) -> Self {
+        let mut piece = Self::woven(rng);
+        if cloth == Cloth::Granite {
+            piece.cloth = cloth;
+            piece.slope = piece.slope.map(|slope| 3.0 * slope);
+            let length = rng.random_range(1.0_f32..2.0) * SIDE as f32;
+            let light = Wave::new(TAU * rng.random::<f32>(), length, rng);
+            piece.light = Some((light, 8.0));
+            piece.displace([jitter(rng, 3.0), jitter(rng, 3.0)], jitter(rng, 0.25));
+            piece.grain = grain(rng);
+        }
+        piece
+    }
+
+    fn woven(rng: &mut StdRng) -> Self {
         let ring = [jitter(rng, 1.5), jitter(rng, 1.5)].map(|offset| SIDE as f32 / 2.0 + offset);
         Self {
+            cloth: Cloth::Woven,
             phase: [jitter(rng, 3.0), jitter(rng, 3.0)],
             brightness: jitter(rng, 8.0),
             contrast: 1.0 + jitter(rng, 0.15),
@@ -155,6 +240,22 @@ impl Cloth {
                 let x = ring[0] + DOT_DISTANCE * cos + jitter(rng, 0.7);
                 [x, ring[1] + DOT_DISTANCE * sin + jitter(rng, 0.7)]
             }),
+            grain: Vec::new(),
+            light: None,
+        }
+    }
+
+    /// Turns the print about its middle, by `angle` in radians, and moves it by `shift`.
+    fn displace(&mut self, shift: Point, angle: f32) {
+        let (sin, cos) = angle.sin_cos();
+        let [x0, y0] = self.ring;
+        self.ring = [x0 + shift[0], y0 + shift[1]];
+        for dot in &mut self.dots {
+            let [x, y] = [dot[0] - x0, dot[1] - y0];
+            *dot = [
+                self.ring[0] + cos * x - sin * y,
+                self.ring[1] + sin * x + cos * y,
+            ];
         }
     }
 
@@ -167,11 +268,47 @@ impl Cloth {
             .fold(covers(RING_HALF_WIDTH, from_ring), f32::max)
     }
 
-    /// Brightness of the threads, -1..=1.
-    fn threads(&self, at: Point) -> f32 {
+    /// Brightness of the threads or the grains, -1..=1.
+    fn texture(&self, at: Point) -> f32 {
+        if !self.grain.is_empty() {
+            let sum: f32 = self.grain.iter().map(|wave| wave.at(at)).sum();
+            // The sum has a variance of half its number of waves, this one of 1.
+            return (sum * (2.0 / self.grain.len() as f32).sqrt()).tanh();
+        }
         let wave = |axis: usize| (TAU * (at[axis] + self.phase[axis]) / PERIODS[axis]).sin();
         wave(0) * (0.7 + 0.3 * wave(1))
     }
+
+    /// Brightness of the texture where it is wrong.
+    fn wrong_texture(&self, wrong: Wrong, [x, y]: Point) -> f32 {
+        let [finer, left] = self.cloth.wrong_texture();
+        match wrong {
+            Wrong::Across => self.texture([y, x]),
+            Wrong::Finer => self.texture([finer * x, finer * y]),
+            Wrong::Blurred => left * self.texture([x, y]),
+        }
+    }
+}
+
+/// Noise within a band of wave lengths, with a size and a direction of its own.
+fn grain(rng: &mut StdRng) -> Vec<Wave> {
+    let size = 1.0 + jitter(rng, 0.2);
+    let along = jitter(rng, 0.4);
+    let [shortest, longest] = WAVE_LENGTHS;
+    let waves = (0..WAVES).map(|_| {
+        let length = shortest * (longest / shortest).powf(rng.random());
+        // Neither all alike nor all the same: leather has creases.
+        Wave::new(along + jitter(rng, 0.9), size * length, rng)
+    });
+    waves.collect()
+}
+
+/// What can be wrong with a texture.
+#[derive(Clone, Copy)]
+enum Wrong {
+    Across,
+    Finer,
+    Blurred,
 }
 
 /// A defect at its place.
@@ -180,8 +317,8 @@ struct Damage {
     covered: Vec<f32>,
     /// Brightness gained there.
     change: f32,
-    /// Other threads seen there.
-    threads: Option<fn(&Cloth, Point) -> f32>,
+    /// Another texture seen there.
+    texture: Option<Wrong>,
     /// A dot that is not printed.
     missing: Option<usize>,
 }
@@ -193,18 +330,18 @@ impl Damage {
         Self {
             covered: points.map(covered).collect(),
             change: 0.0,
-            threads: None,
+            texture: None,
             missing: None,
         }
     }
 
-    fn new(defect: Defect, cloth: &Cloth, rng: &mut StdRng) -> Self {
+    fn new(defect: Defect, piece: &Piece, rng: &mut StdRng) -> Self {
         let mut damage = match defect {
             Defect::Spot => {
                 let radius = rng.random_range(2.0..5.0);
                 let mut centre = anywhere(rng);
                 // On ink, a dark spot would not be seen.
-                while cloth.ink(centre, None) > 0.0 {
+                while piece.ink(centre, None) > 0.0 {
                     centre = anywhere(rng);
                 }
                 Self::over(|at| covers(radius, distance(at, centre)))
@@ -230,16 +367,12 @@ impl Damage {
                 let across = 0.0..f32::from(side);
                 let inside = |at: Point| {
                     (0..2).all(|axis| across.contains(&(at[axis] - corner[axis])))
-                        // Below the ink, cloth is hardly seen.
-                        && cloth.ink(at, None) < 0.5
+                        // Below the ink, the texture is hardly seen.
+                        && piece.ink(at, None) < 0.5
                 };
-                let others: [fn(&Cloth, Point) -> f32; 3] = [
-                    |cloth, [x, y]| cloth.threads([y, x]),
-                    |cloth, [x, y]| cloth.threads([1.6 * x, 1.6 * y]),
-                    |cloth, at| 0.1 * cloth.threads(at),
-                ];
+                let wrong = [Wrong::Across, Wrong::Finer, Wrong::Blurred];
                 Self {
-                    threads: Some(others[rng.random_range(0..others.len())]),
+                    texture: Some(wrong[rng.random_range(0..wrong.len())]),
                     ..Self::over(|at| f32::from(u8::from(inside(at))))
                 }
             }
@@ -247,19 +380,19 @@ impl Damage {
                 let dot = rng.random_range(0..DOTS);
                 Self {
                     missing: Some(dot),
-                    ..Self::over(|at| covers(DOT_RADIUS, distance(at, cloth.dots[dot])))
+                    ..Self::over(|at| covers(DOT_RADIUS, distance(at, piece.dots[dot])))
                 }
             }
         };
         if matches!(defect, Defect::Spot | Defect::Scratch) {
-            let strength: f32 = rng.random_range(CONTRAST);
+            let strength: f32 = rng.random_range(piece.cloth.contrast());
             damage.change = if rng.random() { strength } else { -strength };
         }
         damage
     }
 }
 
-fn render(cloth: &Cloth, damage: &Damage, rng: &mut StdRng) -> (RgbImage, GrayImage) {
+fn render(piece: &Piece, damage: &Damage, rng: &mut StdRng) -> (RgbImage, GrayImage) {
     let mut image = RgbImage::new(SIDE, SIDE);
     let mut mask = GrayImage::new(SIDE, SIDE);
     for ((x, y, pixel), &damaged) in image.enumerate_pixels_mut().zip(&damage.covered) {
@@ -267,17 +400,20 @@ fn render(cloth: &Cloth, damage: &Damage, rng: &mut StdRng) -> (RgbImage, GrayIm
             mask.put_pixel(x, y, Luma([255]));
         }
         let at = [x as f32, y as f32];
-        let threads = match damage.threads {
-            Some(other) if damaged > 0.0 => other(cloth, at),
-            _ => cloth.threads(at),
+        let texture = match damage.texture {
+            Some(wrong) if damaged > 0.0 => piece.wrong_texture(wrong, at),
+            _ => piece.texture(at),
         };
         let [right, down] = at.map(|side| 2.0 * side / SIDE as f32 - 1.0);
-        let light = cloth.brightness + cloth.slope[0] * right + cloth.slope[1] * down;
-        let level = light + cloth.contrast * THREADS * threads;
-        let ink = INK_OPACITY * cloth.ink(at, damage.missing);
+        let mut light = piece.brightness + piece.slope[0] * right + piece.slope[1] * down;
+        if let Some((wave, height)) = &piece.light {
+            light += height * wave.at(at);
+        }
+        let level = light + piece.contrast * TEXTURE * texture;
+        let ink = piece.cloth.ink_opacity() * piece.ink(at, damage.missing);
         let grey = damaged * damage.change + noise(rng, NOISE[0]);
         *pixel = Rgb(array::from_fn(|part| {
-            let colour = CLOTH[part] + level;
+            let colour = GROUND[part] + level;
             let printed = colour + ink * (INK[part] - colour);
             // The cast saturates.
             (printed + grey + noise(rng, NOISE[1])).round() as u8

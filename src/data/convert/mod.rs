@@ -1,6 +1,8 @@
 //! How images are brought to the size and channels of an experiment: explicit, and recorded.
 
-use std::ops::Range;
+mod fit;
+
+pub use fit::Fit;
 
 use image::imageops::{FilterType, resize};
 use image::{ImageBuffer, Luma};
@@ -8,69 +10,6 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{DataError, Images};
-
-/// How an image of another size is made to fit: `pad`, `resize` or `crop` in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Fit {
-    /// Zeros around the centred image; an odd pixel goes to the bottom and to the right.
-    Pad,
-    /// Bilinear interpolation, averaging over the source pixels when shrinking; a rectangle is
-    /// stretched to the square.
-    Resize,
-    /// The shorter side is brought to the size as by [`Resize`](Self::Resize), the longer one in
-    /// proportion, and only the centre of that is kept; an odd pixel goes from the bottom or right.
-    Crop,
-}
-
-impl Fit {
-    /// The part of an image of `sides` = `[height, width]` that is seen, and where in the square of
-    /// `size` it lands. Where the two differ in their sides, the image is resized and lands on the
-    /// whole square.
-    ///
-    /// The cut comes before the resizing, so that a long strip is not enlarged as a whole first.
-    fn place(self, sides: [usize; 2], size: usize) -> (Rect, Rect) {
-        let (seen, lands) = match self {
-            Self::Pad => (sides, sides),
-            Self::Resize => (sides, [size; 2]),
-            Self::Crop => ([sides[0].min(sides[1]); 2], [size; 2]),
-        };
-        (Rect::centred(seen, sides), Rect::centred(lands, [size; 2]))
-    }
-}
-
-/// A rectangle of pixels in an image.
-#[derive(Clone, Copy)]
-struct Rect {
-    top: usize,
-    left: usize,
-    height: usize,
-    width: usize,
-}
-
-impl Rect {
-    /// The rectangle of `[height, width]` in the centre of an image of `outer` sides.
-    fn centred([height, width]: [usize; 2], outer: [usize; 2]) -> Self {
-        Self {
-            top: (outer[0] - height) / 2,
-            left: (outer[1] - width) / 2,
-            height,
-            width,
-        }
-    }
-
-    fn sides(self) -> [usize; 2] {
-        [self.height, self.width]
-    }
-
-    /// Places of its rows in an image that is `width` wide.
-    fn rows(self, width: usize) -> impl Iterator<Item = Range<usize>> {
-        (self.top..self.top + self.height).map(move |row| {
-            let start = row * width + self.left;
-            start..start + self.width
-        })
-    }
-}
 
 /// What every image of an experiment is brought to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,7 +56,7 @@ impl Conversion {
         sides: [usize; 2],
     ) -> Result<Vec<bool>, DataError> {
         self.check([1, sides[0], sides[1]])?;
-        let (seen, lands) = self.fit.place(sides, self.size);
+        let (seen, lands) = self.fit.place(sides, [self.size; 2]);
         let mut to = vec![false; self.size * self.size];
         for (row, places) in lands.rows(self.size).enumerate() {
             let from = seen.top + nearest(row, lands.height, seen.height);
@@ -200,7 +139,7 @@ impl Conversion {
             image
         };
         let area = self.size * self.size;
-        let (seen, lands) = self.fit.place([height, width], self.size);
+        let (seen, lands) = self.fit.place([height, width], [self.size; 2]);
         for (to, plane) in to
             .chunks_exact_mut(area)
             .zip(planes.chunks_exact(height * width))
@@ -224,17 +163,18 @@ impl Conversion {
     }
 }
 
-/// Luma of ITU-R BT.601, `0.299 R + 0.587 G + 0.114 B`, rounded, from three planes.
+/// The [`luma`] of every pixel, from three planes.
 fn rec601(image: &[u8]) -> Vec<u8> {
     let (red, rest) = image.split_at(image.len() / 3);
     let (green, blue) = rest.split_at(rest.len() / 2);
-    red.iter()
-        .zip(green)
-        .zip(blue)
-        .map(|((&r, &g), &b)| {
-            ((299 * u32::from(r) + 587 * u32::from(g) + 114 * u32::from(b) + 500) / 1000) as u8
-        })
-        .collect()
+    let pixels = red.iter().zip(green).zip(blue);
+    pixels.map(|((&r, &g), &b)| luma([r, g, b])).collect()
+}
+
+/// Luma of ITU-R BT.601, `0.299 R + 0.587 G + 0.114 B`, rounded.
+pub(crate) fn luma(rgb: [u8; 3]) -> u8 {
+    let [red, green, blue] = rgb.map(u32::from);
+    ((299 * red + 587 * green + 114 * blue + 500) / 1000) as u8
 }
 
 /// Which of `from` pixels in a row lies under the centre of pixel `index` of `to` pixels.

@@ -1,5 +1,7 @@
 //! Batch normalisation and the activation after it: what a network does between its convolutions.
 
+mod kernel;
+
 use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
@@ -9,13 +11,13 @@ use burn::backend::flex::FlexTensor;
 use burn::module::RunningState;
 use burn::nn::BatchNorm;
 use burn::tensor::{Tensor, TensorData};
-use rayon::prelude::*;
 
-use super::activation::{Activation, Gate, with_gate};
+use self::kernel::{
+    Channel, Sums, channels, gradient_sums, input_gradient, normalise, normalise_in_place,
+    statistics,
+};
+use super::activation::{Activation, with_gate};
 use super::{Home, Training, contiguous, flex, tensor, training, values};
-
-/// Lanes of a sum: the compiler keeps them in vector registers.
-const LANES: usize = 8;
 
 /// Normalises each channel, then applies the activation: `activation(norm.forward(input))`.
 ///
@@ -49,48 +51,6 @@ pub(crate) fn batch_norm(norm: &BatchNorm, input: Tensor<4>, activation: Activat
     }
 }
 
-/// What is done to a channel.
-#[derive(Clone, Copy, Debug)]
-struct Channel {
-    mean: f32,
-    /// One over the standard deviation.
-    precision: f32,
-    /// The precision times gamma.
-    scale: f32,
-    beta: f32,
-}
-
-impl Channel {
-    /// What the activation is applied to.
-    #[inline(always)]
-    fn normalise(&self, x: f32) -> f32 {
-        (x - self.mean) * self.scale + self.beta
-    }
-}
-
-fn channels(
-    gamma: &[f32],
-    beta: &[f32],
-    mean: &[f32],
-    variance: &[f32],
-    epsilon: f64,
-) -> Vec<Channel> {
-    let statistics = mean.iter().zip(variance);
-    let parameters = gamma.iter().zip(beta);
-    statistics
-        .zip(parameters)
-        .map(|((&mean, &variance), (&gamma, &beta))| {
-            let precision = 1.0 / (variance + epsilon as f32).sqrt();
-            Channel {
-                mean,
-                precision,
-                scale: gamma * precision,
-                beta,
-            }
-        })
-        .collect()
-}
-
 /// The values of a parameter or statistic without automatic differentiation.
 fn flex_values(parameter: Tensor<1>) -> Vec<f32> {
     values(&contiguous(flex(parameter))).to_vec()
@@ -98,18 +58,12 @@ fn flex_values(parameter: Tensor<1>) -> Vec<f32> {
 
 /// Normalises with given statistics, in place where nobody else holds the input.
 fn evaluate(input: FlexTensor, channels: &[Channel], activation: Activation) -> FlexTensor {
-    let [_, _, height, width] = input.layout().shape().dims::<4>();
+    let shape = input.layout().shape().dims::<4>();
     let mut output = contiguous(input);
-    let images = output
-        .storage_mut::<f32>()
-        .par_chunks_mut(channels.len() * height * width);
-    with_gate!(activation, |gate| images.for_each(|image| {
-        let maps = image.chunks_exact_mut(height * width);
-        for (map, channel) in maps.zip(channels) {
-            map.iter_mut()
-                .for_each(|x| *x = gate.value(channel.normalise(*x)));
-        }
-    }));
+    let values = output.storage_mut::<f32>();
+    with_gate!(activation, |gate| normalise_in_place(
+        gate, values, channels, shape
+    ));
     output
 }
 
@@ -232,153 +186,6 @@ impl Backward<Flex, 3> for BatchNormBackward {
     }
 }
 
-/// A channel's maps, image by image.
-fn maps(values: &[f32], shape: [usize; 4], channel: usize) -> impl Iterator<Item = &[f32]> {
-    let [_, channels, height, width] = shape;
-    let area = height * width;
-    values
-        .chunks_exact(channels * area)
-        .map(move |image| &image[channel * area..][..area])
-}
-
-/// Mean and variance of every channel, the variance divided by the number of values.
-fn statistics(input: &[f32], shape: [usize; 4]) -> (Vec<f32>, Vec<f32>) {
-    let [images, channels, height, width] = shape;
-    let count = (images * height * width) as f64;
-    (0..channels)
-        .into_par_iter()
-        .map(|channel| {
-            let sum: f64 = maps(input, shape, channel)
-                .map(|map| sum_over([map], |[x]| [x])[0])
-                .sum();
-            let mean = (sum / count) as f32;
-            let squares: f64 = maps(input, shape, channel)
-                .map(|map| sum_over([map], |[x]| [(x - mean) * (x - mean)])[0])
-                .sum();
-            (mean, (squares / count) as f32)
-        })
-        .unzip()
-}
-
-/// Sums over a channel for its gradients, of the gradient before the activation.
-#[derive(Clone, Copy, Debug)]
-struct Sums {
-    /// The gradient itself: beta's.
-    plain: f32,
-    /// The gradient times the normalised input: gamma's.
-    projected: f32,
-}
-
-fn gradient_sums(
-    gate: impl Gate,
-    input: &[f32],
-    gradient: &[f32],
-    channels: &[Channel],
-    shape: [usize; 4],
-) -> Vec<Sums> {
-    channels
-        .par_iter()
-        .enumerate()
-        .map(|(index, channel)| {
-            let inputs = maps(input, shape, index);
-            let gradients = maps(gradient, shape, index);
-            let [mut plain, mut projected] = [0.0f64; 2];
-            for (inputs, gradients) in inputs.zip(gradients) {
-                let [of_map, projected_of_map] = sum_over([inputs, gradients], |[x, gradient]| {
-                    let gradient = gate.gradient(channel.normalise(x), gradient);
-                    [gradient, gradient * (x - channel.mean) * channel.precision]
-                });
-                plain += of_map;
-                projected += projected_of_map;
-            }
-            Sums {
-                plain: plain as f32,
-                projected: projected as f32,
-            }
-        })
-        .collect()
-}
-
-/// Turns the gradient by the result into that by the input, in place.
-fn input_gradient(
-    gate: impl Gate,
-    input: &[f32],
-    gradient: &mut [f32],
-    channels: &[Channel],
-    sums: &[Sums],
-    shape: [usize; 4],
-) {
-    let [images, _, height, width] = shape;
-    let area = height * width;
-    let count = (images * area) as f32;
-    let image = channels.len() * area;
-    gradient
-        .par_chunks_mut(image)
-        .zip(input.par_chunks(image))
-        .for_each(|(gradients, inputs)| {
-            let maps = gradients
-                .chunks_exact_mut(area)
-                .zip(inputs.chunks_exact(area));
-            for ((gradients, inputs), (channel, sums)) in maps.zip(channels.iter().zip(sums)) {
-                let mean = sums.plain / count;
-                let slope = sums.projected / count * channel.precision;
-                for (gradient, &x) in gradients.iter_mut().zip(inputs) {
-                    let before = gate.gradient(channel.normalise(x), *gradient);
-                    *gradient = channel.scale * (before - mean - (x - channel.mean) * slope);
-                }
-            }
-        });
-}
-
-fn normalise(
-    gate: impl Gate,
-    input: &[f32],
-    channels: &[Channel],
-    [_, _, height, width]: [usize; 4],
-) -> Vec<f32> {
-    let area = height * width;
-    let image = channels.len() * area;
-    let mut output = vec![0.0; input.len()];
-    output
-        .par_chunks_mut(image)
-        .zip(input.par_chunks(image))
-        .for_each(|(outputs, inputs)| {
-            let maps = outputs
-                .chunks_exact_mut(area)
-                .zip(inputs.chunks_exact(area));
-            for ((outputs, inputs), channel) in maps.zip(channels) {
-                for (output, &x) in outputs.iter_mut().zip(inputs) {
-                    *output = gate.value(channel.normalise(x));
-                }
-            }
-        });
-    output
-}
-
-/// Sums of what `terms` makes of the values at each place of `maps`, which are all of one length.
-#[inline(always)]
-fn sum_over<const N: usize>(maps: [&[f32]; N], terms: impl Fn([f32; N]) -> [f32; N]) -> [f64; N] {
-    let mut sums = [[0.0f32; LANES]; N];
-    let length = maps.iter().map(|map| map.len()).min().unwrap_or(0);
-    let whole = length / LANES * LANES;
-    for start in (0..whole).step_by(LANES) {
-        let maps = maps.map(|map| &map[start..][..LANES]);
-        for lane in 0..LANES {
-            let terms = terms(maps.map(|map| map[lane]));
-            for (sum, term) in sums.iter_mut().zip(terms) {
-                sum[lane] += term;
-            }
-        }
-    }
-    for index in whole..length {
-        let terms = terms(maps.map(|map| map[index]));
-        for (sum, term) in sums.iter_mut().zip(terms) {
-            sum[0] += term;
-        }
-    }
-    sums.map(|lanes| lanes.iter().map(|&sum| f64::from(sum)).sum())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -477,16 +284,5 @@ mod tests {
         assert_close(&read(found.clone()), &read(expected), "output");
         assert!(input.grad(&found.sum().backward()).is_some());
         assert_eq!(read(norm.running_mean.value_sync()), [0.0; 2]);
-    }
-
-    #[test]
-    fn sums_take_the_rest_of_a_row_too() {
-        for length in [0, 1, 7, 8, 9, 20] {
-            let row: Vec<f32> = (0..length).map(|value| value as f32).collect();
-            let [sum, squares] = sum_over([&row, &row], |[x, y]| [x, x * y]);
-            let n = f64::from(length);
-            assert_eq!(sum, n * (n - 1.0) / 2.0);
-            assert_eq!(squares, (n - 1.0) * n * (2.0 * n - 1.0) / 6.0);
-        }
     }
 }

@@ -1,13 +1,18 @@
 //! The settings of an experiment: `experiments/*.toml`, plus `--set`, resolved and checked.
 
+mod checks;
+
 use serde::{Deserialize, Serialize};
 
 use super::Method;
 use crate::data::{Conversion, DatasetName, Fit, SplitShares};
-use crate::encoder::{AutoEncoderConfig, EncoderSizes, MapSizes, SqueezeNet};
+use crate::encoder::{AutoEncoderConfig, EncoderSizes, MapSizes};
 use crate::evaluate::{Sides, ThresholdRule};
 use crate::flow::{Mixing, RealNvpConfig};
 use crate::train::Optimisation;
+
+/// The study whose settings are those of every other one that does not name them.
+pub(super) const DEFAULTS: &str = include_str!("../../../experiments/digits.toml");
 
 /// Everything that decides a run's numbers, but for the class left out and the seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +56,10 @@ pub struct DataConfig {
     pub ood: Vec<DatasetName>,
     /// Use the first so many images of every data set only, for a quick trial; 0 is all.
     pub limit: usize,
+    /// The so-many-th class after the one left out plays the anomaly in its place, and the class
+    /// left out is in no part of the split; 0 for none. Left out of files where it is 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stand_in: usize,
 }
 
 /// The encoder and its stage.
@@ -191,8 +200,7 @@ impl Default for ExperimentConfig {
     /// # Panics
     /// Never: a test reads the file that is compiled in.
     fn default() -> Self {
-        toml::from_str(include_str!("../../experiments/digits.toml"))
-            .expect("the built-in study is complete")
+        toml::from_str(DEFAULTS).expect("the built-in study is complete")
     }
 }
 
@@ -320,184 +328,8 @@ impl ExperimentConfig {
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).unwrap_or_default()
     }
-
-    /// The first setting with which no run is possible: its key, and what is possible.
-    pub(super) fn fault(&self) -> Option<(String, &'static str)> {
-        let Self {
-            data,
-            encoder,
-            flow,
-            ganomaly,
-            knn,
-            gmm,
-            mahalanobis,
-            evaluation,
-        } = self;
-        const SHARE: &str = "must be between 0 and 1, both excluded";
-        const WIDTH: &str = "must be from 1 to 512";
-        const LATENT: &str = "must be from 2 to 4096";
-        let widths = 1..=512;
-        let latents = 2..=4096;
-        let mut ood = data.ood.clone();
-        ood.sort();
-        ood.dedup();
-        let checks = [
-            (
-                matches!(data.channels, 1 | 3),
-                "data.channels",
-                "must be 1 (grey) or 3 (RGB)",
-            ),
-            (
-                matches!(data.size, 32 | 64 | 128),
-                "data.size",
-                "must be 32, 64 or 128",
-            ),
-            (within(data.train_share), "data.train_share", SHARE),
-            (
-                within(data.validation_share),
-                "data.validation_share",
-                SHARE,
-            ),
-            (
-                !data.ood.contains(&data.dataset),
-                "data.ood",
-                "must not name the data set that is trained on",
-            ),
-            (
-                ood.len() == data.ood.len(),
-                "data.ood",
-                "must name every data set once",
-            ),
-            (
-                data.limit == 0 || data.limit >= 100,
-                "data.limit",
-                "must be 0 (all images) or at least 100",
-            ),
-            (widths.contains(&encoder.width), "encoder.width", WIDTH),
-            (latents.contains(&encoder.latent), "encoder.latent", LATENT),
-            (
-                (1..=192).contains(&encoder.patch_components),
-                "encoder.patch_components",
-                "must be from 1 to 192",
-            ),
-            (
-                (SqueezeNet::SMALLEST_INPUT..=512).contains(&encoder.input),
-                "encoder.input",
-                "must be from 25 to 512",
-            ),
-            (
-                encoder.pixel_components <= 1024,
-                "encoder.pixel_components",
-                "must be at most 1024 (0 for none)",
-            ),
-            (
-                flow.gaussians <= 10_000,
-                "flow.gaussians",
-                "must be at most 10000 (0 for a standard normal)",
-            ),
-            (
-                (0.0..=10.0).contains(&flow.noise),
-                "flow.noise",
-                "must be from 0 (none) to 10",
-            ),
-            (
-                (1..=256).contains(&flow.couplings),
-                "flow.couplings",
-                "must be from 1 to 256",
-            ),
-            (
-                (1..=8192).contains(&flow.hidden),
-                "flow.hidden",
-                "must be from 1 to 8192",
-            ),
-            (flow.layers <= 16, "flow.layers", "must be at most 16"),
-            (
-                flow.clamp > 0.0 && flow.clamp <= 20.0,
-                "flow.clamp",
-                "must be above 0 and at most 20 nats",
-            ),
-            (widths.contains(&ganomaly.width), "ganomaly.width", WIDTH),
-            (
-                latents.contains(&ganomaly.latent),
-                "ganomaly.latent",
-                LATENT,
-            ),
-            (latents.contains(&knn.components), "knn.components", LATENT),
-            (
-                (1..=1000).contains(&knn.neighbours),
-                "knn.neighbours",
-                "must be from 1 to 1000",
-            ),
-            (
-                (2..=256).contains(&gmm.components),
-                "gmm.components",
-                "must be from 2 to 256",
-            ),
-            (
-                (1..=1000).contains(&gmm.gaussians),
-                "gmm.gaussians",
-                "must be from 1 to 1000",
-            ),
-            (gmm.samples >= 2, "gmm.samples", "must be at least 2"),
-            (
-                latents.contains(&mahalanobis.components),
-                "mahalanobis.components",
-                LATENT,
-            ),
-            (
-                within(evaluation.confidence),
-                "evaluation.confidence",
-                "must be between 0 and 1, both excluded (0.95 calls 95 % of the training images normal)",
-            ),
-        ];
-        let fault = checks
-            .into_iter()
-            .find(|(holds, ..)| !holds)
-            .map(|(_, key, reason)| (key.to_owned(), reason));
-        fault
-            .or_else(|| training_fault("encoder", &encoder.training))
-            .or_else(|| training_fault("flow", &flow.training))
-            .or_else(|| training_fault("ganomaly", &ganomaly.training))
-    }
 }
 
-fn training_fault(stage: &str, training: &Optimisation) -> Option<(String, &'static str)> {
-    let checks = [
-        (
-            (1..=100_000).contains(&training.epochs),
-            "epochs",
-            "must be from 1 to 100000",
-        ),
-        (
-            (2..=65_536).contains(&training.batch_size),
-            "batch_size",
-            "must be from 2 to 65536",
-        ),
-        (
-            training.learning_rate > 0.0 && training.learning_rate <= 1.0,
-            "learning_rate",
-            "must be above 0 and at most 1",
-        ),
-        (
-            (0.0..1.0).contains(&training.beta_1),
-            "beta_1",
-            "must be at least 0 and below 1",
-        ),
-        (
-            (0.0..=1.0).contains(&training.weight_decay),
-            "weight_decay",
-            "must be from 0 (none) to 1",
-        ),
-        (
-            training.clip_norm >= 0.0 && training.clip_norm.is_finite(),
-            "clip_norm",
-            "must be 0 (no limit) or above",
-        ),
-    ];
-    let fault = checks.into_iter().find(|(holds, ..)| !holds);
-    fault.map(|(_, key, reason)| (format!("{stage}.training.{key}"), reason))
-}
-
-fn within(share: f64) -> bool {
-    share > 0.0 && share < 1.0
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }

@@ -17,18 +17,21 @@
 //!
 //! The classifier's tensors may be left out: they are not read.
 
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+mod weights;
 
-use burn::module::{Module, Param};
+pub use weights::BackboneError;
+
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Initializer, PaddingConfig2d};
 use burn::tensor::module::{interpolate, max_pool2d};
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor, TensorData, activation};
-use safetensors::tensor::{Dtype, SafeTensors};
 
-use crate::files::FileError;
+use self::weights::{Weights, read};
 
 /// Mean of ImageNet's pixels in `[0, 1]`, per channel.
 const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
@@ -48,54 +51,6 @@ const FIRES: [(usize, [usize; 3]); 8] = [
     (11, [384, 64, 256]),
     (12, [512, 64, 256]),
 ];
-
-/// Pretrained weights that cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum BackboneError {
-    /// There is no such file.
-    #[error(
-        "the pretrained weights {} are missing: write them in Python with `safetensors.torch.save_file(torchvision.models.squeezenet1_1(weights=\"IMAGENET1K_V1\").state_dict(), \"squeezenet1_1_features.safetensors\")`",
-        path.display()
-    )]
-    Missing {
-        /// The file expected.
-        path: PathBuf,
-    },
-    /// The file is cut short or is something else.
-    #[error("{} is damaged or not a safetensors file: {reason}", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The file has no such tensor.
-    #[error("{} has no tensor {name}: it is not a SqueezeNet 1.1 of torchvision", path.display())]
-    NoTensor {
-        /// The file.
-        path: PathBuf,
-        /// Name of the tensor.
-        name: String,
-    },
-    /// A tensor is not of the expected type and shape.
-    #[error(
-        "{}: tensor {name} is {found}, expected {expected}: it is not a SqueezeNet 1.1 of torchvision",
-        path.display()
-    )]
-    Mismatch {
-        /// The file.
-        path: PathBuf,
-        /// Name of the tensor.
-        name: String,
-        /// Its type and shape.
-        found: String,
-        /// What they should be.
-        expected: String,
-    },
-    /// The file cannot be read.
-    #[error(transparent)]
-    Files(#[from] FileError),
-}
 
 /// The convolutional trunk of SqueezeNet 1.1, for frozen weights.
 ///
@@ -128,6 +83,8 @@ impl SqueezeNet {
     pub const LATENT: usize = 128 + 256 + 512;
     /// Smallest side that leaves a whole 3x3 window to every pooling.
     pub const SMALLEST_INPUT: usize = 25;
+    /// Sides to which images may be resized.
+    pub(crate) const INPUTS: RangeInclusive<usize> = Self::SMALLEST_INPUT..=512;
     /// Side to which images are resized unless [`with_input`](Self::with_input) says otherwise: the
     /// network reduces a side 16 times, and would leave a single pixel of CIFAR's 32.
     pub const INPUT: usize = 128;
@@ -152,18 +109,10 @@ impl SqueezeNet {
     /// [`BackboneError`] when the file is missing or damaged, or when a tensor is missing or has
     /// another type or shape.
     pub fn load(path: &Path, device: &Device) -> Result<Self, BackboneError> {
-        let bytes = std::fs::read(path).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => BackboneError::Missing {
-                path: path.to_owned(),
-            },
-            _ => FileError::io("read", path)(error).into(),
-        })?;
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|error| BackboneError::Damaged {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })?;
+        let bytes = read(path)?;
+        let weights = Weights::new(path, &bytes)?;
         let mut network = Self::new(device);
-        network.fill(&Weights { path, tensors })?;
+        network.fill(&weights)?;
         Ok(network)
     }
 
@@ -322,59 +271,11 @@ fn resize(images: Tensor<4>, side: usize) -> Tensor<4> {
     interpolate(images, options)
 }
 
-/// The tensors of a weights file.
-struct Weights<'a> {
-    path: &'a Path,
-    tensors: SafeTensors<'a>,
-}
-
-impl Weights<'_> {
-    /// Replaces the weight and the bias of a convolution.
-    fn fill(&self, conv: &mut Conv2d, name: &str) -> Result<(), BackboneError> {
-        conv.weight = self.param(&conv.weight, format!("{name}.weight"))?;
-        let bias = conv.bias.as_ref();
-        let bias = bias.map(|bias| self.param(bias, format!("{name}.bias")));
-        conv.bias = bias.transpose()?;
-        Ok(())
-    }
-
-    /// The tensor of this name, of the shape and on the device of `param`.
-    fn param<const D: usize>(
-        &self,
-        param: &Param<Tensor<D>>,
-        name: String,
-    ) -> Result<Param<Tensor<D>>, BackboneError> {
-        let Ok(view) = self.tensors.tensor(&name) else {
-            return Err(BackboneError::NoTensor {
-                path: self.path.to_owned(),
-                name,
-            });
-        };
-        let shape = param.lazy_shape().to_vec();
-        if view.dtype() != Dtype::F32 || view.shape() != shape.as_slice() {
-            return Err(BackboneError::Mismatch {
-                path: self.path.to_owned(),
-                name,
-                found: format!("{} {:?}", view.dtype(), view.shape()),
-                expected: format!("{} {shape:?}", Dtype::F32),
-            });
-        }
-        let values: Vec<f32> = view
-            .data()
-            .chunks_exact(4)
-            .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-            .collect();
-        let data = TensorData::new(values, shape);
-        let tensor = Tensor::<D>::from_data(data, &param.lazy_device());
-        Ok(param.clone().transform_for_load(tensor, param.id))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::backend::test_device;
-    use safetensors::tensor::TensorView;
+    use std::path::PathBuf;
 
     fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
         Tensor::from_data(TensorData::new(values, shape), &test_device())
@@ -464,38 +365,6 @@ mod tests {
         let found = resize(images.clone(), 4);
         assert_close(&values(found), &[0.0f32, 0.25, 0.75, 1.0].repeat(4));
         assert_eq!(values(resize(images, 2)), [0.0, 1.0, 0.0, 1.0]);
-    }
-
-    /// Why the file at `path` is refused.
-    fn refusal(path: &Path) -> String {
-        SqueezeNet::load(path, &test_device())
-            .unwrap_err()
-            .to_string()
-    }
-
-    /// Writes a file with the first convolution's weight alone, of this shape.
-    fn write_stem(path: &Path, shape: &[usize]) {
-        let bytes = vec![0u8; 4 * shape.iter().product::<usize>()];
-        let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes).unwrap();
-        let file = safetensors::serialize([("features.0.weight", view)], None).unwrap();
-        std::fs::write(path, file).unwrap();
-    }
-
-    #[test]
-    fn unusable_files_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(SqueezeNet::FILE);
-        let error = refusal(&path);
-        assert!(error.contains("missing") && error.contains("torchvision"));
-        std::fs::write(&path, b"not a tensor").unwrap();
-        assert!(refusal(&path).contains("damaged"));
-        write_stem(&path, &[64, 3, 7, 7]);
-        let error = refusal(&path);
-        assert!(
-            error.contains("features.0.weight is F32 [64, 3, 7, 7], expected F32 [64, 3, 3, 3]")
-        );
-        write_stem(&path, &[64, 3, 3, 3]);
-        assert!(refusal(&path).contains("no tensor features.0.bias"));
     }
 
     /// Where the weights lie: `ENCODER_FLOW_BACKBONES` (the file or its folder), or beside the

@@ -1,30 +1,10 @@
 //! Where an image departs from normal: one value per position, at any size, and drawn over the picture.
 
-use image::RgbImage;
+mod overlay;
+mod taps;
 
+use self::taps::{Taps, gaussian, interpolation, mean, reflected};
 use crate::data::Fit;
-
-/// Opacity of the highest values, so that the picture shows through everywhere.
-const MAX_OPACITY: f32 = 0.8;
-
-/// "inferno" of matplotlib, perceptually uniform, at ten points an equal distance apart, sRGB.
-///
-/// Source: Smith & van der Walt, "A Better Default Colormap for Matplotlib", SciPy 2015 (CC0).
-const INFERNO: [[u8; 3]; 10] = [
-    [0, 0, 4],
-    [27, 12, 66],
-    [75, 12, 107],
-    [120, 28, 109],
-    [165, 44, 96],
-    [207, 68, 70],
-    [237, 105, 37],
-    [251, 154, 6],
-    [247, 208, 60],
-    [252, 255, 164],
-];
-
-/// Input positions along one axis and their weights, which sum to 1.
-type Taps = Vec<(usize, f64)>;
 
 /// One value per position of an image: higher = more anomalous. Unit of the score it belongs to.
 ///
@@ -105,62 +85,29 @@ impl Heatmap {
     ///
     /// What [`Fit::Crop`] cut away was not looked at and has the lowest value of the map.
     pub fn onto_original(&self, fit: Fit, original: [usize; 2]) -> Self {
-        let [height, width] = original.map(|side| side.max(1));
-        match fit {
-            Fit::Resize => self.resized(height, width),
-            Fit::Pad => {
-                let top = self.height.saturating_sub(height) / 2;
-                let left = self.width.saturating_sub(width) / 2;
-                // Within the map for every image that could be padded; edges repeated beyond.
-                Self::from_fn([height, width], |row, column| {
-                    let row = (top + row).min(self.height - 1);
-                    self.at(row, (left + column).min(self.width - 1))
-                })
-            }
-            Fit::Crop => {
-                let side = height.min(width);
-                let (top, left) = ((height - side) / 2, (width - side) / 2);
-                let seen = self.resized(side, side);
-                // NaN only when all are.
-                let lowest = self.values.iter().copied().fold(f32::NAN, f32::min);
-                Self::from_fn([height, width], |row, column| {
-                    let inside =
-                        (top..top + side).contains(&row) && (left..left + side).contains(&column);
-                    if inside {
-                        seen.at(row - top, column - left)
-                    } else {
-                        lowest
-                    }
-                })
-            }
+        let original = original.map(|side| side.max(1));
+        let (seen, lands) = fit.place(original, [self.height, self.width]);
+        let part = if seen.sides() == lands.sides() {
+            // Within the map for every image that could be padded; edges repeated beyond.
+            Self::from_fn(lands.sides(), |row, column| {
+                let row = (lands.top + row).min(self.height - 1);
+                self.at(row, (lands.left + column).min(self.width - 1))
+            })
+        } else {
+            self.resized(seen.height, seen.width)
+        };
+        if seen.sides() == original {
+            return part;
         }
-    }
-
-    /// The picture in grey with the map over it in colour: values up to the first of `range` leave
-    /// it as it is, and the nearer they come to the second, the brighter and the more opaque is the
-    /// colour. NaN is drawn as the highest: what cannot be scored is not shown as normal.
-    ///
-    /// `picture` is `[channels, height, width]` with 1 (grey) or 3 (RGB) channels and the map's
-    /// height and width; `None` when it is not.
-    pub fn overlay(&self, picture: &[u8], channels: usize, range: (f32, f32)) -> Option<RgbImage> {
-        let area = self.values.len();
-        if !matches!(channels, 1 | 3) || picture.len() != channels * area {
-            return None;
-        }
-        let mut pixels = Vec::with_capacity(3 * area);
-        for (at, &value) in self.values.iter().enumerate() {
-            let grey = if channels == 1 {
-                picture[at]
+        // NaN only when all are.
+        let lowest = self.values.iter().copied().fold(f32::NAN, f32::min);
+        Self::from_fn(original, |row, column| {
+            if seen.contains(row, column) {
+                part.at(row - seen.top, column - seen.left)
             } else {
-                luma([picture[at], picture[area + at], picture[2 * area + at]])
-            };
-            let grey = f32::from(grey);
-            let level = level(value, range);
-            let blend = |colour: f32| grey + MAX_OPACITY * level * (colour - grey);
-            pixels.extend(inferno(level).map(|colour| blend(colour).round() as u8));
-        }
-        let [width, height] = [self.width, self.height].map(|side| u32::try_from(side).ok());
-        RgbImage::from_raw(width?, height?, pixels)
+                lowest
+            }
+        })
     }
 
     fn at(&self, row: usize, column: usize) -> f32 {
@@ -206,90 +153,6 @@ impl Heatmap {
             values,
         }
     }
-}
-
-/// In double precision, so that the mean of equal values is that value.
-fn mean(taps: &[(usize, f64)], value: impl Fn(usize) -> f32) -> f32 {
-    let weighted = taps
-        .iter()
-        .map(|&(source, weight)| weight * f64::from(value(source)));
-    weighted.sum::<f64>() as f32
-}
-
-/// Of a row of `from` pixels brought to `to` pixels: what pixel `index` is made of, by a triangle
-/// as wide as two pixels of whichever row has the larger ones.
-fn interpolation(index: usize, from: usize, to: usize) -> Taps {
-    let scale = from as f64 / to as f64;
-    let reach = scale.max(1.0);
-    let centre = (index as f64 + 0.5) * scale - 0.5;
-    // A cast saturates: what lies before the row begins at its first pixel.
-    let first = (centre - reach).ceil() as usize;
-    let last = ((centre + reach).floor() as usize).min(from - 1);
-    let weight = |source: usize| 1.0 - (source as f64 - centre).abs() / reach;
-    let taps = (first..=last).map(|source| (source, weight(source)));
-    normalised(taps.filter(|tap| tap.1 > 0.0).collect())
-}
-
-/// Weights at the distances 0, 1, ... up to 4 `sigma`, not normalised.
-fn gaussian(sigma: f64) -> Vec<f64> {
-    let radius = (4.0 * sigma + 0.5) as usize;
-    (0..=radius)
-        .map(|distance| (-0.5 * (distance as f64 / sigma).powi(2)).exp())
-        .collect()
-}
-
-/// What pixel `index` of a row of `length` is made of under the half `kernel`.
-fn reflected(index: usize, length: usize, kernel: &[f64]) -> Taps {
-    let period = 2 * length;
-    let place = |position: usize| {
-        let position = position % period;
-        position.min(period - 1 - position)
-    };
-    let mut taps = vec![(index, kernel[0])];
-    for (distance, &weight) in kernel.iter().enumerate().skip(1) {
-        taps.push((place(index + distance), weight));
-        taps.push((place(index + period - distance % period), weight));
-    }
-    normalised(taps)
-}
-
-fn normalised(mut taps: Taps) -> Taps {
-    let sum: f64 = taps.iter().map(|tap| tap.1).sum();
-    for tap in &mut taps {
-        tap.1 /= sum;
-    }
-    taps
-}
-
-/// Where `value` lies in the range, 0..=1.
-fn level(value: f32, (low, high): (f32, f32)) -> f32 {
-    if value <= low {
-        return 0.0;
-    }
-    let level = (value - low) / (high - low);
-    // NaN fails the comparison, and an empty range has only its ends.
-    if value < high && level < 1.0 {
-        level
-    } else {
-        1.0
-    }
-}
-
-/// The colour at `level` 0..=1, each part 0..=255.
-fn inferno(level: f32) -> [f32; 3] {
-    let position = level * (INFERNO.len() - 1) as f32;
-    let below = (position as usize).min(INFERNO.len() - 2);
-    let share = position - below as f32;
-    std::array::from_fn(|part| {
-        let [low, high] = [INFERNO[below][part], INFERNO[below + 1][part]].map(f32::from);
-        low + share * (high - low)
-    })
-}
-
-/// Luma of ITU-R BT.601, as in the conversion of images.
-fn luma(rgb: [u8; 3]) -> u8 {
-    let [red, green, blue] = rgb.map(u32::from);
-    ((299 * red + 587 * green + 114 * blue + 500) / 1000) as u8
 }
 
 #[cfg(test)]
@@ -501,48 +364,5 @@ mod tests {
                 assert_eq!(map.at(row, column), expected);
             }
         }
-    }
-
-    #[test]
-    fn normal_parts_show_the_picture_and_others_the_colours() {
-        let values = map(&[[-1.0, 0.0, 1.0, 9.0, f32::NAN]]);
-        let image = values.overlay(&[10, 20, 100, 100, 100], 1, (0.0, 1.0));
-        let image = image.unwrap();
-        assert_eq!(image.dimensions(), (5, 1));
-        assert_eq!(image[(0, 0)].0, [10; 3]);
-        assert_eq!(image[(1, 0)].0, [20; 3]);
-        // 100 + 0.8 * ([252, 255, 164] - 100)
-        for x in 2..5 {
-            assert_eq!(image[(x, 0)].0, [222, 224, 151]);
-        }
-
-        let red_and_white = [255, 255, 0, 255, 0, 255];
-        let grey = map(&[[0.0], [0.0]]).overlay(&red_and_white, 3, (0.0, 1.0));
-        let grey = grey.unwrap();
-        assert_eq!(grey.dimensions(), (1, 2));
-        assert_eq!((grey[(0, 0)].0, grey[(0, 1)].0), ([76; 3], [255; 3]));
-    }
-
-    #[test]
-    fn an_overlay_that_cannot_be_drawn_is_none_and_odd_ranges_are_drawn() {
-        let values = map(&[[4.0, 5.0, 6.0]]);
-        assert!(values.overlay(&[0; 4], 1, (0.0, 1.0)).is_none());
-        assert!(values.overlay(&[0; 6], 2, (0.0, 1.0)).is_none());
-        let image = values.overlay(&[100; 3], 1, (5.0, 5.0)).unwrap();
-        assert_eq!((image[(0, 0)].0, image[(1, 0)].0), ([100; 3], [100; 3]));
-        assert_eq!(image[(2, 0)].0, [222, 224, 151]);
-        assert!(values.overlay(&[100; 3], 1, (f32::NAN, 1.0)).is_some());
-    }
-
-    #[test]
-    fn colours_run_through_their_points() {
-        for (step, colour) in INFERNO.iter().enumerate() {
-            let found = inferno(step as f32 / 9.0);
-            for (found, expected) in found.into_iter().zip(colour) {
-                assert!((found - f32::from(*expected)).abs() < 1e-3);
-            }
-        }
-        let brightness = |step: u16| inferno(f32::from(step) / 255.0).iter().sum::<f32>();
-        assert!((0..255).all(|step| brightness(step) < brightness(step + 1)));
     }
 }

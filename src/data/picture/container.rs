@@ -1,0 +1,125 @@
+//! What the decoders do not say about a file: whether it is whole, and which way up WebP is.
+
+use image::metadata::Orientation;
+
+/// Whether the end marker follows the first scan of a JPEG file.
+///
+/// Thumbnails have end markers of their own, so that the segments before the scan are passed over;
+/// in a scan, the two bytes of the marker mean nothing else.
+pub(super) fn jpeg_ends(bytes: &[u8]) -> bool {
+    const START_OF_SCAN: u8 = 0xda;
+    const END_OF_IMAGE: u8 = 0xd9;
+    let mut at = 2;
+    while let Some(&[0xff, marker, high, low]) = bytes.get(at..at + 4)
+        && marker != START_OF_SCAN
+    {
+        // Any number of 0xff may stand before a marker.
+        at += match marker {
+            0xff => 1,
+            _ => 2 + usize::from(u16::from_be_bytes([high, low])),
+        };
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    // From the back, where it usually is.
+    rest.windows(2)
+        .rev()
+        .any(|pair| pair == [0xff, END_OF_IMAGE])
+}
+
+/// Name and data of every chunk of a WebP file; none when the file ends before they do.
+pub(super) fn webp_chunks(bytes: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
+    let length = |at: usize| {
+        let length = bytes.get(at..at + 4)?.try_into().ok()?;
+        Some(u32::from_le_bytes(length) as usize)
+    };
+    let end = 8 + length(4)?;
+    // The padding of the last chunk to an even length may be missing.
+    if end > bytes.len() + 1 {
+        return None;
+    }
+    let mut chunks = Vec::new();
+    let mut at = 12;
+    while at + 8 <= end {
+        let data = bytes.get(at + 8..at + 8 + length(at + 4)?)?;
+        chunks.push((&bytes[at..at + 4], data));
+        at += 8 + data.len().next_multiple_of(2);
+    }
+    Some(chunks)
+}
+
+/// The orientation in the EXIF chunk, where there is one.
+pub(super) fn webp_orientation(chunks: &[(&[u8], &[u8])]) -> Option<Orientation> {
+    let &(_, exif) = chunks.iter().find(|(name, _)| *name == b"EXIF")?;
+    // Some programs write the prefix that belongs in JPEG files.
+    Orientation::from_exif_chunk(exif.strip_prefix(b"Exif\0\0").unwrap_or(exif))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_files::{TURNED, encode, error, halves, noise, picture};
+    use image::codecs::png::PngEncoder;
+    use image::codecs::webp::WebPEncoder;
+    use image::{ImageEncoder, ImageFormat};
+
+    #[test]
+    fn exif_turns_the_picture() {
+        let mut jpeg = encode(&halves(), ImageFormat::Jpeg);
+        let segment = [&[0xff, 0xe1, 0, 34][..], b"Exif\0\0", &TURNED].concat();
+        jpeg.splice(2..2, segment);
+
+        let mut webp = Vec::new();
+        let mut encoder = WebPEncoder::new_lossless(&mut webp);
+        encoder.set_exif_metadata(TURNED.to_vec()).unwrap();
+        halves().write_with_encoder(encoder).unwrap();
+
+        let mut png = Vec::new();
+        let mut encoder = PngEncoder::new(&mut png);
+        encoder.set_exif_metadata(TURNED.to_vec()).unwrap();
+        halves().write_with_encoder(encoder).unwrap();
+
+        for (bytes, channels) in [(jpeg, 1), (webp, 3), (png, 1)] {
+            let turned = picture(&bytes);
+            assert_eq!(turned.to_images().shape(), [channels, 16, 8]);
+            // The left half is above now.
+            let (above, below) = turned.pixels()[..128].split_at(64);
+            assert!(above.iter().all(|&pixel| pixel < 10));
+            assert!(below.iter().all(|&pixel| pixel > 245));
+        }
+    }
+
+    #[test]
+    fn half_a_file_is_an_error() {
+        for format in [
+            ImageFormat::Png,
+            ImageFormat::Jpeg,
+            ImageFormat::Bmp,
+            ImageFormat::WebP,
+        ] {
+            let bytes = encode(&noise(), format);
+            for length in [20, bytes.len() / 2, bytes.len() * 3 / 4] {
+                let error = error(&bytes[..length]).to_string();
+                assert!(
+                    error.contains("truncated or damaged"),
+                    "{format:?}: {error}"
+                );
+            }
+        }
+        // The end marker of a thumbnail does not count.
+        let mut jpeg = encode(&noise(), ImageFormat::Jpeg);
+        jpeg.splice(2..2, [0xff, 0xe5, 0, 6, 0xff, 0xda, 0xff, 0xd9]);
+        picture(&jpeg);
+        let last = jpeg.len() - 2;
+        assert!(error(&jpeg[..last]).to_string().contains("ends before"));
+    }
+
+    #[test]
+    fn a_webp_file_cannot_ask_for_memory() {
+        let mut webp = Vec::new();
+        let mut encoder = WebPEncoder::new_lossless(&mut webp);
+        encoder.set_exif_metadata(TURNED.to_vec()).unwrap();
+        noise().write_with_encoder(encoder).unwrap();
+        let exif = webp.windows(4).rposition(|name| name == b"EXIF").unwrap();
+        webp[exif + 4..exif + 8].copy_from_slice(&[0xff, 0xff, 0xff, 0xf0]);
+        assert!(error(&webp).to_string().contains("ends before"));
+    }
+}

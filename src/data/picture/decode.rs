@@ -1,0 +1,152 @@
+//! From the bytes of a file to an upright image, within limits and whatever the bytes are.
+
+use std::io::Cursor;
+use std::panic::catch_unwind;
+use std::path::Path;
+
+use image::error::LimitErrorKind;
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+
+use super::container::{jpeg_ends, webp_chunks, webp_orientation};
+use crate::data::DataError;
+
+/// Longest side of an image, in pixels.
+const MAX_SIDE: u32 = 16_384;
+/// Most pixels of an image. With the 8 bytes of 16-bit RGBA each, they stay below [`MAX_MEMORY`].
+const MAX_PIXELS: u64 = 100_000_000;
+/// Most bytes that a file may have, and that its decoder may take in one piece.
+pub(super) const MAX_MEMORY: u64 = 1 << 30;
+
+/// For errors about files of another format.
+const READ: &str = "PNG, JPEG, BMP and WebP are read";
+
+/// The upright image in a file of any of the formats that are read; the contents say which.
+///
+/// # Errors
+/// As those of [`Picture::decode`](super::Picture::decode), but for [`DataError::Io`].
+pub(super) fn decode(bytes: &[u8], path: &Path) -> Result<DynamicImage, DataError> {
+    if bytes.is_empty() {
+        return Err(DataError::Empty { path: path.into() });
+    }
+    let format = match image::guess_format(bytes) {
+        Ok(
+            format @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::Bmp | ImageFormat::WebP),
+        ) => format,
+        Ok(other) => {
+            let kind = other.to_mime_type();
+            return Err(DataError::format(
+                path,
+                format!("a file of type {kind}: {READ}, save it as one of these"),
+            ));
+        }
+        Err(_) => {
+            return Err(DataError::format(
+                path,
+                format!("not an image by its first bytes: {READ}"),
+            ));
+        }
+    };
+    // Damaged files make some decoders panic, zune-jpeg 0.5.15 for one
+    // (https://github.com/etemesi254/zune-image/issues/409), and one file of thousands must not
+    // end the program. Nothing that a decoder leaves behind is used afterwards.
+    catch_unwind(|| upright(bytes, format, path))
+        .unwrap_or_else(|_| Err(damaged(path, "its decoder gave up")))
+}
+
+/// The upright image in a file of a known format.
+fn upright(bytes: &[u8], format: ImageFormat, path: &Path) -> Result<DynamicImage, DataError> {
+    let mut limits = Limits::no_limits();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(MAX_MEMORY);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits);
+    let mut decoder = reader
+        .into_decoder()
+        .map_err(|error| explain(path, &error))?;
+
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(DataError::too_large(
+            path,
+            format!(
+                "{width}x{height} pixels are more than the {} megapixels that one image may have: make it smaller",
+                MAX_PIXELS / 1_000_000
+            ),
+        ));
+    }
+    if width == 0 || height == 0 {
+        return Err(damaged(path, "it says that it has no pixel"));
+    }
+    // None when the file ends early: two decoders fill in what is missing, without a word.
+    let orientation = match format {
+        ImageFormat::Jpeg if !jpeg_ends(bytes) => None,
+        // Its decoder takes as much memory for the EXIF chunk as the file asks for.
+        ImageFormat::WebP => webp_chunks(bytes).map(|chunks| webp_orientation(&chunks)),
+        _ => Some(decoder.orientation().ok()),
+    };
+    let orientation = orientation.ok_or_else(|| damaged(path, "it ends before the image does"))?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(|error| explain(path, &error))?;
+    image.apply_orientation(orientation.unwrap_or(Orientation::NoTransforms));
+    Ok(image)
+}
+
+fn damaged(path: &Path, detail: impl std::fmt::Display) -> DataError {
+    DataError::format(
+        path,
+        format!("truncated or damaged image ({detail}): copy it again"),
+    )
+}
+
+fn explain(path: &Path, error: &ImageError) -> DataError {
+    match error {
+        ImageError::Limits(limit) if limit.kind() == LimitErrorKind::DimensionError => {
+            DataError::too_large(
+                path,
+                format!("a side is longer than {MAX_SIDE} pixels: make it smaller"),
+            )
+        }
+        ImageError::Limits(_) => DataError::too_large(
+            path,
+            "decoding it would take more than 1 GiB of memory: make it smaller",
+        ),
+        ImageError::Unsupported(_) => {
+            DataError::format(path, format!("cannot be decoded ({error}): save it as PNG"))
+        }
+        _ => damaged(path, error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_files::{encode, error, noise, png};
+    use super::*;
+
+    #[test]
+    fn absurd_sizes_are_refused_by_the_header() {
+        for (sides, reason) in [
+            ([60_000, 60_000], "16384 pixels"),
+            ([20_000, 1], "16384 pixels"),
+            (
+                [12_000, 12_000],
+                "12000x12000 pixels are more than the 100 megapixels",
+            ),
+        ] {
+            let error = error(&png(sides, 0, &[], &[0; 16]));
+            assert!(matches!(error, DataError::TooLarge { .. }), "{error}");
+            assert!(error.to_string().contains(reason), "{error}");
+        }
+        let mut bmp = encode(&noise(), ImageFormat::Bmp);
+        bmp[18..20].copy_from_slice(&[0xff, 0xff]);
+        assert!(matches!(error(&bmp), DataError::TooLarge { .. }));
+    }
+
+    #[test]
+    fn other_files_are_told_apart() {
+        let error = |bytes: &[u8]| error(bytes).to_string();
+        assert!(error(b"a text, not an image").contains("not an image"));
+        assert!(error(b"GIF89a and so on").contains("image/gif"));
+        assert!(error(b"II*\0 and so on").contains("image/tiff"));
+    }
+}
