@@ -16,7 +16,7 @@ use common::{both, experiment, fails, program, run_folder, succeeds};
 use encoder_flow::Detector;
 use encoder_flow::data::digits;
 use encoder_flow::evaluate::auroc;
-use encoder_flow::experiment::{ExperimentConfig, Workspace};
+use encoder_flow::experiment::{ExperimentConfig, Method, Workspace};
 
 /// Settings with which a fit takes seconds.
 const TINY: [&str; 5] = [
@@ -75,7 +75,13 @@ static FITTED: LazyLock<Fitted> = LazyLock::new(|| {
 
 /// As if a fit with other settings had been stopped.
 fn leave_an_unfinished_fit(model: &Path) {
-    Workspace::for_fit(model, &ExperimentConfig::default(), false).unwrap();
+    Workspace::for_fit(
+        model,
+        Method::EncoderFlow,
+        &ExperimentConfig::default(),
+        false,
+    )
+    .unwrap();
 }
 
 fn fit(folder: &Path, out: &Path, settings: &[&str]) -> Command {
@@ -251,6 +257,44 @@ fn verdicts_in_every_format_agree() {
         said.contains(&format!("p = {:.4}", verdict.p_value)) && said.contains("oddest at row"),
         "{said}"
     );
+}
+
+#[test]
+fn every_method_can_be_fitted_to_a_folder() {
+    let Fitted { set, .. } = &*FITTED;
+    let place = tempfile::tempdir().unwrap();
+    for method in Method::ALL.into_iter().skip(1) {
+        let model = place.path().join(format!("{method}.safetensors"));
+        let settings = [
+            "data.size=32",
+            "encoder.width=4",
+            "encoder.latent=8",
+            "encoder.training.epochs=1",
+            "ganomaly.width=4",
+            "ganomaly.latent=8",
+            "ganomaly.training.epochs=1",
+            "gmm.components=4",
+            "gmm.gaussians=2",
+        ];
+        let mut command = fit(set, &model, &settings);
+        command.args(["--method", method.name()]);
+        let said = succeeds(command);
+        assert!(
+            (0.0..=1.0).contains(&number(&said, "image AUROC")),
+            "{said}"
+        );
+        let mut command = score_at_a_tenth(&model, &set.join("test/good"));
+        command.args(["--format", "csv", "--heatmaps"]);
+        command.arg(place.path().join(method.name()));
+        assert_eq!(
+            rows(succeeds(command).as_bytes()).len(),
+            FEW.good,
+            "{method}"
+        );
+    }
+    let mut unknown = fit(set, &place.path().join("m.safetensors"), &[]);
+    unknown.args(["--method", "kn"]);
+    assert!(fails(unknown).contains("did you mean `knn`"));
 }
 
 #[cfg(unix)]

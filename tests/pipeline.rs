@@ -8,10 +8,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{curves, experiment, fails, json, program, run_folder, succeeds};
-use encoder_flow::backend::Backend;
-use encoder_flow::data::digits;
-use encoder_flow::detector::Detector;
+use common::{
+    assert_stored_scores, curves, experiment, fails, json, program, run_folder, succeeds,
+};
 
 /// Everything that must be the same in two runs of one seed.
 fn results(
@@ -208,32 +207,7 @@ fn interrupted_terminated_and_killed_runs_continue_to_the_same_numbers() {
 fn later_scoring_gives_the_scores_of_the_run() {
     let folder = tempfile::tempdir().unwrap();
     succeeds(experiment(folder.path(), "digits-3", &[]));
-    let run = run_folder(folder.path(), "digits-3", 0);
-    let device = Backend::Flex.open().unwrap().device;
-    let path = run.join("detector/model.safetensors");
-    let detector = Detector::load_on(path, &device).unwrap();
-    // The images as the data set has them, 28x28: the detector brings them to its own size.
-    let images = digits(1500, 0).images;
-    let mut csv = csv::Reader::from_path(run.join("scores.csv")).unwrap();
-    let rows: Vec<csv::StringRecord> = csv.records().map(Result::unwrap).collect();
-    let of_part = |part: &str| -> Vec<&csv::StringRecord> {
-        rows.iter().filter(|row| &row[0] == part).collect()
-    };
-    for part in ["test-normal", "test-anomalous"] {
-        let rows = of_part(part);
-        let indices: Vec<usize> = rows.iter().map(|row| row[1].parse().unwrap()).collect();
-        let scores = detector.scorer().score(&images.select(&indices)).unwrap();
-        for (column, values) in scores.columns().iter().enumerate() {
-            for (value, row) in values.iter().zip(&rows) {
-                assert_eq!(
-                    value.to_string(),
-                    row[4 + column],
-                    "{part} image {}",
-                    &row[1]
-                );
-            }
-        }
-    }
+    assert_stored_scores(&run_folder(folder.path(), "digits-3", 0));
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod common;
 
 use std::process::Command;
 
-use common::{TINY, fails, program, succeeds};
+use common::{TINY, assert_stored_scores, fails, program, succeeds};
 
 /// Settings with which GANomaly and the baselines take a second as well.
 const SMALL: [&str; 5] = [
@@ -60,6 +60,12 @@ fn every_method_runs_on_two_classes() {
         chart.starts_with("<?xml") && chart.contains("ganomaly") && chart.ends_with("</svg>\n"),
         "{chart}"
     );
+
+    // Every method leaves a detector.
+    for row in found.iter().filter(|row| &row[0] == "digits-3") {
+        let page = folder.path().join("artifacts").join(&row[13]);
+        assert_stored_scores(page.parent().unwrap());
+    }
 
     // The two methods that need the autoencoder trained it once per class.
     let history = |method: &str| {

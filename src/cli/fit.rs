@@ -9,7 +9,7 @@ use super::score::DEFAULT_ALPHA;
 use super::{DataPlace, print};
 use crate::data::folder::{Layout, layout};
 use crate::encoder::SqueezeNet;
-use crate::experiment::{FolderFit, fit_folder};
+use crate::experiment::{FolderFit, Method, fit_folder};
 use crate::train::{Display, install_signal_handlers};
 
 #[derive(Args)]
@@ -20,6 +20,9 @@ pub struct FitArgs {
     /// The model file to write.
     #[arg(long, value_name = "MODEL")]
     out: PathBuf,
+    /// encoder-flow, autoencoder, ganomaly, knn, gmm or mahalanobis.
+    #[arg(long, value_name = "NAME", default_value_t = Method::EncoderFlow)]
+    method: Method,
     /// Side in pixels that images are brought to: 32, 64 or 128.
     #[arg(long, value_name = "PIXELS")]
     size: Option<usize>,
@@ -63,6 +66,7 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
     let fit = FolderFit {
         folder: args.folder,
         out: args.out,
+        method: args.method,
         overrides: size.into_iter().chain(args.overrides).collect(),
         calibration_share: args.calibration_share,
         seed: args.seed,

@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
-use super::pictures::{reconstruct, to_bytes};
+use super::pictures::{heatmaps, reconstruct, residuals, to_bytes};
 use super::representation::for_each_batch;
 use super::{DetectorError, HeatSource, Heatmap, Representation, Scorer, Scores};
 use crate::backend::Backend;
@@ -171,23 +171,6 @@ impl EncoderFlow {
         }
         values
     }
-
-    /// `|image - reconstruction|`, mean over the channels; none for an encoder without a way back.
-    ///
-    /// # Shapes
-    /// To `[len, height, width]`, row-major.
-    fn residuals(&self, images: &Images) -> Option<Vec<f32>> {
-        let mut values = self.weights.encoder.decodes().then(Vec::new)?;
-        for_each_batch(images.len(), |indices| {
-            let batch = images.batch(indices, &self.device);
-            let latents = self.weights.encoder.encode(batch.clone());
-            if let Some(back) = self.weights.encoder.decode(latents) {
-                let residual = (batch - back).abs().mean_dim(1);
-                values.extend(residual.into_data().iter::<f32>());
-            }
-        });
-        Some(values)
-    }
 }
 
 impl Scorer for EncoderFlow {
@@ -226,15 +209,17 @@ impl Scorer for EncoderFlow {
     }
 
     fn heat(&self, images: &Images, source: HeatSource) -> Option<Vec<Heatmap>> {
-        let [_, height, width] = images.shape();
-        let values = match source {
-            HeatSource::Reconstruction => self.residuals(images)?,
-            HeatSource::Gradient if self.differentiable() => self.pixel_gradients(images),
-            HeatSource::Gradient | HeatSource::Positions => return None,
-        };
-        let maps = values.chunks_exact(height * width);
-        maps.map(|map| Heatmap::new(height, width, map.to_vec()))
-            .collect()
+        let encoder = &self.weights.encoder;
+        match source {
+            HeatSource::Reconstruction => residuals(images, &self.device, |batch| {
+                encoder.decode(encoder.encode(batch))
+            }),
+            HeatSource::Gradient if self.differentiable() => {
+                let [_, height, width] = images.shape();
+                heatmaps([height, width], &self.pixel_gradients(images))
+            }
+            HeatSource::Gradient | HeatSource::Positions => None,
+        }
     }
 
     fn heat_sources(&self) -> &'static [HeatSource] {

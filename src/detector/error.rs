@@ -53,9 +53,6 @@ pub enum DetectorError {
         /// `[height, width]` of the picture.
         picture: [usize; 2],
     },
-    /// A method whose detectors have no file format.
-    #[error("detectors of this method cannot be stored: choose the method encoder-flow")]
-    NotStorable,
     /// A device that cannot be had.
     #[error(transparent)]
     Backend(#[from] crate::backend::BackendError),
@@ -82,7 +79,7 @@ fn no_heat(wanted: Option<HeatSource>, known: &[HeatSource]) -> String {
     let known: Vec<&str> = known.iter().map(|source| source.name()).collect();
     match known.is_empty() {
         true => format!(
-            "this detector has no heat map{wanted} on this device: do without, or choose --device flex"
+            "this detector has no heat map{wanted}: do without. (Through a pretrained network, heat maps need --device flex; distances and densities of its features have none)"
         ),
         false => format!(
             "this detector has no heat map{wanted}: ask for {}, or leave the choice to it",
@@ -119,7 +116,7 @@ mod tests {
             none,
             "this detector has no heat map from gradient: ask for positions, or leave the choice to it"
         );
-        assert!(text(None, &[]).contains("no heat map on this device"));
+        assert!(text(None, &[]).contains("no heat map: do without"));
     }
 
     #[test]
@@ -131,7 +128,6 @@ mod tests {
         for (error, part) in [
             (DetectorError::NoAnswer { what: "score" }, "gave no score"),
             (overlay, "8x9 pixels cannot be drawn over a picture of 4x5"),
-            (DetectorError::NotStorable, "cannot be stored"),
         ] {
             let text = error.to_string();
             assert!(

@@ -3,11 +3,11 @@
 use burn::module::Module;
 use burn::tensor::Device;
 
-use super::pictures::reconstruct;
+use super::pictures::{reconstruct, residuals};
 use super::representation::for_each_batch;
-use super::{DetectorError, Scorer, Scores};
+use super::{DetectorError, HeatSource, Heatmap, Scorer, Scores};
 use crate::data::{Conversion, Images, Samples};
-use crate::encoder::{AutoEncoder, Ganomaly};
+use crate::encoder::{AutoEncoder, AutoEncoderConfig, Ganomaly};
 
 /// Scores images by how far the latent of the reconstruction is from the latent of the image.
 ///
@@ -30,6 +30,21 @@ impl GanomalyDetector {
             model: model.valid().to_device(device),
             device: device.clone(),
         }
+    }
+
+    /// What images are brought to before they are scored.
+    pub fn conversion(&self) -> Conversion {
+        self.conversion
+    }
+
+    /// Sizes of its networks.
+    pub fn sizes(&self) -> AutoEncoderConfig {
+        self.model.config()
+    }
+
+    /// Its networks.
+    pub(super) fn weights(&self) -> &Ganomaly {
+        &self.model
     }
 }
 
@@ -60,10 +75,21 @@ impl Scorer for GanomalyDetector {
             Some(self.model.score(batch).0)
         })
     }
+
+    fn heat(&self, images: &Images, source: HeatSource) -> Option<Vec<Heatmap>> {
+        self.heat_sources().contains(&source).then_some(())?;
+        residuals(images, &self.device, |batch| {
+            Some(self.model.score(batch).0)
+        })
+    }
+
+    fn heat_sources(&self) -> &'static [HeatSource] {
+        &[HeatSource::Reconstruction]
+    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::backend::test_device;
     use crate::data::Fit;
@@ -72,8 +98,7 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
-    #[test]
-    fn a_score_depends_on_its_image_alone() {
+    pub(in crate::detector) fn detector() -> GanomalyDetector {
         let device = test_device();
         let config = AutoEncoderConfig {
             channels: 1,
@@ -87,7 +112,11 @@ mod tests {
             size: 32,
             fit: Fit::Pad,
         };
-        let detector = GanomalyDetector::new(conversion, model, &device);
-        assert_score_of_image_alone(&detector, &noise(300, 2));
+        GanomalyDetector::new(conversion, model, &device)
+    }
+
+    #[test]
+    fn a_score_depends_on_its_image_alone() {
+        assert_score_of_image_alone(&detector(), &noise(300, 2));
     }
 }

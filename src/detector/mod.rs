@@ -16,9 +16,9 @@ mod representation;
 mod scores;
 
 pub(crate) use baseline::standardized;
-pub use baseline::{Baseline, Density};
+pub use baseline::{Baseline, BaselineSizes, BaselineWeights};
 pub use calibration::Calibration;
-pub use density::{Gmm, GmmConfig, Knn, Mahalanobis};
+pub use density::{Density, DensitySizes, Gmm, GmmConfig, Knn, Mahalanobis};
 pub use encoder_flow::{EncoderFlow, EncoderFlowWeights, Sizes};
 pub use error::DetectorError;
 pub use ganomaly::GanomalyDetector;

@@ -13,9 +13,12 @@ use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
 use super::encoder_flow::EncoderFlowWeights;
-use super::positions::PositionWeights;
-use super::{Calibration, DetectorError, EncoderFlow, PositionFlow, PositionSizes, Scorer, Sizes};
+use super::{
+    Baseline, BaselineSizes, BaselineWeights, Calibration, DetectorError, EncoderFlow,
+    GanomalyDetector, PositionFlow, PositionSizes, PositionWeights, Scorer, Sizes,
+};
 use crate::data::Conversion;
+use crate::encoder::{AutoEncoderConfig, Ganomaly};
 use crate::files::{self, FileError};
 use crate::flow::Standardizer;
 
@@ -60,6 +63,18 @@ pub enum ModelSizes {
         /// Of encoder and flow.
         sizes: PositionSizes,
     },
+    /// An encoder with a simpler score.
+    Baseline {
+        /// Of encoder and density.
+        sizes: BaselineSizes,
+        /// Scale of the latents, where the density is one of standardised ones.
+        standardizer: Option<Standardizer>,
+    },
+    /// GANomaly.
+    Ganomaly {
+        /// Of its networks.
+        sizes: AutoEncoderConfig,
+    },
 }
 
 /// A detector that can be stored.
@@ -70,6 +85,10 @@ pub enum Model {
     EncoderFlow(EncoderFlow),
     /// One latent per position.
     PositionFlow(PositionFlow),
+    /// An encoder with a simpler score.
+    Baseline(Baseline),
+    /// GANomaly.
+    Ganomaly(GanomalyDetector),
 }
 
 impl Model {
@@ -86,6 +105,19 @@ impl Model {
             Self::PositionFlow(detector) => (
                 detector.conversion(),
                 ModelSizes::PositionFlow {
+                    sizes: detector.sizes(),
+                },
+            ),
+            Self::Baseline(detector) => (
+                detector.conversion(),
+                ModelSizes::Baseline {
+                    sizes: detector.sizes(),
+                    standardizer: detector.standardizer().cloned(),
+                },
+            ),
+            Self::Ganomaly(detector) => (
+                detector.conversion(),
+                ModelSizes::Ganomaly {
                     sizes: detector.sizes(),
                 },
             ),
@@ -106,6 +138,8 @@ impl Model {
         match self {
             Self::EncoderFlow(detector) => detector,
             Self::PositionFlow(detector) => detector,
+            Self::Baseline(detector) => detector,
+            Self::Ganomaly(detector) => detector,
         }
     }
 
@@ -119,6 +153,8 @@ impl Model {
         match self {
             Self::EncoderFlow(detector) => save(detector.weights(), text, path),
             Self::PositionFlow(detector) => save(detector.weights(), text, path),
+            Self::Baseline(detector) => save(detector.weights(), text, path),
+            Self::Ganomaly(detector) => save(detector.weights(), text, path),
         }
     }
 
@@ -132,14 +168,14 @@ impl Model {
         // The initial weights are replaced; any seed will do.
         let rng = &mut StdRng::seed_from_u64(0);
         let conversion = description.conversion;
+        let possible =
+            |check: Result<(), String>| check.map_err(|reason| DetectorError::model(path, reason));
         let model = match &description.model {
             ModelSizes::EncoderFlow {
                 sizes,
                 standardizer,
             } => {
-                sizes
-                    .check()
-                    .map_err(|reason| DetectorError::model(path, reason))?;
+                possible(sizes.check())?;
                 let mut weights = EncoderFlowWeights {
                     encoder: sizes.encoder.init(rng, device),
                     flow: sizes.flow.init(rng, device),
@@ -154,15 +190,35 @@ impl Model {
                 ))
             }
             ModelSizes::PositionFlow { sizes } => {
-                sizes
-                    .check()
-                    .map_err(|reason| DetectorError::model(path, reason))?;
+                possible(sizes.check())?;
                 let mut weights = PositionWeights {
                     encoder: sizes.maps.empty(sizes.flow.dim, rng, device),
                     flow: sizes.flow.init(rng, device),
                 };
                 load(&mut weights, bytes, path)?;
                 Self::PositionFlow(PositionFlow::new(conversion, *sizes, weights, device))
+            }
+            ModelSizes::Baseline {
+                sizes,
+                standardizer,
+            } => {
+                possible(sizes.check(bytes.len()))?;
+                let latent = sizes.encoder.latent();
+                let density = sizes.density.map(|density| density.empty(latent, device));
+                let mut weights = BaselineWeights {
+                    encoder: sizes.encoder.init(rng, device),
+                    density,
+                };
+                load(&mut weights, bytes, path)?;
+                let scale = standardizer.clone();
+                let detector = Baseline::new(conversion, sizes.encoder, weights, scale, device);
+                Self::Baseline(detector)
+            }
+            ModelSizes::Ganomaly { sizes } => {
+                possible(sizes.check())?;
+                let mut weights = Ganomaly::new(sizes, rng, device);
+                load(&mut weights, bytes, path)?;
+                Self::Ganomaly(GanomalyDetector::new(conversion, weights, device))
             }
         };
         Ok((model, description))
@@ -260,11 +316,20 @@ mod tests {
     use crate::detector::tests::noise;
     use proptest::prelude::*;
 
-    fn models() -> [Model; 2] {
-        [
+    fn position_flow() -> Model {
+        Model::PositionFlow(super::super::positions::tests::detector())
+    }
+
+    /// Every kind of model.
+    fn models() -> Vec<Model> {
+        let baselines = super::super::baseline::tests::detectors();
+        let others = [
             Model::EncoderFlow(super::super::encoder_flow::tests::detector()),
-            Model::PositionFlow(super::super::positions::tests::detector()),
-        ]
+            Model::Ganomaly(super::super::ganomaly::tests::detector()),
+            position_flow(),
+        ];
+        let baselines = baselines.into_iter().map(Model::Baseline);
+        baselines.chain(others).collect()
     }
 
     #[test]
@@ -288,7 +353,7 @@ mod tests {
     fn damaged_foreign_and_newer_files_are_refused_with_a_reason() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
-        let [model, _] = models();
+        let model = Model::EncoderFlow(super::super::encoder_flow::tests::detector());
         model.save(&model.describe(None, "a test"), &path).unwrap();
         let whole = std::fs::read(&path).unwrap();
         let refused = |bytes: &[u8]| {
@@ -344,7 +409,7 @@ mod tests {
         fn no_bytes_bring_the_reader_down(position in 0.0f64..1.0, value: u8, cut in 0.0f64..1.0, both: bool) {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("model.safetensors");
-            let [_, model] = models();
+            let model = position_flow();
             model.save(&model.describe(None, "a test"), &path).unwrap();
             let mut bytes = std::fs::read(&path).unwrap();
             // Most of the damage goes to the header, where it matters.

@@ -1,7 +1,8 @@
-//! From tensors back to pictures, for the report.
+//! From tensors back to pictures, for the report and for heat maps.
 
 use burn::tensor::{Device, Tensor};
 
+use super::Heatmap;
 use super::representation::for_each_batch;
 use crate::data::{Images, Samples};
 
@@ -19,6 +20,31 @@ pub(super) fn reconstruct(
     });
     let back = Images::new(images.shape(), pixels).ok()?;
     (back.len() == images.len()).then_some(back)
+}
+
+/// `|image - reconstruction|` of every image, mean over the channels, if `model` brings images back.
+pub(super) fn residuals(
+    images: &Images,
+    device: &Device,
+    model: impl Fn(Tensor<4>) -> Option<Tensor<4>>,
+) -> Option<Vec<Heatmap>> {
+    let [_, height, width] = images.shape();
+    let mut values = Vec::with_capacity(images.len() * height * width);
+    for_each_batch(images.len(), |indices| {
+        let batch = images.batch(indices, device);
+        if let Some(back) = model(batch.clone()) {
+            let residual = (batch - back).abs().mean_dim(1);
+            values.extend(residual.into_data().iter::<f32>());
+        }
+    });
+    heatmaps([height, width], &values).filter(|maps| maps.len() == images.len())
+}
+
+/// One heat map after the other from the values of all.
+pub(super) fn heatmaps([height, width]: [usize; 2], values: &[f32]) -> Option<Vec<Heatmap>> {
+    let maps = values.chunks_exact(height * width);
+    maps.map(|map| Heatmap::new(height, width, map.to_vec()))
+        .collect()
 }
 
 /// Images from `[-1, 1]` to bytes, `[batch, channels, height, width]`.

@@ -100,7 +100,8 @@ impl Ganomaly {
         initialise(model, rng)
     }
 
-    fn config(&self) -> AutoEncoderConfig {
+    /// Sizes of the networks.
+    pub fn config(&self) -> AutoEncoderConfig {
         let [channels, size, width, latent] = self.sizes;
         AutoEncoderConfig {
             channels,

@@ -15,8 +15,8 @@ use super::seed::derive;
 use super::{Experiment, ExperimentError, Method, ScoreTable, ScoredPart, Workspace};
 use crate::data::{EpochOrder, Images, Noisy, SampleLoader, Samples, Vectors};
 use crate::detector::{
-    Baseline, Density, EncoderFlow, GanomalyDetector, Gmm, GmmConfig, Knn, Mahalanobis, Model,
-    Representation, Scorer, Scores, Sizes, standardized,
+    Baseline, BaselineWeights, Density, EncoderFlow, GanomalyDetector, Gmm, GmmConfig, Knn,
+    Mahalanobis, Model, Representation, Scorer, Scores, Sizes, standardized,
 };
 use crate::encoder::{
     AutoEncoder, AutoEncoderConfig, ENCODER_STAGE, Encoder, EncoderSizes, GANOMALY_STAGE, Ganomaly,
@@ -46,20 +46,10 @@ pub(super) struct Fitter<'a> {
 
 /// What a fit leaves.
 pub(super) struct Fitted {
-    pub method: FittedMethod,
+    pub model: Model,
     /// Scores of every part.
     pub table: ScoreTable,
     pub stages: Vec<StageSummary>,
-}
-
-/// A method that has been fitted.
-// There is one per run: a box would save nothing.
-#[allow(clippy::large_enum_variant)]
-pub(super) enum FittedMethod {
-    /// It can be calibrated and stored.
-    Storable(Model),
-    /// It can score, as long as this process lives.
-    Passing(Box<dyn Scorer>),
 }
 
 /// The representation of every part, in the parts' order.
@@ -86,30 +76,32 @@ impl Fitter<'_> {
     ) -> Result<Fitted, ExperimentError> {
         let (encoder, mut stages) = self.encoder(sizes, prepared)?;
         let representations = self.representations(&encoder, sizes, prepared)?;
-        let fitted = |method, table, stages| Fitted {
-            method,
-            table,
-            stages,
-        };
         if self.method == Method::EncoderFlow {
             let (detector, flow) = self.encoder_flow(sizes, encoder, &representations)?;
             stages.push(flow);
             let table = self.score(detector.score_names(), prepared, |index| {
                 detector.score_representation(&representations[index].1)
             });
-            let model = Model::EncoderFlow(detector);
-            return Ok(fitted(FittedMethod::Storable(model), table, stages));
+            return Ok(Fitted {
+                model: Model::EncoderFlow(detector),
+                table,
+                stages,
+            });
         }
-        let density = self.density(&representations[0].1);
+        let latents = &representations[0].1.latents;
+        let (density, standardizer) = self.density(latents);
         let conversion = self.experiment.config.conversion();
-        let detector = Baseline::new(conversion, sizes, encoder, density, self.device);
-        self.clock
-            .step("fit", Some(representations[0].1.latents.len()));
+        let weights = BaselineWeights { encoder, density };
+        let detector = Baseline::new(conversion, sizes, weights, standardizer, self.device);
+        self.clock.step("fit", Some(latents.len()));
         let table = self.score(detector.score_names(), prepared, |index| {
             detector.score_representation(&representations[index].1)
         });
-        let method = FittedMethod::Passing(Box::new(detector));
-        Ok(fitted(method, table, stages))
+        Ok(Fitted {
+            model: Model::Baseline(detector),
+            table,
+            stages,
+        })
     }
 
     /// The encoder: trained in its stage, taken from another method of the same run, or computed.
@@ -265,13 +257,19 @@ impl Fitter<'_> {
         self.train(&FLOW_STAGE, &config.training, model, samples, &input)
     }
 
-    /// The score of a baseline, fitted on the training representation.
-    fn density(&self, train: &Representation) -> Density {
+    /// The density of a baseline, fitted on the training latents, and their scale where it is one of
+    /// standardised latents; no density where the reconstruction error is the score.
+    fn density(&self, latents: &Vectors) -> (Option<Density>, Option<Standardizer>) {
         let config = &self.experiment.config;
-        let latents = &train.latents;
         match self.method {
-            Method::Knn => Density::Knn(Knn::fit(latents, config.knn.neighbours, self.device)),
-            Method::Mahalanobis => Density::Mahalanobis(Mahalanobis::fit(latents, self.device)),
+            Method::Knn => {
+                let knn = Knn::fit(latents, config.knn.neighbours, self.device);
+                (Some(Density::Knn(knn)), None)
+            }
+            Method::Mahalanobis => {
+                let gaussian = Mahalanobis::fit(latents, self.device);
+                (Some(Density::Mahalanobis(gaussian)), None)
+            }
             Method::Gmm => {
                 let standardizer = Standardizer::fit(latents.values(), latents.dim());
                 let latents = standardized(&standardizer, latents, self.device);
@@ -280,10 +278,10 @@ impl Fitter<'_> {
                     samples: config.gmm.samples,
                 };
                 let mixture = Gmm::fit(&latents, sizes, &mut self.rng("mixture"), self.device);
-                Density::Gmm(standardizer, mixture)
+                (Some(Density::Gmm(mixture)), Some(standardizer))
             }
             // The autoencoder; the two others never come here.
-            Method::Autoencoder | Method::EncoderFlow | Method::Ganomaly => Density::Reconstruction,
+            Method::Autoencoder | Method::EncoderFlow | Method::Ganomaly => (None, None),
         }
     }
 
@@ -296,7 +294,7 @@ impl Fitter<'_> {
         let detector = GanomalyDetector::new(config.conversion(), model, self.device);
         let table = self.score_images(&detector, prepared)?;
         Ok(Fitted {
-            method: FittedMethod::Passing(Box::new(detector)),
+            model: Model::Ganomaly(detector),
             table,
             stages: vec![summary],
         })

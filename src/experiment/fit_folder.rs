@@ -8,14 +8,14 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
 use super::clock::Clock;
-use super::fit::{FittedMethod, Fitter};
+use super::fit::Fitter;
 use super::prepare::{Part, Prepared};
 use super::seed::derive;
 use super::{Experiment, ExperimentError, Method, Workspace, overrides};
 use crate::backend::Backend;
 use crate::data::folder::{Layout, Skipped, layout, load};
 use crate::data::{Images, SplitShares};
-use crate::detector::{Calibration, Detector, DetectorError, Scores};
+use crate::detector::{Calibration, Detector, Scores};
 use crate::evaluate::{Conformal, EvaluateError};
 use crate::files::FileError;
 use crate::train::Display;
@@ -35,6 +35,8 @@ pub struct FolderFit {
     pub folder: PathBuf,
     /// The model file to write.
     pub out: PathBuf,
+    /// The method.
+    pub method: Method,
     /// Settings, `key.path=value`.
     pub overrides: Vec<String>,
     /// Share of the images that is held out for the p-values.
@@ -103,7 +105,7 @@ pub fn fit_folder(fit: &FolderFit) -> Result<FittedFolder, ExperimentError> {
             place: fit.folder.display().to_string(),
             reason,
         })?;
-    let workspace = Workspace::for_fit(&fit.out, &config, fit.force)?;
+    let workspace = Workspace::for_fit(&fit.out, fit.method, &config, fit.force)?;
     let log = workspace.log();
     crate::logging::to_file(&log);
     let experiment = Experiment {
@@ -114,7 +116,7 @@ pub fn fit_folder(fit: &FolderFit) -> Result<FittedFolder, ExperimentError> {
     };
     let mut fitter = Fitter {
         experiment: &experiment,
-        method: Method::EncoderFlow,
+        method: fit.method,
         seed: fit.seed,
         device: &open.device,
         workspace: &workspace,
@@ -125,9 +127,7 @@ pub fn fit_folder(fit: &FolderFit) -> Result<FittedFolder, ExperimentError> {
         clock: Clock::start(),
     };
     let fitted = fitter.fit(&prepared)?;
-    let FittedMethod::Storable(model) = fitted.method else {
-        return Err(DetectorError::NotStorable.into());
-    };
+    let model = fitted.model;
     let names = model.scorer().score_names();
     let scores = |name: &str| {
         let part = fitted.table.part(name);
@@ -141,7 +141,8 @@ pub fn fit_folder(fit: &FolderFit) -> Result<FittedFolder, ExperimentError> {
     let counts =
         ["train", "validation", "calibration"].map(|name| prepared.part(name).images.len());
     let origin = format!(
-        "fit to {} of {} normal images, seed {}",
+        "{} fit to {} of {} normal images, seed {}",
+        fit.method,
         counts[0],
         loaded.images.len(),
         fit.seed

@@ -3,7 +3,7 @@
 use rand::seq::index::sample;
 
 use super::ExperimentError;
-use super::fit::{Fitted, FittedMethod, Fitter};
+use super::fit::{Fitted, Fitter};
 use super::prepare::Prepared;
 use crate::data::{Images, Samples, Vectors};
 use crate::detector::{Model, PositionFlow, PositionSizes, PositionWeights};
@@ -40,7 +40,7 @@ impl Fitter<'_> {
         let detector = PositionFlow::new(conversion, sizes, weights, self.device);
         let table = self.score_images(&detector, prepared)?;
         Ok(Fitted {
-            method: FittedMethod::Storable(Model::PositionFlow(detector)),
+            model: Model::PositionFlow(detector),
             table,
             stages,
         })

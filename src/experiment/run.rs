@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::clock::Clock;
 use super::evaluation::Evaluation;
-use super::fit::{FittedMethod, Fitter};
+use super::fit::Fitter;
 use super::prepare::{Pools, Prepared};
 use super::run_report::{self, Sources};
 use super::seed::derive;
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::backend::{Backend, OpenDevice};
 use crate::data::{DataStore, Images};
-use crate::detector::{Calibration, Detector, DetectorError, Model, Scorer, Scores};
+use crate::detector::{Calibration, Detector, DetectorError, Model, Scores};
 use crate::encoder::{EncoderSizes, SqueezeNet};
 use crate::files;
 use crate::train::Display;
@@ -167,21 +167,10 @@ impl Run<'_> {
         };
         let fitted = fitter.fit(&prepared)?;
         let mut clock = fitter.clock;
-        let stored: Detector;
-        let passing: Box<dyn Scorer>;
-        let scorer: &dyn Scorer = match fitted.method {
-            FittedMethod::Storable(model) => {
-                let validation = &prepared.part("validation").images;
-                stored = self.calibrated(model, &fitted.table, validation)?;
-                files::create_folder(&self.workspace.detector())?;
-                stored.save(self.workspace.model())?;
-                stored.scorer()
-            }
-            FittedMethod::Passing(scorer) => {
-                passing = scorer;
-                passing.as_ref()
-            }
-        };
+        let validation = &prepared.part("validation").images;
+        let detector = self.calibrated(fitted.model, &fitted.table, validation)?;
+        files::create_folder(&self.workspace.detector())?;
+        detector.save(self.workspace.model())?;
         fitted.table.write(&self.workspace.scores())?;
         let evaluation = self.evaluate(&fitted.table)?;
         clock.step("evaluate", None);
@@ -195,7 +184,7 @@ impl Run<'_> {
             experiment: self.experiment,
             method: self.options.method,
             prepared: &prepared,
-            detector: Some(scorer),
+            detector: detector.scorer(),
             table: &fitted.table,
             evaluation: &evaluation,
             environment: &environment,
@@ -263,13 +252,7 @@ impl Run<'_> {
         let done: Done = files::read_json(&self.workspace.done())?;
         let table = ScoreTable::read(&self.workspace.scores())?;
         let environment: Environment = files::read_json(&self.workspace.environment())?;
-        let detector = match self.options.method {
-            Method::EncoderFlow => {
-                let path = self.workspace.model();
-                Some(Detector::load_on(path, &self.open.device)?)
-            }
-            _ => None,
-        };
+        let detector = Detector::load_on(self.workspace.model(), &self.open.device)?;
         let pools = Pools::load(self.experiment, store)?;
         let path = self.workspace.split();
         let prepared = pools.split(self.experiment, self.options.seed, &path)?;
@@ -288,7 +271,7 @@ impl Run<'_> {
             experiment: self.experiment,
             method: self.options.method,
             prepared: &prepared,
-            detector: detector.as_ref().map(Detector::scorer),
+            detector: detector.scorer(),
             table: &table,
             evaluation: &evaluation,
             environment: &environment,

@@ -26,8 +26,7 @@ pub(super) struct Sources<'a> {
     pub experiment: &'a Experiment,
     pub method: Method,
     pub prepared: &'a Prepared,
-    /// Of a stored run, only the paper's method can be loaded again.
-    pub detector: Option<&'a dyn Scorer>,
+    pub detector: &'a dyn Scorer,
     pub table: &'a ScoreTable,
     pub evaluation: &'a Evaluation,
     pub environment: &'a Environment,
@@ -49,9 +48,9 @@ pub(super) fn render(sources: &Sources) -> Result<String, ExperimentError> {
         roc: sources.roc()?,
         curves: sources.curves()?,
         reconstructions: sources.reconstructions(),
-        samples: sources.detector.and_then(|detector| {
-            detector.sample(SHOWN, derive(sources.environment.seed, "samples"))
-        }),
+        samples: sources
+            .detector
+            .sample(SHOWN, derive(sources.environment.seed, "samples")),
         extremes: sources.extremes(),
         timings: sources.done.timings.clone(),
         peak_memory_mib: sources.done.peak_memory_mib,
@@ -354,7 +353,7 @@ impl Sources<'_> {
             };
             Some(Reconstructions {
                 title,
-                reconstructions: self.detector?.reconstruct(&originals)?,
+                reconstructions: self.detector.reconstruct(&originals)?,
                 originals,
             })
         };

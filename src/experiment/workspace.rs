@@ -104,11 +104,12 @@ impl Workspace {
     /// [`ExperimentError`] as for [`for_run`](Self::for_run).
     pub fn for_fit(
         model: &Path,
+        method: Method,
         config: &ExperimentConfig,
         force: bool,
     ) -> Result<Self, ExperimentError> {
         let root = training_folder(model);
-        Self::for_training(Owner::Fit, root, Method::EncoderFlow, config, force)
+        Self::for_training(Owner::Fit, root, method, config, force)
     }
 
     fn for_training(
@@ -564,7 +565,8 @@ mod tests {
         let model = folder.path().join("m.safetensors");
         let mut config = ExperimentConfig::default();
         let open = |config: &ExperimentConfig, force| {
-            Workspace::for_fit(&model, config, force).map_err(|error| error.to_string())
+            Workspace::for_fit(&model, Method::EncoderFlow, config, force)
+                .map_err(|error| error.to_string())
         };
         let refused = |config: &ExperimentConfig| {
             let error = open(config, false).unwrap_err();

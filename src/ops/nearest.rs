@@ -34,17 +34,31 @@ pub(crate) struct Bank {
 impl Bank {
     /// Keeps `rows`, `[len, dim]` and row-major. `dim` is not zero.
     pub fn new(rows: &[f32], dim: usize, device: &Device) -> Self {
-        let norms: Vec<f32> = rows.chunks_exact(dim).map(squared_norm).collect();
-        let rows = &rows[..norms.len() * dim];
-        let columns = match rows {
+        let len = rows.len() / dim;
+        let columns = match &rows[..len * dim] {
             [] => Vec::new(),
             rows => transposed(rows, dim),
         };
-        let columns = TensorData::new(columns, [dim, norms.len()]);
-        Self {
-            vectors: Tensor::from_data(columns, device),
-            norms,
+        let columns = TensorData::new(columns, [dim, len]);
+        Self::from_columns(Tensor::from_data(columns, device))
+    }
+
+    /// Keeps the columns of `vectors`, `[dim, len]`.
+    pub fn from_columns(vectors: Tensor<2>) -> Self {
+        let [_, len] = vectors.dims();
+        let mut norms = vec![0.0; len];
+        let values: Vec<f32> = vectors.clone().into_data().iter::<f32>().collect();
+        for row in values.chunks_exact(len.max(1)) {
+            for (norm, value) in norms.iter_mut().zip(row) {
+                *norm += value * value;
+            }
         }
+        Self { vectors, norms }
+    }
+
+    /// The vectors, `[dim, len]`.
+    pub fn into_columns(self) -> Tensor<2> {
+        self.vectors
     }
 
     /// Entries of a vector.

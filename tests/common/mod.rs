@@ -6,6 +6,10 @@ pub mod textures;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use encoder_flow::backend::Backend;
+use encoder_flow::data::digits;
+use encoder_flow::detector::Detector;
+
 /// Settings with which both stages take a second or two.
 pub const TINY: [&str; 9] = [
     "data.limit=1500",
@@ -84,6 +88,35 @@ pub fn json(path: &Path) -> serde_json::Value {
     let text =
         std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).unwrap()
+}
+
+/// The stored detector of a run on digits gives every test image the scores that the run gave it.
+#[track_caller]
+pub fn assert_stored_scores(run: &Path) {
+    let device = Backend::Flex.open().unwrap().device;
+    let path = run.join("detector/model.safetensors");
+    let detector = Detector::load_on(path, &device).unwrap();
+    // The images as the data set has them, 28x28: the detector brings them to its own size.
+    let images = digits(1500, 0).images;
+    let mut csv = csv::Reader::from_path(run.join("scores.csv")).unwrap();
+    let rows: Vec<csv::StringRecord> = csv.records().map(Result::unwrap).collect();
+    for part in ["test-normal", "test-anomalous"] {
+        let rows: Vec<&csv::StringRecord> = rows.iter().filter(|row| &row[0] == part).collect();
+        assert!(!rows.is_empty(), "{}: no {part} images", run.display());
+        let indices: Vec<usize> = rows.iter().map(|row| row[1].parse().unwrap()).collect();
+        let scores = detector.scorer().score(&images.select(&indices)).unwrap();
+        for (column, values) in scores.columns().iter().enumerate() {
+            for (value, row) in values.iter().zip(&rows) {
+                assert_eq!(
+                    value.to_string(),
+                    row[4 + column],
+                    "{}: {part} image {}",
+                    run.display(),
+                    &row[1]
+                );
+            }
+        }
+    }
 }
 
 /// The learning curves of a stage without their times, which differ from run to run.

@@ -1,5 +1,6 @@
 //! A mixture of Gaussians with full covariances, fitted by expectation maximisation.
 
+use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use nalgebra::DMatrix;
 use rand::distr::weighted::WeightedIndex;
@@ -35,17 +36,15 @@ pub struct GmmConfig {
 ///
 /// Every step is a few matrix products for all components at once, on the chosen backend. `linfa`'s
 /// mixture works on one core in f64, component by component.
-#[derive(Clone, Debug)]
+#[derive(Module, Debug)]
 pub struct Gmm {
     /// `[dim, components * dim]`: one whitening matrix beside the other.
-    whitening: Tensor<2>,
+    whitening: Param<Tensor<2>>,
     /// `[1, components * dim]`: the whitened means.
-    centres: Tensor<2>,
+    centres: Param<Tensor<2>>,
     /// `[1, components]`: log-weight plus half the log-determinant of the precision plus the
     /// constant of the normal density.
-    constants: Tensor<2>,
-    components: usize,
-    device: Device,
+    constants: Param<Tensor<2>>,
 }
 
 impl Gmm {
@@ -71,12 +70,28 @@ impl Gmm {
         model
     }
 
+    /// With `components` Gaussians of latents of `dim` entries, to be filled from a store.
+    pub(super) fn empty(dim: usize, components: usize, device: &Device) -> Self {
+        let zeros = |shape: [usize; 2]| Param::from_tensor(Tensor::zeros(shape, device));
+        Self {
+            whitening: zeros([dim, components * dim]),
+            centres: zeros([1, components * dim]),
+            constants: zeros([1, components]),
+        }
+    }
+
+    /// Number of Gaussians.
+    pub(super) fn components(&self) -> usize {
+        self.constants.val().dims()[1]
+    }
+
     /// Negative log-likelihood of each latent, in nats.
     pub fn score(&self, latents: &Vectors) -> Vec<f32> {
+        let device = self.constants.val().device();
         let all: Vec<usize> = (0..latents.len()).collect();
         let mut scores = Vec::with_capacity(latents.len());
         for indices in all.chunks(self.rows(latents.dim())) {
-            let joint = self.joint(latents.batch(indices, &self.device));
+            let joint = self.joint(latents.batch(indices, &device));
             scores.extend(log_sum_exp(joint).neg().into_data().iter::<f32>());
         }
         scores
@@ -84,15 +99,15 @@ impl Gmm {
 
     /// Rows for which the whitened differences to all components fit into one step.
     fn rows(&self, dim: usize) -> usize {
-        rows_per_step(self.components * dim)
+        rows_per_step(self.components() * dim)
     }
 
     /// `ln (weight_k N(x; mean_k, covariance_k))`, `[batch, components]`.
     fn joint(&self, x: Tensor<2>) -> Tensor<2> {
         let [batch, dim] = x.dims();
-        let white = x.matmul(self.whitening.clone()) - self.centres.clone();
-        let squares = white.square().reshape([batch, self.components, dim]);
-        self.constants.clone() - squares.sum_dim(2).squeeze_dim::<2>(2) * 0.5
+        let white = x.matmul(self.whitening.val()) - self.centres.val();
+        let squares = white.square().reshape([batch, self.components(), dim]);
+        self.constants.val() - squares.sum_dim(2).squeeze_dim::<2>(2) * 0.5
     }
 
     /// Mean log-likelihood and responsibilities `[count, components]`.
@@ -162,14 +177,12 @@ impl Gmm {
             constants[component] = ((mass / count as f64).ln() + half_log_det + normal) as f32;
         }
         let tensor = |values: Vec<f32>, shape: [usize; 2]| {
-            Tensor::from_data(TensorData::new(values, shape), &device)
+            Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), &device))
         };
         Self {
             whitening: tensor(whitenings, [dim, components * dim]),
             centres: tensor(centres, [1, components * dim]),
             constants: tensor(constants, [1, components]),
-            components,
-            device: device.clone(),
         }
     }
 }

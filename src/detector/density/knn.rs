@@ -1,6 +1,7 @@
 //! Distance to the nearest training latents.
 
-use burn::tensor::Device;
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
 
 use crate::data::Vectors;
 use crate::ops::Bank;
@@ -9,19 +10,34 @@ use crate::ops::Bank;
 ///
 /// A training latent that is not finite is nobody's neighbour; a latent that is not finite is
 /// infinitely far away.
-#[derive(Clone, Debug)]
+#[derive(Module, Debug)]
 pub struct Knn {
-    bank: Bank,
+    /// `[dim, len]`: the training latents.
+    columns: Param<Tensor<2>>,
     neighbours: usize,
 }
 
 impl Knn {
     /// Keeps `latents` as the bank.
     pub fn fit(latents: &Vectors, neighbours: usize, device: &Device) -> Self {
+        let bank = Bank::new(latents.values(), latents.dim(), device);
         Self {
-            bank: Bank::new(latents.values(), latents.dim(), device),
+            columns: Param::from_tensor(bank.into_columns()),
             neighbours,
         }
+    }
+
+    /// With room for `len` latents of `dim` entries, to be filled from a store.
+    pub(super) fn empty([dim, len]: [usize; 2], neighbours: usize, device: &Device) -> Self {
+        Self {
+            columns: Param::from_tensor(Tensor::zeros([dim, len], device)),
+            neighbours,
+        }
+    }
+
+    /// Number of training latents, and of neighbours.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.columns.val().dims()[1], self.neighbours)
     }
 
     /// Mean distance of each latent to its neighbours in the bank, or to the whole bank where that
@@ -30,8 +46,9 @@ impl Knn {
     /// # Panics
     /// When `latents` and the bank are not of one dimension.
     pub fn score(&self, latents: &Vectors) -> Vec<f32> {
-        assert_eq!(latents.dim(), self.bank.dim(), "entries of a latent");
-        self.bank.mean_distances(latents.values(), self.neighbours)
+        let bank = Bank::from_columns(self.columns.val());
+        assert_eq!(latents.dim(), bank.dim(), "entries of a latent");
+        bank.mean_distances(latents.values(), self.neighbours)
     }
 }
 

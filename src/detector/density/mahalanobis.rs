@@ -1,5 +1,6 @@
 //! Distance from the mean in units of the covariance.
 
+use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use nalgebra::DMatrix;
 
@@ -8,12 +9,12 @@ use crate::data::{Samples, Vectors};
 use crate::detector::representation::for_each_batch;
 
 /// Squared Mahalanobis distance from the training latents' mean.
-#[derive(Clone, Debug)]
+#[derive(Module, Debug)]
 pub struct Mahalanobis {
-    mean: Tensor<2>,
+    /// `[1, dim]`.
+    mean: Param<Tensor<2>>,
     /// `[dim, dim]`, applied from the right.
-    whitening: Tensor<2>,
-    device: Device,
+    whitening: Param<Tensor<2>>,
 }
 
 impl Mahalanobis {
@@ -41,18 +42,29 @@ impl Mahalanobis {
         let values: Vec<f32> = inverse.iter().map(|&value| value as f32).collect();
         let mean: Vec<f32> = mean.into_iter().map(|value| value as f32).collect();
         Self {
-            mean: Tensor::from_data(TensorData::new(mean, [1, dim]), device),
-            whitening: Tensor::from_data(TensorData::new(values, [dim, dim]), device),
-            device: device.clone(),
+            mean: Param::from_tensor(Tensor::from_data(TensorData::new(mean, [1, dim]), device)),
+            whitening: Param::from_tensor(Tensor::from_data(
+                TensorData::new(values, [dim, dim]),
+                device,
+            )),
+        }
+    }
+
+    /// For latents of `dim` entries, to be filled from a store.
+    pub(super) fn empty(dim: usize, device: &Device) -> Self {
+        Self {
+            mean: Param::from_tensor(Tensor::zeros([1, dim], device)),
+            whitening: Param::from_tensor(Tensor::zeros([dim, dim], device)),
         }
     }
 
     /// Squared distance of each latent.
     pub fn score(&self, latents: &Vectors) -> Vec<f32> {
         let mut scores = Vec::with_capacity(latents.len());
+        let (mean, whitening) = (self.mean.val(), self.whitening.val());
         for_each_batch(latents.len(), |indices| {
-            let centred = latents.batch(indices, &self.device) - self.mean.clone();
-            let white = centred.matmul(self.whitening.clone());
+            let centred = latents.batch(indices, &mean.device()) - mean.clone();
+            let white = centred.matmul(whitening.clone());
             scores.extend(white.square().sum_dim(1).into_data().iter::<f32>());
         });
         scores
