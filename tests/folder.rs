@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use std::sync::LazyLock;
 
 use common::textures::{self, Cloth, Counts, Defect};
-use common::{both, experiment, fails, program, run_folder, succeeds};
+use common::{both, experiment, fails, json, program, run_folder, succeeds};
 use encoder_flow::Detector;
 use encoder_flow::data::digits;
 use encoder_flow::evaluate::auroc;
@@ -295,6 +295,55 @@ fn every_method_can_be_fitted_to_a_folder() {
     let mut unknown = fit(set, &place.path().join("m.safetensors"), &[]);
     unknown.args(["--method", "kn"]);
     assert!(fails(unknown).contains("did you mean `knn`"));
+}
+
+#[test]
+fn methods_are_compared_on_a_folder() {
+    let Fitted { set, .. } = &*FITTED;
+    let place = tempfile::tempdir().unwrap();
+    let sweep = |arguments: &[&str]| {
+        let mut command = program(place.path());
+        command.args([
+            "sweep",
+            "folder",
+            "--offline",
+            "--methods",
+            "encoder-flow,knn",
+        ]);
+        for setting in TINY.into_iter().chain(["data.size=32"]) {
+            command.args(["--set", setting]);
+        }
+        command.args(arguments);
+        command
+    };
+    let named = format!("data.folder={}", set.display());
+    let output = runs(sweep(&["--set", &named]));
+    assert!(text(&output.stdout).contains("[2/2] folder-defect knn"));
+    let run = run_folder(place.path(), "folder-defect", 0);
+    let split = json(&run.join("split.json"));
+    let size = |part: &str| split[part].as_array().unwrap().len();
+    assert_eq!(size("train") + size("validation"), FEW.train);
+    assert_eq!(size("test_normal"), FEW.good);
+    assert_eq!(size("test_anomalous"), Defect::ALL.len() * FEW.defective);
+    let environment = json(&run.join("environment.json"));
+    let source = environment["data"][0].as_str().unwrap();
+    assert!(source.contains("2 files left out"), "{source}");
+
+    // What a newcomer types.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let complaint = |name: &str, settings: &[&str]| {
+        let mut command = program(elsewhere.path());
+        command.args(["experiment", name, "--plain"]);
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        complains(command)
+    };
+    assert!(complaint("folder-defect", &[]).contains("--set data.folder=PATH"));
+    let plain = format!("data.folder={}", set.join("train/good").display());
+    assert!(complaint("folder-defect", &[&plain]).contains("no train/good"));
+    assert!(complaint("folder-good", &[&named]).contains("`folder-defect`"));
+    assert!(complaint("digits-3", &[&named]).contains("unless data.dataset is"));
 }
 
 #[cfg(unix)]

@@ -21,7 +21,7 @@ pub fn run(args: ListArgs) -> anyhow::Result<()> {
             }
         };
         let dataset = config.data.dataset;
-        let classes = 0..dataset.class_names().len();
+        let classes = dataset.anomalies();
         let names: Vec<String> = classes
             .map(|class| format!("{}-{}", study.name, class_tags(dataset, class)[0]))
             .collect();

@@ -87,7 +87,7 @@ pub fn run(args: SweepArgs) -> anyhow::Result<()> {
 /// Class indices of a list of names.
 pub(super) fn classes(dataset: DatasetName, names: &[String]) -> anyhow::Result<Vec<usize>> {
     if names.is_empty() {
-        return Ok((0..dataset.class_names().len()).collect());
+        return Ok(dataset.anomalies().collect());
     }
     let mut classes = Vec::new();
     for name in names {
@@ -95,7 +95,7 @@ pub(super) fn classes(dataset: DatasetName, names: &[String]) -> anyhow::Result<
             Some(class) => classes.push(class),
             None => bail!(
                 "--classes {name}: {dataset} has no such class (known: {})",
-                dataset.class_names().join(", ")
+                dataset.class_names()[dataset.anomalies()].join(", ")
             ),
         }
     }

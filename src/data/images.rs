@@ -103,4 +103,6 @@ pub struct Labelled {
     pub class_names: Vec<String>,
     /// Where the images came from, for the record: file names with their image counts.
     pub source: String,
+    /// How many images, the first ones, are the training set, where the data set says so itself.
+    pub given_train: Option<usize>,
 }

@@ -70,6 +70,38 @@ impl Split {
         Self::deal(labels, stand_in, Some(excluded_class), shares, seed)
     }
 
+    /// Takes the split that a data set comes with: its first `train` images are for training, of
+    /// which a share is held out, and the others are tested on.
+    ///
+    /// # Errors
+    /// [`DataError::Split`] when a part would be empty or an anomalous image is among the first.
+    pub fn given(
+        labels: &[u8],
+        anomalous_class: u8,
+        train: usize,
+        validation: f64,
+        seed: u64,
+    ) -> Result<Self, DataError> {
+        let (mut first, rest): (Vec<usize>, Vec<usize>) =
+            (0..labels.len()).partition(|&index| index < train);
+        first.shuffle(&mut StdRng::seed_from_u64(seed));
+        let train = first.split_off(share(first.len(), validation).max(1));
+        let (test_anomalous, test_normal) = rest
+            .into_iter()
+            .partition(|&index| labels[index] == anomalous_class);
+        let split = Self {
+            seed,
+            anomalous_class,
+            excluded_class: None,
+            train,
+            validation: first,
+            test_normal,
+            test_anomalous,
+        };
+        split.check(labels)?;
+        Ok(split)
+    }
+
     fn deal(
         labels: &[u8],
         anomalous_class: u8,
@@ -235,11 +267,27 @@ mod tests {
     }
 
     #[test]
+    fn a_given_split_keeps_training_and_test_images_apart() {
+        // 20 to train on, then 5 normal and 3 anomalous ones to test on.
+        let labels = [vec![1; 25], vec![0; 3]].concat();
+        let split = Split::given(&labels, 0, 20, 0.1, 4).unwrap();
+        assert_eq!(split.test_normal, [20, 21, 22, 23, 24]);
+        assert_eq!(split.test_anomalous, [25, 26, 27]);
+        assert_eq!((split.train.len(), split.validation.len()), (18, 2));
+        assert_ne!(split, Split::given(&labels, 0, 20, 0.1, 5).unwrap());
+        // An anomalous image among those to train on, and nothing to test on.
+        for (labels, train) in [(vec![1, 1, 0, 1, 0], 3), (vec![1; 5], 3)] {
+            assert!(Split::given(&labels, 0, train, 0.1, 4).is_err());
+        }
+    }
+
+    #[test]
     fn images_of_the_class_left_out_are_refused_in_every_part() {
         let labels = labels(&[100; 10]);
         let split = Split::with_stand_in(&labels, 3, 5, GANOMALY, 0).unwrap();
         let excluded = labels.iter().position(|&label| label == 3).unwrap();
-        let parts: [(&str, fn(&mut Split) -> &mut Vec<usize>); 4] = [
+        type Part = fn(&mut Split) -> &mut Vec<usize>;
+        let parts: [(&str, Part); 4] = [
             ("train", |split| &mut split.train),
             ("validation", |split| &mut split.validation),
             ("test-normal", |split| &mut split.test_normal),

@@ -9,6 +9,7 @@ use rand::seq::SliceRandom;
 
 use super::clock::Clock;
 use super::fit::Fitter;
+use super::names::FOLDER_STUDY;
 use super::prepare::{Part, Prepared};
 use super::seed::derive;
 use super::{Experiment, ExperimentError, Method, Workspace, overrides};
@@ -20,8 +21,6 @@ use crate::evaluate::{Conformal, EvaluateError};
 use crate::files::FileError;
 use crate::train::Display;
 
-/// Settings that `fit` starts from.
-const DEFAULTS: &str = include_str!("folder.toml");
 /// Fewest normal images that a detector is fitted to.
 const FEWEST: usize = 20;
 /// Share of the images held out for the p-values that is proposed, at most: more would leave too few
@@ -86,7 +85,7 @@ impl FittedFolder {
 /// there already, or the training is stopped; the same call continues after an interruption.
 pub fn fit_folder(fit: &FolderFit) -> Result<FittedFolder, ExperimentError> {
     let started = std::time::Instant::now();
-    let config = overrides::resolve(Path::new("folder.toml"), DEFAULTS, &fit.overrides)?;
+    let config = overrides::resolve(Path::new("folder.toml"), FOLDER_STUDY, &fit.overrides)?;
     fit.check()?;
     let open = Backend::choose(fit.device.as_deref())?;
     let (normal, ignored) = match layout(&fit.folder)? {
@@ -346,7 +345,7 @@ mod tests {
 
     #[test]
     fn the_default_settings_can_be_read() {
-        let settings = overrides::resolve(Path::new("folder.toml"), DEFAULTS, &[]);
+        let settings = overrides::resolve(Path::new("folder.toml"), FOLDER_STUDY, &[]);
         assert!(settings.unwrap().encoder.positions);
     }
 }

@@ -12,7 +12,7 @@ use crate::suggest::{did_you_mean, nearest};
 const FOLDER: &str = "experiments";
 
 /// The studies that come with the program, for when it runs outside its repository.
-const BUILT_IN: [(&str, &str); 6] = [
+const BUILT_IN: [(&str, &str); 7] = [
     ("cifar10", include_str!("../../experiments/cifar10.toml")),
     (
         "cifar10-squeezenet",
@@ -23,12 +23,16 @@ const BUILT_IN: [(&str, &str); 6] = [
         "fashion-mnist",
         include_str!("../../experiments/fashion-mnist.toml"),
     ),
+    ("folder", FOLDER_STUDY),
     ("mnist", include_str!("../../experiments/mnist.toml")),
     (
         "mnist-squeezenet",
         include_str!("../../experiments/mnist-squeezenet.toml"),
     ),
 ];
+
+/// The study of a folder of the user's own images, whose settings `fit` has as well.
+pub(super) const FOLDER_STUDY: &str = include_str!("../../experiments/folder.toml");
 
 /// The studies that can be run: one TOML file each.
 #[derive(Clone, Debug)]
@@ -141,21 +145,34 @@ impl Studies {
     }
 
     fn unknown(&self, name: &str) -> ExperimentError {
-        let mut names = Vec::new();
-        for study in self.iter() {
-            if let Ok(config) = study.resolve(&[]) {
-                let classes = 0..config.data.dataset.class_names().len();
-                names.extend(classes.flat_map(|class| {
-                    class_tags(config.data.dataset, class)
-                        .into_iter()
-                        .map(|tag| format!("{}-{tag}", study.name))
-                }));
+        let names_of = |study: &Study| -> Vec<String> {
+            let dataset = match study.resolve(&[]) {
+                Ok(config) => config.data.dataset,
+                Err(_) => return Vec::new(),
+            };
+            let mut tags = dataset
+                .anomalies()
+                .flat_map(|class| class_tags(dataset, class))
+                .collect::<Vec<_>>();
+            // An index says little where classes have names.
+            if tags.iter().any(|tag| tag.parse::<usize>().is_err()) {
+                tags.retain(|tag| tag.parse::<usize>().is_err());
             }
-        }
-        let hint = if self.iter().any(|study| study.name == name.to_lowercase()) {
-            format!(": add the class that is the anomaly, as in `{name}-3`")
+            let tags = tags.into_iter();
+            tags.map(|tag| format!("{}-{tag}", study.name)).collect()
+        };
+        let names: Vec<String> = self.iter().flat_map(names_of).collect();
+        let wanted = name.to_lowercase();
+        let hint = if let Some(study) = self.iter().find(|study| study.name == wanted) {
+            let names = names_of(study);
+            let example = names.get(3).or(names.first());
+            let example = example.map(|example| format!(", as in `{example}`"));
+            format!(
+                ": add the class that is the anomaly{}",
+                example.unwrap_or_default()
+            )
         } else {
-            nearest(&name.to_lowercase(), names.iter().map(String::as_str))
+            nearest(&wanted, names.iter().map(String::as_str))
                 .map(|known| format!(", did you mean `{known}`?"))
                 .unwrap_or_default()
         };
@@ -247,9 +264,8 @@ pub fn class_tags(dataset: DatasetName, class: usize) -> Vec<String> {
 
 /// Index of the class that can be called `wanted`.
 pub fn find_class(dataset: DatasetName, wanted: &str) -> Option<usize> {
-    let classes = 0..dataset.class_names().len();
-    classes
-        .into_iter()
+    dataset
+        .anomalies()
         .find(|&class| class_tags(dataset, class).iter().any(|tag| tag == wanted))
 }
 
@@ -328,6 +344,8 @@ mod tests {
             ("mnits-3", "mnist-3"),
             ("cifar10-plain", "cifar10-plane"),
             ("mnist", "mnist-3"),
+            ("folder", "folder-defect"),
+            ("folder-good", "folder-defect"),
             ("mnist-12", "mnist-1"),
             ("cifar-10-plane", "cifar10-plane"),
         ] {

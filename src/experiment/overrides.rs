@@ -214,7 +214,12 @@ mod tests {
     fn the_defaults_name_every_key() {
         let mut expected = Table::try_from(ExperimentConfig::default()).unwrap();
         let data = expected["data"].as_table_mut().unwrap();
-        assert_eq!(data.insert("stand_in".to_owned(), Value::Integer(0)), None);
+        for (key, value) in [
+            ("stand_in", Value::Integer(0)),
+            ("folder", Value::String(String::new())),
+        ] {
+            assert_eq!(data.insert(key.to_owned(), value), None);
+        }
         assert_eq!(DEFAULTS.parse::<Table>().unwrap(), expected);
     }
 

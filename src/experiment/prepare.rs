@@ -1,22 +1,29 @@
 //! The images of a run: loaded, converted, split.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::Device;
 
 use super::fit::{features_fingerprint, features_of};
 use super::{Environment, Experiment, ExperimentError};
-use crate::data::{DataStore, DatasetName, Images, Split, Vectors};
+use crate::data::folder::{Skipped, labelled};
+use crate::data::{DataStore, DatasetName, Images, Labelled, Split, Vectors};
 use crate::detector::Representation;
 use crate::encoder::SqueezeNet;
 use crate::files;
+
+/// Held while features are computed: the other jobs of a sweep wait for the file instead of computing
+/// them as well.
+static EXTRACTION: Mutex<()> = Mutex::new(());
 
 /// Name of the features in their file.
 const FEATURES: &str = "features";
 
 /// The converted images of an experiment's data sets, not yet split.
 pub struct Pools {
+    /// Files of the user's own folder that could not be read.
+    pub skipped: Vec<Skipped>,
     own: Pool,
     others: Vec<(DatasetName, Pool)>,
 }
@@ -28,6 +35,8 @@ struct Pool {
     class_names: Vec<String>,
     source: String,
     conversion: String,
+    /// How many images, the first ones, are the training set, where the data set says so itself.
+    given_train: Option<usize>,
     /// Features of every image, where the method looks through a pretrained network.
     features: Option<Vectors>,
 }
@@ -62,14 +71,19 @@ impl Pools {
     /// [`ExperimentError`] when data is missing or damaged.
     pub fn load(experiment: &Experiment, store: &DataStore) -> Result<Self, ExperimentError> {
         let data = &experiment.config.data;
-        let load = |name| Pool::load(name, experiment, store);
-        let own = load(data.dataset)?;
-        let others: Result<_, _> = data
-            .ood
-            .iter()
-            .map(|&name| Ok((name, load(name)?)))
-            .collect();
-        others.map(|others| Self { own, others })
+        let (own, skipped) = match data.dataset {
+            DatasetName::Folder => {
+                labelled(Path::new(&data.folder), experiment.config.conversion())?
+            }
+            name => (store.load(name)?, Vec::new()),
+        };
+        let load = |&name| Ok((name, Pool::new(name, store.load(name)?, experiment)?));
+        let others: Result<_, ExperimentError> = data.ood.iter().map(load).collect();
+        Ok(Self {
+            skipped,
+            own: Pool::new(data.dataset, own, experiment)?,
+            others: others?,
+        })
     }
 
     /// Adds a pretrained network's features of every image, computed once and kept in `folder`.
@@ -84,6 +98,7 @@ impl Pools {
         device: &Device,
         say: impl Fn(&str),
     ) -> Result<(), ExperimentError> {
+        let _alone = EXTRACTION.lock().unwrap_or_else(PoisonError::into_inner);
         for pool in std::iter::once(&mut self.own).chain(self.others.iter_mut().map(|(_, p)| p)) {
             let fingerprint = features_fingerprint(network, &pool.images);
             let path = folder.join(format!(
@@ -155,9 +170,14 @@ impl Pools {
         } else {
             let shares = experiment.config.split_shares();
             let anomalous = experiment.anomalous_class();
-            let split = match experiment.excluded_class() {
-                None => Split::leave_one_class_out(&labels, anomalous, shares, seed)?,
-                Some(excluded) => Split::with_stand_in(&labels, excluded, anomalous, shares, seed)?,
+            let split = match (self.own.given_train, experiment.excluded_class()) {
+                (Some(train), _) => {
+                    Split::given(&labels, anomalous, train, shares.validation, seed)?
+                }
+                (None, None) => Split::leave_one_class_out(&labels, anomalous, shares, seed)?,
+                (None, Some(excluded)) => {
+                    Split::with_stand_in(&labels, excluded, anomalous, shares, seed)?
+                }
             };
             files::write_json(path, &split)?;
             split
@@ -208,12 +228,11 @@ impl Prepared {
 }
 
 impl Pool {
-    fn load(
+    fn new(
         name: DatasetName,
+        mut loaded: Labelled,
         experiment: &Experiment,
-        store: &DataStore,
     ) -> Result<Self, ExperimentError> {
-        let mut loaded = store.load(name)?;
         let limit = experiment.config.data.limit;
         if limit > 0 && limit < loaded.images.len() {
             loaded.images = loaded.images.select(&(0..limit).collect::<Vec<_>>());
@@ -227,6 +246,7 @@ impl Pool {
             images: conversion.apply(loaded.images)?,
             labels: Arc::new(loaded.labels),
             class_names: loaded.class_names,
+            given_train: loaded.given_train,
             features: None,
         })
     }

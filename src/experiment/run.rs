@@ -150,6 +150,12 @@ impl Run<'_> {
     fn to_report(&self, pools: Pools, clock: Clock) -> Result<Summary, ExperimentError> {
         let environment = self.environment(&pools)?;
         let path = self.workspace.split();
+        for file in &pools.skipped {
+            let path = file.path.display();
+            self.options
+                .display
+                .say(&format!("left out {path}: {}", file.reason));
+        }
         let pools = self.with_features(pools)?;
         let prepared = pools.split(self.experiment, self.options.seed, &path)?;
         self.announce(&prepared);

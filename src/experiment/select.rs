@@ -131,7 +131,7 @@ impl SelectPlan {
         };
         let base = study.resolve(overrides)?;
         let dataset = base.data.dataset;
-        let classes = dataset.class_names().len();
+        let classes = dataset.anomalies().len();
         if base.data.stand_in > 0 {
             return refused(
                 "data.stand_in",
@@ -195,7 +195,7 @@ impl SelectPlan {
 
 /// Name of a class, counted on from the first after the last.
 fn tag(dataset: DatasetName, class: usize) -> String {
-    let classes = dataset.class_names().len();
+    let classes = dataset.anomalies().len();
     class_tags(dataset, class % classes).swap_remove(0)
 }
 

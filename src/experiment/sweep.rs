@@ -267,7 +267,7 @@ fn known_cells(
     options: &RunOptions,
 ) -> SweepTable {
     let mut table = SweepTable::new(&study.name, &config.data, &options.command);
-    for class in 0..config.data.dataset.class_names().len() {
+    for class in config.data.dataset.anomalies() {
         let experiment = study.experiment(class, config.clone());
         for method in Method::ALL {
             let folder = options.artifacts.join(&experiment.name).join(method.name());

@@ -103,7 +103,7 @@ const FASHION_MNIST_BASES: [&str; 2] = [
 /// See [`DatasetName::files`].
 pub(super) fn packed(name: DatasetName) -> Vec<RemoteFile> {
     match name {
-        DatasetName::Digits => Vec::new(),
+        DatasetName::Digits | DatasetName::Folder => Vec::new(),
         DatasetName::Mnist => idx_packed(&MNIST, &MNIST_BASES),
         DatasetName::FashionMnist => idx_packed(&FASHION_MNIST, &FASHION_MNIST_BASES),
         DatasetName::Cifar10 => vec![file(
@@ -126,7 +126,7 @@ pub(super) fn packed(name: DatasetName) -> Vec<RemoteFile> {
 /// See [`DatasetName::unpacked`].
 pub(super) fn unpacked(name: DatasetName) -> Vec<RemoteFile> {
     match name {
-        DatasetName::Digits | DatasetName::Svhn => Vec::new(),
+        DatasetName::Digits | DatasetName::Svhn | DatasetName::Folder => Vec::new(),
         DatasetName::Mnist => idx_unpacked(&MNIST),
         DatasetName::FashionMnist => idx_unpacked(&FASHION_MNIST),
         DatasetName::Cifar10 => CIFAR10_BATCHES

@@ -3,6 +3,7 @@
 mod files;
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,9 @@ pub use files::{Checksum, RemoteFile};
 
 /// Class names of the three sets of digits.
 const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+
+/// Classes of a folder in MVTec AD's layout: whatever its defects are called, they are the anomaly.
+const FOLDER: [&str; 2] = ["defect", "good"];
 
 /// Class names of Fashion-MNIST, in label order (H. Xiao et al., arXiv:1708.07747, table 2).
 const FASHION: [&str; 10] = [
@@ -32,7 +36,7 @@ const FASHION: [&str; 10] = [
 /// A data set that the program knows by name.
 ///
 /// The names are those of the experiment files and of the command line: `digits`, `mnist`,
-/// `fashion-mnist`, `cifar10`, `svhn`.
+/// `fashion-mnist`, `cifar10`, `svhn`; and `folder` for the user's own images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DatasetName {
@@ -46,10 +50,12 @@ pub enum DatasetName {
     Cifar10,
     /// SVHN cropped digits ("format 2"), test file.
     Svhn,
+    /// The user's own images, in a folder of MVTec AD's layout. It has no official files.
+    Folder,
 }
 
 impl DatasetName {
-    /// Every data set, in the order in which they are listed.
+    /// Every data set that has a place of its own, in the order in which they are listed.
     pub const ALL: [Self; 5] = [
         Self::Digits,
         Self::Mnist,
@@ -66,6 +72,7 @@ impl DatasetName {
             Self::FashionMnist => "fashion-mnist",
             Self::Cifar10 => "cifar10",
             Self::Svhn => "svhn",
+            Self::Folder => "folder",
         }
     }
 
@@ -75,6 +82,16 @@ impl DatasetName {
             Self::Digits | Self::Mnist | Self::Svhn => &DIGITS,
             Self::FashionMnist => &FASHION,
             Self::Cifar10 => &cifar10::CLASS_NAMES,
+            Self::Folder => &FOLDER,
+        }
+    }
+
+    /// Indices of the classes that can be left out as the anomaly: all of them, but of a folder only
+    /// its defects.
+    pub fn anomalies(self) -> Range<usize> {
+        match self {
+            Self::Folder => 0..1,
+            other => 0..other.class_names().len(),
         }
     }
 
@@ -97,6 +114,7 @@ impl DatasetName {
             Self::FashionMnist => "70,000 images, 1x28x28, MIT licence (Zalando SE)",
             Self::Cifar10 => "60,000 images, 3x32x32, no formal licence: cite Krizhevsky 2009",
             Self::Svhn => "26,032 images (test), 3x32x32, non-commercial use only",
+            Self::Folder => "your own images, in a folder of MVTec AD's layout",
         }
     }
 

@@ -1,9 +1,11 @@
 //! Folders of image files: which files there are, what they are for, and their pixels.
 
+mod labelled;
 mod layout;
 mod list;
 mod load;
 
+pub use labelled::labelled;
 pub use layout::{Layout, MvtecTest, layout};
 pub use list::{Ignored, Listing, list};
 pub use load::{Loaded, Skipped, load, load_mask};

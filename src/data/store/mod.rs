@@ -120,7 +120,8 @@ impl DataStore {
     /// # Errors
     /// [`DataError::Missing`] when files are missing and the network may not be used; the errors
     /// of [`fetch`](super::fetch) when one cannot be downloaded; [`DataError::Format`] and
-    /// [`DataError::Io`] when a file cannot be read.
+    /// [`DataError::Io`] when a file cannot be read. A folder of the user's own is not in any data
+    /// folder: [`folder::labelled`](super::folder::labelled) loads it.
     pub fn load(&self, name: DatasetName) -> Result<Labelled, DataError> {
         if name == DatasetName::Digits {
             return Ok(digits(DIGITS_IMAGES, DIGITS_SEED));
@@ -175,6 +176,7 @@ impl DataStore {
                 .map(|name| (*name).to_owned())
                 .collect(),
             source: source.join(", "),
+            given_train: None,
         })
     }
 

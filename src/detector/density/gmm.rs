@@ -20,8 +20,8 @@ const KMEANS_ROUNDS: usize = 100;
 const ROUNDS: usize = 100;
 /// Gain in mean log-likelihood, in nats, below which the rounds end.
 const TOLERANCE: f64 = 1e-3;
-/// Added to the diagonal of every covariance; latents are standardised.
-const RIDGE: f64 = 1e-3;
+/// Added to the diagonal of every covariance, as in scikit-learn; latents are standardised.
+const RIDGE: f64 = 1e-6;
 
 /// Sizes of a [`Gmm`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::ExperimentConfig;
+use crate::data::DatasetName;
 use crate::encoder::{AutoEncoderConfig, EncoderSizes, PatchPca, SqueezeNet};
 use crate::train::Optimisation;
 
@@ -31,7 +32,8 @@ impl ExperimentConfig {
         let mut ood = data.ood.clone();
         ood.sort();
         ood.dedup();
-        let classes = data.dataset.class_names().len();
+        let classes = data.dataset.anomalies().len();
+        let own = data.dataset == DatasetName::Folder;
         let checks = [
             check(
                 "data.channels",
@@ -54,6 +56,21 @@ impl ExperimentConfig {
                 "data.ood",
                 ood.len() == data.ood.len(),
                 "must name every data set once",
+            ),
+            check(
+                "data.ood",
+                !data.ood.contains(&DatasetName::Folder),
+                "must not name `folder`: of your own images, those of test/<defect> are tested on",
+            ),
+            check(
+                "data.folder",
+                own || data.folder.is_empty(),
+                "must be empty unless data.dataset is \"folder\"",
+            ),
+            check(
+                "data.limit",
+                data.limit == 0 || !own,
+                "must be 0 for a folder of your own images: all of them count",
             ),
             check(
                 "data.limit",
@@ -175,8 +192,6 @@ fn share(key: &'static str, value: f64, note: &str) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::DatasetName;
-
     #[track_caller]
     fn fault(change: impl FnOnce(&mut ExperimentConfig)) -> Option<(String, String)> {
         let mut config = ExperimentConfig::default();

@@ -42,6 +42,9 @@ pub struct ExperimentConfig {
 pub struct DataConfig {
     /// Data set whose classes are normal but for one.
     pub dataset: DatasetName,
+    /// The user's own images, where `dataset` is `folder`. Left out of files where it is empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub folder: String,
     /// Channels that images are brought to.
     pub channels: usize,
     /// Side that images are brought to, in pixels.

@@ -1,0 +1,150 @@
+//! A folder of MVTec AD's layout as a data set: normal images to train on, normal and anomalous ones to
+//! test on.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::{Layout, MvtecTest, Skipped, layout, load};
+use crate::data::{Conversion, DataError, DatasetName, Images, Labelled};
+
+/// Index of the class of all defects.
+const DEFECT: u8 = 0;
+/// Index of the class of normal images.
+const GOOD: u8 = 1;
+
+/// Loads the images of `folder`, converted, those of `train/good` first, and says which files could
+/// not be read.
+///
+/// # Errors
+/// [`DataError::Missing`] when the folder has no images to train on or lacks normal or anomalous ones
+/// to test on; otherwise those of [`layout`] and [`load`].
+pub fn labelled(
+    folder: &Path,
+    conversion: Conversion,
+) -> Result<(Labelled, Vec<Skipped>), DataError> {
+    if folder.as_os_str().is_empty() {
+        return Err(DataError::Missing(
+            "which folder? Name one in MVTec AD's layout with --set data.folder=PATH".to_owned(),
+        ));
+    }
+    let Layout::Mvtec { normal, test, .. } = layout(folder)? else {
+        return Err(DataError::Missing(format!(
+            "{} has no train/good: an experiment tests on normal and anomalous images, laid out as in MVTec AD (train/good, test/good, test/<defect>); `encoder-flow fit` learns from normal images alone",
+            folder.display()
+        )));
+    };
+    let (good, defective): (Vec<MvtecTest>, Vec<MvtecTest>) =
+        test.into_iter().partition(|image| image.defect.is_none());
+    let defects: BTreeSet<String> = defective
+        .iter()
+        .filter_map(|image| image.defect.clone())
+        .collect();
+    let paths = |test: Vec<MvtecTest>| test.into_iter().map(|image| image.path).collect();
+    let mut images = Images::new(conversion.shape(), Vec::new())?;
+    let (mut counts, mut skipped) = (Vec::new(), Vec::new());
+    for (place, files) in [
+        ("train/good", normal),
+        ("test/good", paths(good)),
+        ("test/<defect>", paths(defective)),
+    ] {
+        let loaded = load(&files, conversion, false)?;
+        if loaded.images.is_empty() {
+            return Err(DataError::Missing(format!(
+                "{} has no readable images in {place}: an experiment needs normal and anomalous ones to test on; `encoder-flow fit` learns from normal images alone",
+                folder.display()
+            )));
+        }
+        counts.push(loaded.images.len());
+        images = images.concat(&loaded.images)?;
+        skipped.extend(loaded.skipped);
+    }
+    let classes = [GOOD, GOOD, DEFECT].into_iter().zip(&counts);
+    let defects: Vec<String> = defects.into_iter().collect();
+    let set = Labelled {
+        source: format!(
+            "{} ({} images to train on, {} normal and {} anomalous ones to test on: {}; {} files left out)",
+            folder.display(),
+            counts[0],
+            counts[1],
+            counts[2],
+            defects.join(", "),
+            skipped.len()
+        ),
+        images,
+        labels: classes
+            .flat_map(|(class, &count)| vec![class; count])
+            .collect(),
+        class_names: DatasetName::Folder
+            .class_names()
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect(),
+        given_train: Some(counts[0]),
+    };
+    Ok((set, skipped))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Fit;
+    use image::{GrayImage, Luma};
+
+    const CONVERSION: Conversion = Conversion {
+        channels: 1,
+        size: 32,
+        fit: Fit::Resize,
+    };
+
+    fn write(folder: &Path, name: &str, value: u8) {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        GrayImage::from_pixel(8, 8, Luma([value]))
+            .save(path)
+            .unwrap();
+    }
+
+    #[test]
+    fn training_images_come_first_and_defects_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        for (name, value) in [
+            ("test/crack/0.png", 3),
+            ("test/good/0.png", 2),
+            ("train/good/0.png", 0),
+            ("train/good/1.png", 1),
+            ("test/spot/0.png", 4),
+        ] {
+            write(folder, name, value);
+        }
+        std::fs::write(folder.join("train/good/2.png"), "no picture").unwrap();
+        std::fs::write(folder.join("test/crack/1.png"), "").unwrap();
+        let (set, skipped) = labelled(folder, CONVERSION).unwrap();
+        let values: Vec<u8> = (0..set.images.len())
+            .map(|index| set.images.get(index)[0])
+            .collect();
+        assert_eq!(values, [0, 1, 2, 3, 4]);
+        assert_eq!(set.labels, [GOOD, GOOD, GOOD, DEFECT, DEFECT]);
+        assert_eq!((set.given_train, skipped.len()), (Some(2), 2));
+        assert!(
+            set.source.contains("crack, spot; 2 files left out"),
+            "{}",
+            set.source
+        );
+    }
+
+    #[test]
+    fn what_an_experiment_cannot_use_is_refused_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let refused = |folder: &Path| labelled(folder, CONVERSION).unwrap_err().to_string();
+        assert!(refused(Path::new("")).contains("data.folder=PATH"));
+        assert!(refused(&folder.join("none")).contains("no such folder"));
+        write(folder, "0.png", 0);
+        assert!(refused(folder).contains("no train/good"));
+        write(folder, "train/good/0.png", 0);
+        assert!(refused(folder).contains("no readable images in test/good"));
+        write(folder, "test/good/0.png", 0);
+        assert!(refused(folder).contains("no readable images in test/<defect>"));
+    }
+}
