@@ -6,6 +6,7 @@ use super::evaluation::{Evaluation, anomalous_set};
 use super::prepare::{Part, Prepared};
 use super::seed::derive;
 use super::{Done, Environment, Experiment, ExperimentError, Method, ScoreTable, ScoredPart};
+use crate::data::DatasetName;
 use crate::detector::Scorer;
 use crate::encoder::{ENCODER_STAGE, GANOMALY_STAGE};
 use crate::evaluate::roc_curve;
@@ -107,8 +108,12 @@ impl Sources<'_> {
 
     fn sentence(&self) -> String {
         let m = &self.evaluation.metrics[self.anomalous_set()][self.own_score()];
-        let dataset = self.experiment.config.data.dataset;
+        let data = &self.experiment.config.data;
+        let dataset = data.dataset;
         let trained = match self.left_out() {
+            None if dataset == DatasetName::Folder => {
+                format!("Trained on the normal images of {} alone", data.folder)
+            }
             None => format!("Trained on the other classes of {dataset} alone"),
             Some(left_out) => format!(
                 "Trained on {dataset} without {left_out}, which is left out and was not used at all, and without {}, which stands in as the anomaly",

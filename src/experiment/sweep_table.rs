@@ -222,8 +222,11 @@ impl SweepTable {
             .filter(|row| row.auroc.is_some())
             .map(|row| row.backend.as_str())
             .collect();
+        // A mean over fewer classes is not to be compared with one over all.
+        let whole = |method: &&SweepMethod| method.cells.iter().all(|cells| !cells.is_empty());
         let best = methods
             .iter()
+            .filter(whole)
             .filter_map(|method| Some((method.mean?, &method.name)))
             .max_by(|left, right| left.0.total_cmp(&right.0));
         let seeds: Vec<String> = self.seeds().iter().map(u64::to_string).collect();
@@ -250,9 +253,12 @@ impl SweepTable {
         Ok(SweepReport {
             title,
             summary_sentence: best.map_or_else(String::new, |(mean, name)| {
+                let compared = match dataset {
+                    DatasetName::Folder => "A folder of normal and defective images".to_owned(),
+                    _ => format!("Leave-one-class-out on {dataset}{protocol}, {} classes", classes.len()),
+                };
                 format!(
-                    "Leave-one-class-out on {dataset}{protocol}, {} classes, seeds {}: the highest mean AUROC is that of {name}, {mean:.3}.",
-                    classes.len(),
+                    "{compared}, seeds {}: the highest mean AUROC is that of {name}, {mean:.3}.",
                     seeds.join(", ")
                 )
             }),
@@ -379,4 +385,37 @@ fn deviation(values: &[f64]) -> Option<f64> {
     let centre = mean(values.iter().copied())?;
     let squares: f64 = values.iter().map(|value| (value - centre).powi(2)).sum();
     (values.len() > 1).then(|| (squares / (values.len() - 1) as f64).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::ExperimentConfig;
+
+    #[test]
+    fn a_mean_over_fewer_classes_is_not_the_highest() {
+        let data = ExperimentConfig::default().data;
+        let mut table = SweepTable::new("digits", &data, "a test");
+        for (method, class, auroc) in [("gmm", 0, 0.6), ("gmm", 1, 0.8), ("knn", 1, 0.9)] {
+            table.enter(SweepResult {
+                experiment: format!("digits-{class}"),
+                class,
+                method: method.to_owned(),
+                seed: 0,
+                score: "nll".to_owned(),
+                auroc: Some(auroc),
+                auroc_low: None,
+                auroc_high: None,
+                aupr_anomalous: None,
+                fpr_at_95_tpr: None,
+                seconds: None,
+                config: String::new(),
+                backend: "flex".to_owned(),
+                report: String::new(),
+                error: String::new(),
+            });
+        }
+        let sentence = table.report().unwrap().summary_sentence;
+        assert!(sentence.ends_with("that of gmm, 0.700."), "{sentence}");
+    }
 }
