@@ -164,7 +164,8 @@ impl ConvDecoder {
             let doubled = ops::conv_transpose2d_4x4_s2(x, block.conv.weight.val());
             x = ops::batch_norm(&block.norm, doubled, Activation::Relu); // [n, 2w, 8, 8], ...
         }
-        ops::conv_transpose2d_4x4_s2(x, self.head.weight.val()).tanh() // [n, channels, size, size]
+        let image = ops::conv_transpose2d_4x4_s2(x, self.head.weight.val());
+        ops::tanh(image) // [n, channels, size, size]
     }
 }
 

@@ -18,6 +18,7 @@ mod elementary;
 mod matrix;
 mod nearest;
 mod norm;
+mod tanh;
 
 pub(crate) use activation::{Activation, activate};
 pub(crate) use adam::{AdamRule, adam_step};
@@ -26,6 +27,7 @@ pub(crate) use conv4x4::{conv_transpose2d_4x4_s2, conv2d_4x4_s2};
 pub(crate) use coupling::{Affine, Direction, Network, affine_coupling};
 pub(crate) use nearest::Bank;
 pub(crate) use norm::{scale, sum_of_squares};
+pub(crate) use tanh::tanh;
 
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
