@@ -176,6 +176,7 @@ impl Model {
                 standardizer,
             } => {
                 possible(sizes.check())?;
+                possible(standardizer.check(sizes.flow.dim))?;
                 let mut weights = EncoderFlowWeights {
                     encoder: sizes.encoder.init(rng, device),
                     flow: sizes.flow.init(rng, device),
@@ -204,6 +205,9 @@ impl Model {
             } => {
                 possible(sizes.check(bytes.len()))?;
                 let latent = sizes.encoder.latent();
+                if let Some(scale) = standardizer {
+                    possible(scale.check(latent))?;
+                }
                 let density = sizes.density.map(|density| density.empty(latent, device));
                 let mut weights = BaselineWeights {
                     encoder: sizes.encoder.init(rng, device),
@@ -378,6 +382,26 @@ mod tests {
         changed[at.unwrap()] = b'9';
         let error = refused(&changed);
         assert!(error.contains("format 9"), "{error}");
+    }
+
+    #[test]
+    fn a_scale_of_another_dimension_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let [_, _, mixture, _] = super::super::baseline::tests::detectors();
+        let flow = super::super::encoder_flow::tests::detector();
+        for model in [Model::Baseline(mixture), Model::EncoderFlow(flow)] {
+            let mut description = model.describe(None, "a test");
+            let other = Standardizer::fit(&[0.0, 1.0, 2.0, 3.0], 2);
+            match &mut description.model {
+                ModelSizes::EncoderFlow { standardizer, .. } => *standardizer = other,
+                ModelSizes::Baseline { standardizer, .. } => *standardizer = Some(other),
+                _ => unreachable!("neither has a scale"),
+            }
+            model.save(&description, &path).unwrap();
+            let error = Model::load(&path, &test_device()).err().unwrap();
+            assert!(error.to_string().contains("its scale"), "{error}");
+        }
     }
 
     #[test]

@@ -46,6 +46,15 @@ impl Standardizer {
         }
     }
 
+    /// What keeps it from being the scale of latents of `dim` entries, if anything does: a file may say
+    /// anything.
+    pub(crate) fn check(&self, dim: usize) -> Result<(), String> {
+        match self.mean.len() == dim && self.deviation.len() == dim {
+            true => Ok(()),
+            false => Err("its scale is not of the latent's dimension".to_owned()),
+        }
+    }
+
     /// Number of entries of a latent.
     pub fn dim(&self) -> usize {
         self.mean.len()
