@@ -11,10 +11,11 @@ use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::TrainStep;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use encoder_flow::backend::Backend;
-use encoder_flow::data::{Conversion, Fit, Images, Samples};
-use encoder_flow::detector::{EncoderFlow, Scorer, Sizes};
+use encoder_flow::data::{Conversion, Framing, Images, Samples};
 use encoder_flow::encoder::{AutoEncoder, AutoEncoderConfig, EncoderSizes};
 use encoder_flow::flow::{Mixing, RealNvp, RealNvpConfig, Standardizer};
+use encoder_flow::method::Scorer;
+use encoder_flow::method::encoder_flow::{EncoderFlow, Sizes};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
@@ -140,7 +141,7 @@ fn bench_scoring(criterion: &mut Criterion) {
     let conversion = Conversion {
         channels: 1,
         size: 32,
-        fit: Fit::Pad,
+        fit: Framing::Pad,
     };
     let detector = Arc::new(EncoderFlow::new(
         conversion,

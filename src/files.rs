@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 
 /// A file that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,31 @@ impl FileError {
             path: path.into(),
             reason: reason.to_string(),
         }
+    }
+}
+
+/// SHA-256 of a file's contents, in hexadecimal digits.
+///
+/// # Errors
+/// [`FileError`] naming the file.
+pub(crate) fn sha256(path: &Path) -> Result<String, FileError> {
+    let mut file = std::fs::File::open(path).map_err(FileError::io("read", path))?;
+    let mut hash = Sha256::new();
+    std::io::copy(&mut file, &mut HashWriter(&mut hash)).map_err(FileError::io("read", path))?;
+    Ok(hex(&hash.finalize()))
+}
+
+/// Feeds what is written to it to a hash.
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

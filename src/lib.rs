@@ -4,18 +4,20 @@
 //! log-likelihood, and unlikely latents are anomalies (Salcedo & Alvarez, "Unsupervised image
 //! anomaly detection via likelihood estimation on high-level representation").
 //!
-//! The modules in the order in which data flows through them:
+//! The rooms, from the ground up; each uses those above it in this list, never one below:
 //!
 //! ```text
-//! data       files -> images -> leave-one-class-out split -> batches
-//! train      what all stages share on top of Burn's learner
-//! encoder    stage 1: the autoencoder that learns to reproduce normal images, and other encoders
-//! flow       stage 2: RealNVP on the frozen encoder's latents
-//! detector   anything fitted that scores images: the only scoring path
-//! evaluate   AUROC and friends, threshold
-//! report     tables, figures, one HTML page
-//! experiment a study's file, its run and what it leaves on disk
-//! cli        one file per verb
+//! backend, files, lock, ops  devices, whole files, one process at a time, kernels
+//! data                       files -> images -> leave-one-class-out split -> batches
+//! evaluate                   AUROC and friends, threshold, p-values
+//! train                      what all stages share on top of Burn's learner
+//! encoder, flow              how an image is described; how likely a description is
+//! report                     tables, figures, one HTML page
+//! study                      what can be run: studies, variants, settings
+//! method                     how a method fits and scores: one folder per method
+//! run                        one run, from names to artifacts
+//! sweep, folder              many runs; the user's own images
+//! cli                        one file per verb
 //! ```
 #![recursion_limit = "256"]
 #![warn(missing_docs)]
@@ -23,18 +25,22 @@
 pub mod backend;
 pub mod cli;
 pub mod data;
-pub mod detector;
 pub mod encoder;
 pub mod evaluate;
-pub mod experiment;
 mod files;
 pub mod flow;
+pub mod folder;
+mod lock;
 mod logging;
+pub mod method;
 mod ops;
 pub mod report;
+pub mod run;
+pub mod study;
 mod suggest;
+pub mod sweep;
 pub mod train;
 
-pub use detector::{Detector, Verdict};
 pub use files::FileError;
 pub use image;
+pub use method::{Detector, Verdict};

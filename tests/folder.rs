@@ -16,7 +16,9 @@ use common::{both, experiment, fails, json, program, run_folder, succeeds};
 use encoder_flow::Detector;
 use encoder_flow::data::digits;
 use encoder_flow::evaluate::auroc;
-use encoder_flow::experiment::{ExperimentConfig, Method, Workspace};
+use encoder_flow::method::{Identity, Method, schema};
+use encoder_flow::run::Workspace;
+use encoder_flow::study::Studies;
 
 /// Settings with which a fit takes seconds.
 const TINY: [&str; 5] = [
@@ -75,13 +77,11 @@ static FITTED: LazyLock<Fitted> = LazyLock::new(|| {
 
 /// As if a fit with other settings had been stopped.
 fn leave_an_unfinished_fit(model: &Path) {
-    Workspace::for_fit(
-        model,
-        Method::EncoderFlow,
-        &ExperimentConfig::default(),
-        false,
-    )
-    .unwrap();
+    let studies = Studies::open(None, &schema()).unwrap();
+    let settings = studies.study("digits").unwrap().shared(&[]).unwrap();
+    let plan = Method::EncoderFlow.plan(&settings).unwrap();
+    let identity = Identity::new("encoder-flow", plan.as_ref(), &settings, None);
+    Workspace::for_fit(model, &identity, &settings, false).unwrap();
 }
 
 fn fit(folder: &Path, out: &Path, settings: &[&str]) -> Command {

@@ -14,7 +14,8 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use encoder_flow::data::{DataError, DataStore, DatasetName, FetchOptions, Labelled, Picture};
-use encoder_flow::experiment::Studies;
+use encoder_flow::method::schema;
+use encoder_flow::study::Studies;
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use image::codecs::jpeg::JpegEncoder;
@@ -479,12 +480,12 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let study = changed(include_bytes!("../experiments/digits.toml"), &changes);
         fs::write(folder.path().join("digits.toml"), study).unwrap();
-        if let Ok(studies) = Studies::open(Some(folder.path())) {
+        if let Ok(studies) = Studies::open(Some(folder.path()), &schema()) {
             for study in studies.iter() {
-                let _ = (study.description(), study.resolve(&[]));
+                let _ = (study.description(), study.shared(&[]));
             }
             for name in ["digits-3", "digits-zero", "other"] {
-                drop(studies.find(name, &[]));
+                drop(studies.find(name, "encoder-flow", &[]));
             }
         }
     }
@@ -495,10 +496,10 @@ proptest! {
         value in prop::collection::vec(any::<u8>(), 0..24),
     ) {
         let folder = tempfile::tempdir().unwrap();
-        let studies = Studies::open(Some(folder.path())).unwrap();
+        let studies = Studies::open(Some(folder.path()), &schema()).unwrap();
         let value = String::from_utf8_lossy(&value);
         for text in [format!("{key}={value}"), value.into_owned()] {
-            drop(studies.find("digits-3", &[text]));
+            drop(studies.find("digits-3", "encoder-flow", &[text]));
         }
     }
 }

@@ -41,6 +41,9 @@ fn every_method_runs_on_two_classes() {
     for row in &found {
         let auroc: f64 = row[5].parse().unwrap_or(f64::NAN);
         assert!((0.0..=1.0).contains(&auroc), "{row:?}");
+        // What it was made with stands beside it.
+        assert_eq!(&row[12], "flex", "{row:?}");
+        assert!(!row[15].is_empty(), "{row:?}");
         assert!(
             folder.path().join("artifacts").join(&row[13]).is_file(),
             "{row:?}"
@@ -95,6 +98,66 @@ fn every_method_runs_on_two_classes() {
         // Read back from the cell's JSON, which may move the last of seventeen digits.
         let auroc = |row: &csv::StringRecord| row[5].parse::<f64>().unwrap();
         assert!((auroc(kept) - auroc(found)).abs() < 1e-12, "{kept:?}");
+    }
+}
+
+#[test]
+fn a_changed_setting_repeats_the_cells_that_read_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--classes", "3", "--methods", "knn,mahalanobis"];
+    let both = [&arguments[..], &["--set", "knn.neighbours=2"]].concat();
+    succeeds(sweep(folder.path(), &arguments));
+    let before = rows(folder.path());
+    let again = succeeds(sweep(folder.path(), &both));
+    assert_eq!(again.matches("done before").count(), 1, "{again}");
+    let after = rows(folder.path());
+    assert_ne!(before[0][11], after[0][11], "the fingerprint of knn");
+    assert_eq!(before[1][11], after[1][11], "that of mahalanobis");
+    // The run of the other settings is kept.
+    let kept = std::fs::read_dir(folder.path().join("artifacts/digits-3/knn")).unwrap();
+    let kept: Vec<String> = kept
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(
+        kept.iter().any(|name| name.starts_with("replaced-seed-0-")),
+        "{kept:?}"
+    );
+}
+
+#[test]
+fn a_damaged_run_costs_its_cell() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--classes", "3", "--methods", "knn,mahalanobis"];
+    succeeds(sweep(folder.path(), &arguments));
+    let run = folder.path().join("artifacts/digits-3/knn/seed-0");
+    for file in ["metrics.json", "identity.json", "environment.json"] {
+        let whole = std::fs::read(run.join(file)).unwrap();
+        std::fs::write(run.join(file), "{\"half\": ").unwrap();
+        // It is found on the way to another cell, and does not stop it.
+        succeeds(sweep(
+            folder.path(),
+            &["--classes", "3", "--methods", "mahalanobis"],
+        ));
+        let found = rows(folder.path());
+        assert_eq!(found.len(), 1, "{file}: {found:?}");
+        std::fs::write(run.join(file), whole).unwrap();
+    }
+    succeeds(sweep(folder.path(), &arguments));
+    assert_eq!(rows(folder.path()).len(), 2);
+}
+
+/// The built-in digits are easy: whatever cannot tell a digit from the others there is broken.
+#[test]
+fn simple_methods_tell_digits_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = program(folder.path());
+    command.args(["sweep", "digits", "--offline", "--methods", "knn,gmm"]);
+    command.args(["--set", "data.limit=6000", "--set", "gmm.gaussians=20"]);
+    command.args(["--classes", "0,3"]);
+    succeeds(command);
+    for row in rows(folder.path()) {
+        let auroc: f64 = row[5].parse().unwrap();
+        assert!(auroc > 0.75, "{row:?}");
     }
 }
 

@@ -11,9 +11,10 @@ use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, SafetensorsStore};
 use burn::tensor::{Device, Tensor};
 use burn::train::TrainStep;
 use encoder_flow::data::Vectors;
-use encoder_flow::detector::Knn;
-use encoder_flow::encoder::{AutoEncoder, Ganomaly};
+use encoder_flow::encoder::AutoEncoder;
 use encoder_flow::flow::RealNvp;
+use encoder_flow::method::ganomaly::Ganomaly;
+use encoder_flow::method::knn::Knn;
 use encoder_flow::train::StepOutput;
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -136,7 +137,7 @@ fn export_ganomaly(folder: &Path, device: &Device) -> anyhow::Result<()> {
 /// Fewer vectors than are measured: the formula is the same.
 fn export_knn(folder: &Path, device: &Device) -> anyhow::Result<()> {
     let (bank, queries) = (vectors(64, 5_000, 4), vectors(64, 1_000, 5));
-    let distances = Knn::fit(&bank, 5, device).score(&queries);
+    let distances = Knn::fit(&bank, 5, device).distances(&queries);
     let arrays = [
         Array::vectors("bank", &bank),
         Array::vectors("queries", &queries),

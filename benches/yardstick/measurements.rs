@@ -8,8 +8,9 @@ use burn::module::Module;
 use burn::tensor::Device;
 use burn::train::TrainStep;
 use encoder_flow::data::{EpochOrder, SampleLoader};
-use encoder_flow::detector::Knn;
-use encoder_flow::encoder::{AutoEncoderConfig, Ganomaly};
+use encoder_flow::encoder::AutoEncoderConfig;
+use encoder_flow::method::ganomaly::Ganomaly;
+use encoder_flow::method::knn::Knn;
 use encoder_flow::train::StepOutput;
 
 use super::cases::{
@@ -125,7 +126,7 @@ fn knn(device: &Device) -> Measurement {
     Measurement {
         warm_up: 1,
         ..Measurement::new(move || {
-            black_box(knn.score(&queries));
+            black_box(knn.distances(&queries));
         })
     }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::{DataPlace, RunPlace, StudyPlace, command_line, print};
-use crate::experiment::{RunOptions, reevaluate};
+use crate::run::{RunOptions, reevaluate};
 use crate::train::Display;
 
 #[derive(Args)]
@@ -22,9 +22,11 @@ pub struct EvaluateArgs {
 }
 
 pub fn run(args: EvaluateArgs) -> anyhow::Result<()> {
-    let experiment = args.studies.studies()?.find(&args.name, &[])?;
+    let experiment = args
+        .studies
+        .studies()?
+        .find(&args.name, &args.run.method, &[])?;
     let options = RunOptions {
-        method: args.run.method,
         seed: args.run.seed,
         fresh: false,
         device: args.run.device,
@@ -33,6 +35,7 @@ pub fn run(args: EvaluateArgs) -> anyhow::Result<()> {
         command: command_line(),
         log: None,
         features: None,
+        among_others: false,
     };
     let summary = reevaluate(&experiment, args.confidence, &args.data.store()?, &options)?;
     print(&summary.to_string());

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::{DataPlace, RunPlace, StudyPlace, command_line, print};
-use crate::experiment::{RunOptions, run as run_experiment};
+use crate::run::{RunOptions, run as run_experiment};
 use crate::train::{Display, install_signal_handlers};
 
 #[derive(Args)]
@@ -28,10 +28,12 @@ pub struct ExperimentArgs {
 }
 
 pub fn run(args: ExperimentArgs) -> anyhow::Result<()> {
-    let experiment = args.studies.studies()?.find(&args.name, &args.overrides)?;
+    let experiment = args
+        .studies
+        .studies()?
+        .find(&args.name, &args.run.method, &args.overrides)?;
     install_signal_handlers()?;
     let options = RunOptions {
-        method: args.run.method,
         seed: args.run.seed,
         fresh: args.fresh,
         device: args.run.device,
@@ -40,6 +42,7 @@ pub fn run(args: ExperimentArgs) -> anyhow::Result<()> {
         command: command_line(),
         log: None,
         features: None,
+        among_others: false,
     };
     let summary = run_experiment(&experiment, &args.data.store()?, &options)?;
     print(&summary.to_string());

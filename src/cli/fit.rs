@@ -6,10 +6,10 @@ use clap::Args;
 
 use super::labelled::{self, tell_skipped};
 use super::score::DEFAULT_ALPHA;
-use super::{DataPlace, print};
+use super::{DEFAULT_METHOD, DataPlace, StudyPlace, print};
 use crate::data::folder::{Layout, layout};
 use crate::encoder::SqueezeNet;
-use crate::experiment::{FolderFit, Method, fit_folder};
+use crate::folder::{FolderFit, fit_folder};
 use crate::train::{Display, install_signal_handlers};
 
 #[derive(Args)]
@@ -20,9 +20,9 @@ pub struct FitArgs {
     /// The model file to write.
     #[arg(long, value_name = "MODEL")]
     out: PathBuf,
-    /// encoder-flow, autoencoder, ganomaly, knn, gmm or mahalanobis.
-    #[arg(long, value_name = "NAME", default_value_t = Method::EncoderFlow)]
-    method: Method,
+    /// Method, or variant that the study `folder` names (`encoder-flow list` shows all).
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_METHOD)]
+    method: String,
     /// Side in pixels that images are brought to: 32, 64 or 128.
     #[arg(long, value_name = "PIXELS")]
     size: Option<usize>,
@@ -54,6 +54,8 @@ pub struct FitArgs {
     backbone: Option<PathBuf>,
     #[command(flatten)]
     data: DataPlace,
+    #[command(flatten)]
+    studies: StudyPlace,
 }
 
 pub fn run(args: FitArgs) -> anyhow::Result<()> {
@@ -76,7 +78,7 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
         backbone,
         display: Display::choose(args.plain),
     };
-    let fitted = fit_folder(&fit)?;
+    let fitted = fit_folder(&args.studies.studies()?, &fit)?;
     tell_skipped(&fitted.skipped, &fitted.ignored);
     let [train, validation, calibration] = fitted.counts;
     let smallest = fitted.detector.conformal().reachable_alpha();

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::data::folder::{MvtecTest, Skipped, load};
-use crate::detector::Detector;
-use crate::experiment::{Labelled, LabelledTest};
+use crate::folder::{FolderMetrics, FolderTest};
+use crate::method::Detector;
 
 /// Files that are decoded and scored at a time.
 pub const BATCH: usize = 64;
@@ -18,7 +18,7 @@ pub fn summary(detector: &Detector, tests: Vec<MvtecTest>, strict: bool) -> anyh
         return Ok("no test images".to_owned());
     }
     let files: Vec<PathBuf> = tests.iter().map(|test| test.path.clone()).collect();
-    let mut test = LabelledTest::new(detector, tests, strict);
+    let mut test = FolderTest::new(detector, tests, strict);
     let mut skipped = Vec::new();
     for batch in files.chunks(BATCH) {
         let loaded = load(batch, detector.conversion(), strict)?;
@@ -33,7 +33,7 @@ pub fn summary(detector: &Detector, tests: Vec<MvtecTest>, strict: bool) -> anyh
 }
 
 /// The metrics as lines.
-pub fn describe(result: &Labelled) -> String {
+pub fn describe(result: &FolderMetrics) -> String {
     let Some(auroc) = result.image_auroc else {
         return "no AUROC: the test images that can be read are all good or all defective"
             .to_owned();
@@ -71,11 +71,11 @@ pub fn tell_skipped(skipped: &[Skipped], ignored: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detector::HeatSource;
+    use crate::method::HeatSource;
 
     #[test]
     fn metrics_are_said_where_there_are_any() {
-        let mut result = Labelled {
+        let mut result = FolderMetrics {
             by_defect: vec![("hole".to_owned(), 0.5)],
             image_auroc: Some(0.98765),
             pixel_auroc: vec![(HeatSource::Positions, 0.9)],

@@ -1,39 +1,65 @@
-//! `list`: what can be run.
+//! `list`: what can be run, and with which settings.
 
 use clap::Args;
 
-use super::{StudyPlace, print};
-use crate::experiment::class_tags;
+use super::{DEFAULT_METHOD, StudyPlace, print};
+use crate::method::Method;
+use crate::study::{Study, class_tags};
 
 #[derive(Args)]
 pub struct ListArgs {
+    /// Show every setting of a study, or of one of its experiments, with its value.
+    #[arg(long, value_name = "NAME")]
+    settings: Option<String>,
+    /// With --settings: the method or variant.
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_METHOD, requires = "settings")]
+    method: String,
     #[command(flatten)]
     studies: StudyPlace,
 }
 
 pub fn run(args: ListArgs) -> anyhow::Result<()> {
-    for study in args.studies.studies()?.iter() {
-        let config = match study.resolve(&[]) {
-            Ok(config) => config,
-            Err(error) => {
-                print(&format!("{}\n  {error}\n", study.name));
-                continue;
-            }
+    let studies = args.studies.studies()?;
+    if let Some(name) = &args.settings {
+        let settings = match studies.study(name) {
+            Ok(study) => study.resolve(&study.choice(&args.method)?, &[])?,
+            Err(no_study) => match studies.find(name, &args.method, &[]) {
+                Ok(experiment) => experiment.settings,
+                Err(_) => return Err(no_study.into()),
+            },
         };
-        let dataset = config.data.dataset;
-        let classes = dataset.anomalies();
-        let names: Vec<String> = classes
-            .map(|class| format!("{}-{}", study.name, class_tags(dataset, class)[0]))
-            .collect();
-        print(&format!(
-            "{}\n  {}\n  {}\n",
-            study.name,
-            study.description(),
-            names.join("  ")
-        ));
+        print(settings.to_toml().trim_end());
+        return Ok(());
+    }
+    for study in studies.iter() {
+        let shown = describe(study).unwrap_or_else(|error| error.to_string());
+        print(&format!("{}\n  {shown}\n", study.name));
+    }
+    print("Methods, for --method and --methods:");
+    for method in Method::ALL {
+        print(&format!("  {method:<14} {}", method.entry().summary));
     }
     print(
-        "Run one with `encoder-flow experiment NAME`, or `just experiment NAME`.\nA class can also be given by its index or its official name: cifar10-0, cifar10-airplane.",
+        "\nRun one with `encoder-flow experiment NAME`, or `just experiment NAME`.\nA class can also be given by its index or its official name: cifar10-0, cifar10-airplane.",
     );
     Ok(())
+}
+
+/// What the study is, its experiments and its variants.
+fn describe(study: &Study) -> anyhow::Result<String> {
+    let dataset = study.shared(&[])?.data.dataset;
+    let names = dataset
+        .anomalies()
+        .map(|class| format!("{}-{}", study.name, class_tags(dataset, class)[0]));
+    let names = names.collect::<Vec<_>>().join("  ");
+    let mut text = format!("{}\n  {names}", study.description());
+    for variant in study.variants()? {
+        text += &format!(
+            "\n  --method {}: {} with {}",
+            variant.name,
+            variant.method,
+            variant.settings().join(", ")
+        );
+    }
+    Ok(text)
 }

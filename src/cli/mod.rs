@@ -16,7 +16,9 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::data::DataStore;
-use crate::experiment::{ExperimentError, Method, Studies};
+use crate::method::schema;
+use crate::run::RunError;
+use crate::study::Studies;
 use crate::train::INTERRUPTED_STATUS;
 
 /// Unsupervised image anomaly detection by exact likelihood on high-level representations.
@@ -55,6 +57,9 @@ struct DataVerb {
     data: data::DataArgs,
 }
 
+/// The method that runs unless another is named: the paper's.
+const DEFAULT_METHOD: &str = "encoder-flow";
+
 /// Where images are looked for.
 #[derive(Args)]
 struct DataPlace {
@@ -82,16 +87,16 @@ struct StudyPlace {
 
 impl StudyPlace {
     fn studies(&self) -> anyhow::Result<Studies> {
-        Ok(Studies::open(self.experiments.as_deref())?)
+        Ok(Studies::open(self.experiments.as_deref(), &schema())?)
     }
 }
 
 /// Which run, and where it is kept.
 #[derive(Args)]
 struct RunPlace {
-    /// encoder-flow, autoencoder, ganomaly, knn, gmm or mahalanobis.
-    #[arg(long, value_name = "NAME", default_value_t = Method::EncoderFlow)]
-    method: Method,
+    /// Method, or variant that the study names (`encoder-flow list` shows all).
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_METHOD)]
+    method: String,
     /// Seed of the split, the initial weights and the order of images.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -126,8 +131,8 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let interrupted = error
-                .downcast_ref::<ExperimentError>()
-                .is_some_and(ExperimentError::is_interruption);
+                .downcast_ref::<RunError>()
+                .is_some_and(RunError::is_interruption);
             if interrupted {
                 eprintln!("{error}");
                 return ExitCode::from(INTERRUPTED_STATUS as u8);

@@ -14,8 +14,8 @@ use super::labelled::{self, BATCH, tell_skipped};
 use crate::backend::Backend;
 use crate::data::Picture;
 use crate::data::folder::{Layout, MvtecTest, Skipped, layout, list, load};
-use crate::detector::{Detector, HeatSource, Verdict};
-use crate::experiment::LabelledTest;
+use crate::folder::FolderTest;
+use crate::method::{Detector, HeatSource, Verdict};
 
 /// Share of false alarms allowed unless the user says otherwise.
 pub const DEFAULT_ALPHA: f64 = 0.05;
@@ -86,7 +86,7 @@ pub fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
         detector: &detector,
         printer: Printer::new(args.format, args.alpha),
         progress: progress(files.len()),
-        test: tests.map(|tests| LabelledTest::new(&detector, tests, args.strict)),
+        test: tests.map(|tests| FolderTest::new(&detector, tests, args.strict)),
         skipped: Vec::new(),
         scored: 0,
         anomalies: 0,
@@ -151,7 +151,7 @@ struct Run<'a> {
     printer: Printer,
     progress: ProgressBar,
     /// What is compared with labels, where there are any.
-    test: Option<LabelledTest<'a>>,
+    test: Option<FolderTest<'a>>,
     skipped: Vec<Skipped>,
     scored: usize,
     anomalies: usize,

@@ -5,24 +5,27 @@ use clap::Args;
 
 use super::sweep::{classes, unique};
 use super::{DataPlace, StudyPlace, command_line, print};
-use crate::experiment::{Method, RunOptions, SelectPlan, select, selection_table};
 use crate::report::selection_markdown;
+use crate::run::RunOptions;
+use crate::sweep::{SelectPlan, select, selection_table};
 use crate::train::{Display, install_signal_handlers};
 
 #[derive(Args)]
 pub struct SelectArgs {
     /// Study, e.g. mnist.
     study: String,
-    /// Settings to compare, e.g. encoder.kind=pca,encoder.latent=16, or `defaults` for the study as
-    /// it is (repeatable). Commas within brackets and quotes belong to a value.
-    #[arg(long = "candidate", value_name = "KEY=VALUE,...", required = true)]
+    /// Methods and variants that the study names, e.g. pca-flow,squeezenet-flow (repeatable).
+    #[arg(
+        long = "candidate",
+        alias = "candidates",
+        value_name = "NAME,...",
+        value_delimiter = ',',
+        required = true
+    )]
     candidates: Vec<String>,
     /// Classes that stand in for every class left out, one at a time: the first ones after it.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     stand_ins: u16,
-    /// encoder-flow, autoencoder, ganomaly, knn, gmm or mahalanobis.
-    #[arg(long, value_name = "NAME", default_value_t = Method::EncoderFlow)]
-    method: Method,
     /// Classes to leave out, by index or name, e.g. 0,3,7 [default: all].
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     classes: Vec<String>,
@@ -53,18 +56,16 @@ pub struct SelectArgs {
 pub fn run(args: SelectArgs) -> anyhow::Result<()> {
     let studies = args.studies.studies()?;
     let study = studies.study(&args.study)?;
-    let dataset = study.resolve(&args.overrides)?.data.dataset;
+    let dataset = study.shared(&args.overrides)?.data.dataset;
     let plan = SelectPlan {
         candidates: args.candidates,
         stand_ins: usize::from(args.stand_ins),
         classes: classes(dataset, &args.classes)?,
-        method: args.method,
         seeds: unique(args.seeds),
         jobs: usize::from(args.jobs),
     };
     install_signal_handlers()?;
     let options = RunOptions {
-        method: plan.method,
         seed: 0,
         fresh: args.fresh,
         device: args.device,
@@ -73,6 +74,7 @@ pub fn run(args: SelectArgs) -> anyhow::Result<()> {
         command: command_line(),
         log: None,
         features: None,
+        among_others: true,
     };
     let report = select(study, &args.overrides, &plan, &args.data.store()?, &options)?;
     print(&selection_markdown(&report));

@@ -5,8 +5,11 @@ use clap::Args;
 
 use super::{DataPlace, StudyPlace, command_line, print};
 use crate::data::DatasetName;
-use crate::experiment::{Method, RunOptions, SweepPlan, find_class, sweep, sweep_report};
+use crate::method::Method;
 use crate::report::sweep_markdown;
+use crate::run::RunOptions;
+use crate::study::find_class;
+use crate::sweep::{SweepPlan, sweep, sweep_report};
 use crate::train::{Display, install_signal_handlers};
 
 #[derive(Args)]
@@ -16,9 +19,9 @@ pub struct SweepArgs {
     /// Classes to leave out, by index or name, e.g. 0,3,7 [default: all].
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     classes: Vec<String>,
-    /// Methods, e.g. encoder-flow,knn [default: all].
+    /// Methods and variants that the study names, e.g. encoder-flow,knn [default: all methods].
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
-    methods: Vec<Method>,
+    methods: Vec<String>,
     /// Seeds, e.g. 0,1,2.
     #[arg(long, value_delimiter = ',', value_name = "LIST", default_value = "0")]
     seeds: Vec<u64>,
@@ -46,11 +49,11 @@ pub struct SweepArgs {
 pub fn run(args: SweepArgs) -> anyhow::Result<()> {
     let studies = args.studies.studies()?;
     let study = studies.study(&args.study)?;
-    let dataset = study.resolve(&args.overrides)?.data.dataset;
+    let dataset = study.shared(&args.overrides)?.data.dataset;
     let plan = SweepPlan {
         classes: classes(dataset, &args.classes)?,
         methods: unique(if args.methods.is_empty() {
-            Method::ALL.to_vec()
+            Method::ALL.map(|method| method.to_string()).to_vec()
         } else {
             args.methods
         }),
@@ -59,7 +62,6 @@ pub fn run(args: SweepArgs) -> anyhow::Result<()> {
     };
     install_signal_handlers()?;
     let options = RunOptions {
-        method: plan.methods[0],
         seed: 0,
         fresh: args.fresh,
         device: args.device,
@@ -68,6 +70,7 @@ pub fn run(args: SweepArgs) -> anyhow::Result<()> {
         command: command_line(),
         log: None,
         features: None,
+        among_others: true,
     };
     let table = sweep(study, &args.overrides, &plan, &args.data.store()?, &options)?;
     print(&sweep_markdown(&table.report()?));

@@ -20,7 +20,7 @@ mod vectors;
 
 pub use catalog::{Checksum, DatasetName, RemoteFile};
 pub(crate) use convert::luma;
-pub use convert::{Conversion, Fit};
+pub use convert::{Conversion, Framing};
 pub use digits::digits;
 pub use error::DataError;
 pub use fetch::{FetchOptions, fetch};

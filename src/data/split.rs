@@ -27,6 +27,10 @@ pub struct Split {
     /// The class left out, where another stands in for it: it is in no part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub excluded_class: Option<u8>,
+    /// With an excluded class, the normal images that the final run of that class tests on: they are
+    /// in no part either.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_back: Vec<usize>,
     /// Normal images that the networks see.
     pub train: Vec<usize>,
     /// Normal images for model selection and calibration.
@@ -51,12 +55,14 @@ impl Split {
         shares: SplitShares,
         seed: u64,
     ) -> Result<Self, DataError> {
-        Self::deal(labels, anomalous_class, None, shares, seed)
+        let all = (0..labels.len()).collect();
+        Self::deal(labels, all, anomalous_class, shares, seed)
     }
 
-    /// Splits as [`leave_one_class_out`](Self::leave_one_class_out) does when there are no images of
-    /// `excluded_class`: another class, `stand_in`, plays the anomaly in its place. What is chosen on
-    /// such splits has seen nothing of the excluded class, neither as normal nor as anomalous.
+    /// Splits the training and validation images of the final run that leaves `excluded_class` out
+    /// with this seed, as [`leave_one_class_out`](Self::leave_one_class_out) does: another class,
+    /// `stand_in`, plays the anomaly. What is chosen on such splits has seen nothing of the excluded
+    /// class, neither as normal nor as anomalous, and no image that the final run tests on.
     ///
     /// # Errors
     /// [`DataError::Split`] when a part would be empty or the two classes are one.
@@ -67,7 +73,18 @@ impl Split {
         shares: SplitShares,
         seed: u64,
     ) -> Result<Self, DataError> {
-        Self::deal(labels, stand_in, Some(excluded_class), shares, seed)
+        let last = Self::leave_one_class_out(labels, excluded_class, shares, seed)?;
+        let mut pool = [last.train, last.validation].concat();
+        // In the order of the pool of all images, so that the shuffle is the seed's alone.
+        pool.sort_unstable();
+        let split = Self::deal(labels, pool, stand_in, shares, seed)?;
+        let split = Self {
+            excluded_class: Some(excluded_class),
+            held_back: last.test_normal,
+            ..split
+        };
+        split.check(labels)?;
+        Ok(split)
     }
 
     /// Takes the split that a data set comes with: its first `train` images are for training, of
@@ -93,6 +110,7 @@ impl Split {
             seed,
             anomalous_class,
             excluded_class: None,
+            held_back: Vec::new(),
             train,
             validation: first,
             test_normal,
@@ -102,15 +120,17 @@ impl Split {
         Ok(split)
     }
 
+    /// Deals out the images of `pool`; whoever calls it checks the whole.
     fn deal(
         labels: &[u8],
+        pool: Vec<usize>,
         anomalous_class: u8,
-        excluded_class: Option<u8>,
         shares: SplitShares,
         seed: u64,
     ) -> Result<Self, DataError> {
-        let (test_anomalous, mut normal): (Vec<usize>, Vec<usize>) = (0..labels.len())
-            .filter(|&index| Some(labels[index]) != excluded_class)
+        let whole = pool.len() == labels.len();
+        let (test_anomalous, mut normal): (Vec<usize>, Vec<usize>) = pool
+            .into_iter()
             .partition(|&index| labels[index] == anomalous_class);
         normal.shuffle(&mut StdRng::seed_from_u64(seed));
         let test_normal = normal.split_off(share(normal.len(), shares.train));
@@ -119,13 +139,16 @@ impl Split {
         let split = Self {
             seed,
             anomalous_class,
-            excluded_class,
+            excluded_class: None,
+            held_back: Vec::new(),
             train,
             validation: normal,
             test_normal,
             test_anomalous,
         };
-        split.check(labels)?;
+        if whole {
+            split.check(labels)?;
+        }
         Ok(split)
     }
 
@@ -139,7 +162,8 @@ impl Split {
         ]
     }
 
-    /// Makes sure that every image is in exactly one part, or in none if its class is excluded, no
+    /// Makes sure that every image is in exactly one part, or in none if its class is excluded or it is
+    /// held back, no
     /// part is empty, and the anomalous class is in its own part alone.
     ///
     /// # Errors
@@ -153,8 +177,9 @@ impl Split {
             )));
         }
         let mut seen: Vec<Option<&str>> = vec![None; labels.len()];
-        for (part, indices) in self.parts() {
-            if indices.is_empty() {
+        let held_back = ("held-back", &self.held_back[..]);
+        for (part, indices) in self.parts().into_iter().chain([held_back]) {
+            if indices.is_empty() && part != held_back.0 {
                 return Err(DataError::Split(format!(
                     "the {part} part of the split is empty: {} images are too few for these shares",
                     labels.len()
@@ -177,6 +202,10 @@ impl Split {
                         "image {index} of class {} is in the {part} part, and that class is left out of all of them",
                         labels[index]
                     )));
+                }
+                // What the final run tests on may be of any class but the one left out.
+                if part == held_back.0 {
+                    continue;
                 }
                 let anomalous = labels[index] == self.anomalous_class;
                 if anomalous != (part == "test-anomalous") {
@@ -251,19 +280,30 @@ mod tests {
         let labels = labels(&[100; 10]);
         let split = Split::with_stand_in(&labels, 3, 5, GANOMALY, 0).unwrap();
         let sizes = split.parts().map(|(_, indices)| indices.len());
-        assert_eq!(sizes, [576, 64, 160, 100]);
+        let anomalous = sizes[3];
+        assert!((60..100).contains(&anomalous), "{anomalous}");
+        assert_eq!(sizes.iter().sum::<usize>(), 720);
         for (part, indices) in split.parts() {
             for &index in indices {
                 assert_ne!(labels[index], 3, "{part}");
                 assert_eq!(labels[index] == 5, part == "test-anomalous", "{part}");
             }
         }
-        // The other classes go where they would go if there were no class 3.
-        let without: Vec<usize> = (0..labels.len()).filter(|&i| labels[i] != 3).collect();
-        let fewer: Vec<u8> = without.iter().map(|&index| labels[index]).collect();
-        let expected = Split::leave_one_class_out(&fewer, 5, GANOMALY, 0).unwrap();
-        let train: Vec<usize> = expected.train.iter().map(|&index| without[index]).collect();
-        assert_eq!(split.train, train);
+    }
+
+    #[test]
+    fn a_stand_in_run_scores_nothing_that_the_final_run_tests_on() {
+        let labels = labels(&[100; 10]);
+        for (class, stand_in, seed) in [(3, 5, 0), (9, 0, 1), (0, 9, 2)] {
+            let last = Split::leave_one_class_out(&labels, class, GANOMALY, seed).unwrap();
+            let known = [last.train, last.validation].concat();
+            let split = Split::with_stand_in(&labels, class, stand_in, GANOMALY, seed).unwrap();
+            for (part, indices) in split.parts() {
+                let stray = indices.iter().find(|index| !known.contains(index));
+                assert_eq!(stray, None, "{part} of class {class}");
+            }
+            assert_eq!(split.held_back, last.test_normal);
+        }
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl EncoderSizes {
     /// `[channels, height, width]` of an image.
     pub fn image_shape(&self) -> [usize; 3] {
         match *self {
-            Self::Autoencoder(AutoEncoderConfig { channels, size, .. }) => [channels, size, size],
+            Self::Autoencoder(config) => config.image_shape(),
             Self::Pca { shape, .. } | Self::SqueezeNet { shape, .. } | Self::Pixels { shape } => {
                 shape
             }

@@ -25,6 +25,11 @@ pub struct AutoEncoderConfig {
 }
 
 impl AutoEncoderConfig {
+    /// `[channels, height, width]` of an image.
+    pub fn image_shape(&self) -> [usize; 3] {
+        [self.channels, self.size, self.size]
+    }
+
     /// Channels that the first convolution may have.
     pub(crate) const WIDTHS: RangeInclusive<usize> = 1..=512;
 

@@ -46,7 +46,7 @@ impl Down {
 }
 
 impl ConvEncoder {
-    pub(super) fn new(config: &AutoEncoderConfig, device: &Device) -> Self {
+    pub(crate) fn new(config: &AutoEncoderConfig, device: &Device) -> Self {
         let AutoEncoderConfig {
             channels, latent, ..
         } = *config;
@@ -130,7 +130,7 @@ struct Up {
 }
 
 impl ConvDecoder {
-    pub(super) fn new(config: &AutoEncoderConfig, device: &Device) -> Self {
+    pub(crate) fn new(config: &AutoEncoderConfig, device: &Device) -> Self {
         let mut widths = config.widths();
         widths.reverse();
         let project = Up {
@@ -197,7 +197,7 @@ fn conv_transpose(from: usize, to: usize, stride: usize, device: &Device) -> Con
 ///
 /// The numbers come from `rng` and not from the backend's process-wide generator, so a seed gives
 /// the same weights on every backend, and in tests that run side by side.
-pub(super) fn initialise<M: Module>(module: M, rng: &mut impl Rng) -> M {
+pub(crate) fn initialise<M: Module>(module: M, rng: &mut impl Rng) -> M {
     module.map(&mut DcganInit {
         rng,
         path: Vec::new(),

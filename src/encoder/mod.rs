@@ -4,7 +4,6 @@
 mod any;
 mod autoencoder;
 mod conv;
-mod ganomaly;
 mod patches;
 mod pca;
 mod positions;
@@ -14,8 +13,8 @@ mod training;
 
 pub use any::{Encoder, EncoderSizes, Pixels, Pretrained};
 pub use autoencoder::{AutoEncoder, AutoEncoderConfig};
+pub(crate) use conv::initialise;
 pub use conv::{ConvDecoder, ConvEncoder};
-pub use ganomaly::{GANOMALY_STAGE, Ganomaly};
 pub use patches::PatchPca;
 pub use pca::Pca;
 pub use positions::{

@@ -75,6 +75,16 @@ impl MapSizes {
         }
     }
 
+    /// `[channels, height, width]` of an image.
+    pub fn image_shape(&self) -> [usize; 3] {
+        match *self {
+            Self::Autoencoder(config) => config.image_shape(),
+            Self::Patches { channels, size, .. } | Self::SqueezeNet { channels, size, .. } => {
+                [channels, size, size]
+            }
+        }
+    }
+
     /// Features of a position.
     pub fn features(&self) -> usize {
         match *self {

@@ -24,6 +24,7 @@ pub const ENCODER_STAGE: Kind = Kind {
         },
     ],
     throughput: "Images",
+    adversarial: false,
 };
 
 impl AutoEncoder {

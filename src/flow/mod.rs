@@ -5,12 +5,14 @@ mod actnorm;
 mod base;
 mod conditioner;
 mod coupling;
+mod full_mixture;
 mod permutation;
 mod realnvp;
 mod standardize;
 mod training;
 #[cfg(test)]
 pub(crate) mod transform_tests;
+mod whitening;
 
 use burn::tensor::Tensor;
 
@@ -18,10 +20,12 @@ pub use actnorm::ActNorm;
 pub use base::GaussianMixture;
 pub use conditioner::Conditioner;
 pub use coupling::AffineCoupling;
+pub use full_mixture::{FullMixture, MixtureConfig};
 pub use permutation::Permutation;
 pub use realnvp::{Mixing, RealNvp, RealNvpConfig};
 pub use standardize::Standardizer;
 pub use training::FLOW_STAGE;
+pub(crate) use whitening::whitening;
 
 /// An invertible map of vectors that knows the logarithm of its volume change.
 ///

@@ -24,6 +24,7 @@ pub const FLOW_STAGE: Kind = Kind {
         },
     ],
     throughput: "Latents",
+    adversarial: false,
 };
 
 impl RealNvp {

@@ -12,8 +12,6 @@ pub struct SelectionReport {
     pub study: String,
     /// The data set.
     pub dataset: String,
-    /// Name of the method.
-    pub method: String,
     /// Seeds of the runs.
     pub seeds: Vec<u64>,
     /// Classes that stood in for every class left out.
@@ -35,12 +33,12 @@ pub struct SelectionReport {
 /// One of the settings compared.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Candidate {
-    /// The settings as they were given, or "defaults".
+    /// Name of the variant, or of the method.
     pub name: String,
+    /// Name of the method.
+    pub method: String,
     /// What is set over the study's own settings, `key=value` each.
     pub settings: Vec<String>,
-    /// Folder of its runs, relative to that of the selection.
-    pub folder: String,
     /// Mean AUROC over stand-ins and seeds, by class left out; None unless all of its runs have one.
     pub auroc: Vec<Option<f64>>,
     /// Mean over all classes; None unless all of them have a value.
@@ -86,8 +84,8 @@ impl SelectionReport {
 
     fn sentence(&self) -> String {
         let setup = format!(
-            "{} on {}, {} classes left out one at a time, {} of the others standing in for each, seeds {}",
-            self.method,
+            "{} candidates on {}, {} classes left out one at a time, {} of the others standing in for each, seeds {}",
+            self.candidates.len(),
             self.dataset,
             self.classes.len(),
             self.stand_ins,
@@ -100,10 +98,10 @@ impl SelectionReport {
         match &self.chosen {
             None => format!("{setup}: nothing is chosen, as no candidate has all of its runs."),
             Some(name) => format!(
-                "{setup}: the highest overall mean is that of {}; {} of {} classes choose it by their own runs alone.",
-                code(name),
+                "{setup}: by their own runs alone, {} of {} classes choose {}, which also has the highest overall mean.",
                 self.choosing(Some(name)).len(),
-                self.classes.len()
+                self.classes.len(),
+                code(name)
             ),
         }
     }
@@ -129,6 +127,19 @@ pub fn selection_markdown(report: &SelectionReport) -> String {
             out.push_str(&format!(" {} |", number(*value, chosen)));
         }
         out.push('\n');
+    }
+    let variants = report.candidates.iter();
+    let mut variants = variants
+        .filter(|candidate| candidate.name != candidate.method)
+        .peekable();
+    if variants.peek().is_some() {
+        out.push_str("\n## Candidates\n\n");
+    }
+    for candidate in variants {
+        let settings = candidate.settings.iter().map(|setting| code(setting));
+        let settings = settings.collect::<Vec<_>>().join(", ");
+        let (name, method) = (code(&candidate.name), code(&candidate.method));
+        out.push_str(&format!("- {name}: {method} with {settings}\n"));
     }
     out.push_str("\n## What every class left out would choose by its own runs alone\n\n");
     for candidate in &report.candidates {
@@ -171,9 +182,10 @@ pub fn selection_markdown(report: &SelectionReport) -> String {
 }
 
 /// What the numbers mean.
-const NOTES: [&str; 4] = [
-    "In every run another class plays the anomaly, and the class left out is in no part of the split. So what a class chooses by its own runs alone has seen nothing of it.",
-    "The choice by the overall mean has also seen the runs of the other classes, in which a class is normal, or stands in. Classes that would choose otherwise by themselves are named above.",
+const NOTES: [&str; 5] = [
+    "In every run another class plays the anomaly, and the class left out is in no part of the split. All images are training and validation images of the final run of the class left out: none that it tests on has been scored. So what a class chooses by its own runs alone has seen nothing of its result.",
+    "The choice by the overall mean is no such choice: every class took part in it, as a normal one and as a stand-in for others. Classes that would choose otherwise by themselves are named above.",
+    "Every run is judged by its deciding score, the one that a verdict rests on.",
     "A candidate without all of its runs is not chosen; of equal ones the first is.",
     "An AUROC against a stand-in compares settings. It is no result on the class left out.",
 ];
@@ -220,7 +232,6 @@ mod tests {
         SelectionReport {
             study: "mnist".to_owned(),
             dataset: "mnist".to_owned(),
-            method: "knn".to_owned(),
             seeds: vec![0, 1],
             stand_ins: 1,
             classes: vec!["0".to_owned(), "1".to_owned()],
@@ -240,7 +251,7 @@ mod tests {
         let text = selection_markdown(&report());
         for expected in [
             "# mnist: settings chosen on stand-ins\n",
-            "knn on mnist, 2 classes left out one at a time, 1 of the others standing in for each, seeds 0, 1: the highest overall mean is that of `a.b_c=1`; 1 of 2 classes choose it",
+            "2 candidates on mnist, 2 classes left out one at a time, 1 of the others standing in for each, seeds 0, 1: by their own runs alone, 1 of 2 classes choose `a.b_c=1`, which",
             "| candidate | 0 | 1 | mean |\n|---|---:|---:|---:|\n",
             "| `defaults` | **0.900** | 0.400 | 0.650 |\n",
             "| `a.b_c=1` | 0.800 | **0.600** | **0.700** |\n",

@@ -102,6 +102,8 @@ pub struct Kind {
     pub monitors: &'static [Monitor],
     /// Name of the throughput: `Images`, `Latents`.
     pub throughput: &'static str,
+    /// True when networks play against each other: then no single monitor tells how it went.
+    pub adversarial: bool,
 }
 
 impl Kind {

@@ -6,9 +6,9 @@ pub mod textures;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use encoder_flow::Detector;
 use encoder_flow::backend::Backend;
 use encoder_flow::data::digits;
-use encoder_flow::detector::Detector;
 
 /// Settings with which both stages take a second or two.
 pub const TINY: [&str; 9] = [

@@ -1,8 +1,8 @@
 //! How images are brought to the size and channels of an experiment: explicit, and recorded.
 
-mod fit;
+mod framing;
 
-pub use fit::Fit;
+pub use framing::Framing;
 
 use image::imageops::{FilterType, resize};
 use image::{ImageBuffer, Luma};
@@ -20,7 +20,7 @@ pub struct Conversion {
     /// Height and width in pixels, 32, 64 or 128.
     pub size: usize,
     /// How an image of another size is made to fit.
-    pub fit: Fit,
+    pub fit: Framing,
 }
 
 impl Conversion {
@@ -80,9 +80,9 @@ impl Conversion {
         }
         if [height, width] != [self.size; 2] {
             let how = match self.fit {
-                Fit::Pad => "zero-padded",
-                Fit::Resize => "resized bilinearly",
-                Fit::Crop => "resized to cover and centre-cropped",
+                Framing::Pad => "zero-padded",
+                Framing::Resize => "resized bilinearly",
+                Framing::Crop => "resized to cover and centre-cropped",
             };
             text += &format!(", {how} to {0}x{0}", self.size);
         }
@@ -120,7 +120,7 @@ impl Conversion {
                 "the images have {channels} channels, expected 1 (grey) or 3 (RGB)"
             ));
         }
-        if self.fit == Fit::Pad && height.max(width) > self.size {
+        if self.fit == Framing::Pad && height.max(width) > self.size {
             return wrong(format!(
                 "{height}x{width} images cannot be padded to {0}x{0}: set fit = \"resize\" or \"crop\", or a larger size",
                 self.size
@@ -196,7 +196,7 @@ fn stretch(plane: &[u8], [height, width]: [usize; 2], size: usize, to: &mut [u8]
 mod tests {
     use super::*;
 
-    const fn to(channels: usize, size: usize, fit: Fit) -> Conversion {
+    const fn to(channels: usize, size: usize, fit: Framing) -> Conversion {
         Conversion {
             channels,
             size,
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn same_shape_is_unchanged() {
         let images = ramp([3, 32, 32], 2);
-        for fit in [Fit::Pad, Fit::Resize, Fit::Crop] {
+        for fit in [Framing::Pad, Framing::Resize, Framing::Crop] {
             assert_eq!(to(3, 32, fit).apply(images.clone()).unwrap(), images);
         }
     }
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn padding_is_centred_with_the_odd_pixel_last() {
         let images = Images::new([1, 27, 28], vec![7; 2 * 27 * 28]).unwrap();
-        let padded = to(1, 32, Fit::Pad).apply(images.clone()).unwrap();
+        let padded = to(1, 32, Framing::Pad).apply(images.clone()).unwrap();
         assert_eq!(padded.shape(), [1, 32, 32]);
         assert_eq!(padded.len(), 2);
         let inside = |r: usize, c: usize| (2..29).contains(&r) && (2..30).contains(&c);
@@ -232,12 +232,12 @@ mod tests {
     #[test]
     fn resizing_keeps_flat_images_flat_and_ramps_rising() {
         let flat = Images::new([3, 28, 20], vec![90; 3 * 28 * 20]).unwrap();
-        let resized = to(3, 64, Fit::Resize).apply(flat).unwrap();
+        let resized = to(3, 64, Framing::Resize).apply(flat).unwrap();
         assert!(resized.as_bytes().iter().all(|&pixel| pixel == 90));
 
         let rising: Vec<u8> = (0..64 * 64).map(|i| (i % 64 * 4) as u8).collect();
         let rising = Images::new([1, 64, 64], rising).unwrap();
-        let half = to(1, 32, Fit::Resize).apply(rising).unwrap();
+        let half = to(1, 32, Framing::Resize).apply(rising).unwrap();
         assert!(half.get(0)[..32].is_sorted());
         assert!(half.get(0)[16].abs_diff(130) <= 1);
     }
@@ -255,37 +255,37 @@ mod tests {
     #[test]
     fn cropping_keeps_the_centre_in_proportion() {
         let wide = Images::new([1, 64, 128], stripes()).unwrap();
-        let cropped = to(1, 64, Fit::Crop).apply(wide.clone()).unwrap();
+        let cropped = to(1, 64, Framing::Crop).apply(wide.clone()).unwrap();
         assert!(cropped.as_bytes().iter().all(|&pixel| pixel == 255));
-        let smaller = to(1, 32, Fit::Crop).apply(wide).unwrap();
+        let smaller = to(1, 32, Framing::Crop).apply(wide).unwrap();
         assert!(smaller.as_bytes().iter().all(|&pixel| pixel == 255));
 
         // As high as it is wide, it is the whole image, resized.
         let square = ramp([3, 100, 100], 2);
         assert_eq!(
-            to(3, 128, Fit::Crop).apply(square.clone()).unwrap(),
-            to(3, 128, Fit::Resize).apply(square).unwrap()
+            to(3, 128, Framing::Crop).apply(square.clone()).unwrap(),
+            to(3, 128, Framing::Resize).apply(square).unwrap()
         );
 
         // Of 35 rows, rows 1 to 32 are kept: the odd one goes from the bottom.
         let rows: Vec<u8> = (0..35 * 32).map(|i| (i / 32) as u8).collect();
         let high = Images::new([1, 35, 32], rows).unwrap();
-        let cropped = to(1, 32, Fit::Crop).apply(high).unwrap();
+        let cropped = to(1, 32, Framing::Crop).apply(high).unwrap();
         assert_eq!((cropped.get(0)[0], cropped.get(0)[31 * 32]), (1, 32));
 
         // A strip is enlarged where it is seen only.
         let strip = Images::new([1, 1, 16_384], vec![7; 16_384]).unwrap();
-        let cropped = to(1, 128, Fit::Crop).apply(strip).unwrap();
+        let cropped = to(1, 128, Framing::Crop).apply(strip).unwrap();
         assert!(cropped.as_bytes().iter().all(|&pixel| pixel == 7));
     }
 
     #[test]
     fn a_mask_goes_where_its_image_goes() {
         for (fit, sides) in [
-            (Fit::Pad, [27, 30]),
-            (Fit::Pad, [32, 32]),
-            (Fit::Crop, [35, 32]),
-            (Fit::Crop, [32, 77]),
+            (Framing::Pad, [27, 30]),
+            (Framing::Pad, [32, 32]),
+            (Framing::Crop, [35, 32]),
+            (Framing::Crop, [32, 77]),
         ] {
             // Without resizing, mask and image agree in every pixel.
             let [height, width] = sides;
@@ -303,15 +303,15 @@ mod tests {
     fn a_resized_mask_agrees_with_its_image_away_from_the_edges() {
         let mask: Vec<bool> = stripes().iter().map(|&pixel| pixel == 255).collect();
         let row = |fit| to(1, 32, fit).apply_mask(&mask, [64, 128]).unwrap()[..32].to_vec();
-        assert_eq!(row(Fit::Crop), [true; 32]);
+        assert_eq!(row(Framing::Crop), [true; 32]);
         let expected: Vec<bool> = (0..32).map(|column| (8..24).contains(&column)).collect();
-        assert_eq!(row(Fit::Resize), expected);
+        assert_eq!(row(Framing::Resize), expected);
 
-        let larger = to(1, 128, Fit::Resize).apply_mask(&[true, false, false, true], [2, 2]);
+        let larger = to(1, 128, Framing::Resize).apply_mask(&[true, false, false, true], [2, 2]);
         let larger = larger.unwrap();
         assert_eq!(larger.iter().filter(|&&set| set).count(), 128 * 128 / 2);
         assert!(larger[63 * 128 + 63] && !larger[63 * 128 + 64] && larger[64 * 128 + 64]);
-        let error = to(1, 32, Fit::Pad).apply_mask(&[true; 33 * 2], [33, 2]);
+        let error = to(1, 32, Framing::Pad).apply_mask(&[true; 33 * 2], [33, 2]);
         assert!(error.unwrap_err().to_string().contains("cannot be padded"));
     }
 
@@ -325,12 +325,12 @@ mod tests {
             bytes[1024 * plane + 3] = 255;
         }
         let rgb = Images::new([3, 32, 32], bytes).unwrap();
-        let grey = to(1, 32, Fit::Pad).apply(rgb).unwrap();
+        let grey = to(1, 32, Framing::Pad).apply(rgb).unwrap();
         assert_eq!(grey.get(0)[..5], [76, 150, 29, 255, 0]);
 
         let small = ramp([1, 28, 28], 3);
-        let padded = to(1, 32, Fit::Pad).apply(small.clone()).unwrap();
-        let repeated = to(3, 32, Fit::Pad).apply(small).unwrap();
+        let padded = to(1, 32, Framing::Pad).apply(small.clone()).unwrap();
+        let repeated = to(3, 32, Framing::Pad).apply(small).unwrap();
         for plane in repeated.get(2).chunks_exact(1024) {
             assert_eq!(plane, padded.get(2));
         }
@@ -342,16 +342,16 @@ mod tests {
             let images = ramp(shape, 1);
             conversion.apply(images.clone()).unwrap_err().to_string()
         };
-        assert!(error(to(1, 32, Fit::Pad), [1, 33, 20]).contains("cannot be padded"));
-        assert!(error(to(2, 32, Fit::Pad), [1, 28, 28]).contains("channels = 2"));
-        assert!(error(to(1, 0, Fit::Resize), [1, 28, 28]).contains("size = 0"));
-        assert!(error(to(1, 48, Fit::Crop), [1, 28, 28]).contains("32, 64 or 128"));
-        assert!(error(to(1, 32, Fit::Resize), [4, 28, 28]).contains("4 channels"));
+        assert!(error(to(1, 32, Framing::Pad), [1, 33, 20]).contains("cannot be padded"));
+        assert!(error(to(2, 32, Framing::Pad), [1, 28, 28]).contains("channels = 2"));
+        assert!(error(to(1, 0, Framing::Resize), [1, 28, 28]).contains("size = 0"));
+        assert!(error(to(1, 48, Framing::Crop), [1, 28, 28]).contains("32, 64 or 128"));
+        assert!(error(to(1, 32, Framing::Resize), [4, 28, 28]).contains("4 channels"));
     }
 
     #[test]
     fn describes_itself() {
-        let pad = to(1, 32, Fit::Pad);
+        let pad = to(1, 32, Framing::Pad);
         assert_eq!(
             pad.describe([1, 28, 28]),
             "28x28 grey, zero-padded to 32x32"
@@ -361,24 +361,24 @@ mod tests {
             "32x32 RGB, to grey by Rec. 601 luma"
         );
         assert_eq!(
-            to(3, 64, Fit::Resize).describe([1, 28, 28]),
+            to(3, 64, Framing::Resize).describe([1, 28, 28]),
             "28x28 grey, resized bilinearly to 64x64, repeated to RGB"
         );
         assert_eq!(
-            to(3, 128, Fit::Crop).describe([3, 480, 640]),
+            to(3, 128, Framing::Crop).describe([3, 480, 640]),
             "480x640 RGB, resized to cover and centre-cropped to 128x128"
         );
-        assert_eq!(to(3, 32, Fit::Pad).describe([3, 32, 32]), "32x32 RGB");
+        assert_eq!(to(3, 32, Framing::Pad).describe([3, 32, 32]), "32x32 RGB");
     }
 
     #[test]
     fn refuses_unknown_keys() {
         let good = r#"{"channels":1,"size":32,"fit":"pad"}"#;
         let parsed: Conversion = serde_json::from_str(good).unwrap();
-        assert_eq!(parsed, to(1, 32, Fit::Pad));
+        assert_eq!(parsed, to(1, 32, Framing::Pad));
         let crop = good.replace("pad", "crop");
         let parsed: Conversion = serde_json::from_str(&crop).unwrap();
-        assert_eq!(parsed.fit, Fit::Crop);
+        assert_eq!(parsed.fit, Framing::Crop);
         let bad = r#"{"channels":1,"size":32,"fit":"pad","crop":1}"#;
         assert!(serde_json::from_str::<Conversion>(bad).is_err());
     }

@@ -87,13 +87,13 @@ pub fn labelled(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Fit;
+    use crate::data::Framing;
     use image::{GrayImage, Luma};
 
     const CONVERSION: Conversion = Conversion {
         channels: 1,
         size: 32,
-        fit: Fit::Resize,
+        fit: Framing::Resize,
     };
 
     fn write(folder: &Path, name: &str, value: u8) {

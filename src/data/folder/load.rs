@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use crate::data::{Conversion, DataError, Fit, Images, Picture};
+use crate::data::{Conversion, DataError, Framing, Images, Picture};
 
 /// What [`load`] made of the files.
 #[derive(Clone, Debug)]
@@ -87,7 +87,7 @@ fn load_one(path: &Path, conversion: Conversion, to: &mut [u8]) -> Result<(), Da
 ///
 /// # Errors
 /// Those of [`Picture::decode`]; [`DataError::Format`] when the mask cannot be converted.
-pub fn load_mask(path: &Path, size: usize, fit: Fit) -> Result<Vec<bool>, DataError> {
+pub fn load_mask(path: &Path, size: usize, fit: Framing) -> Result<Vec<bool>, DataError> {
     let picture = Picture::decode(path)?;
     let sides = [picture.height(), picture.width()];
     let mut mask = vec![false; sides[0] * sides[1]];
@@ -115,7 +115,7 @@ mod tests {
     const CONVERSION: Conversion = Conversion {
         channels: 1,
         size: 32,
-        fit: Fit::Resize,
+        fit: Framing::Resize,
     };
 
     #[test]
@@ -168,7 +168,7 @@ mod tests {
                 .unwrap();
         }
         let pad = Conversion {
-            fit: Fit::Pad,
+            fit: Framing::Pad,
             ..CONVERSION
         };
         let loaded = load(&paths, pad, false).unwrap();
@@ -200,9 +200,9 @@ mod tests {
             assert!((0..32).all(|column| set(&column) || none(&column)));
             (0..32).filter(set).collect::<Vec<usize>>()
         };
-        assert_eq!(columns(Fit::Resize), (8..16).collect::<Vec<_>>());
-        assert_eq!(columns(Fit::Crop), (0..16).collect::<Vec<_>>());
-        let error = load_mask(&path, 32, Fit::Pad).unwrap_err().to_string();
+        assert_eq!(columns(Framing::Resize), (8..16).collect::<Vec<_>>());
+        assert_eq!(columns(Framing::Crop), (0..16).collect::<Vec<_>>());
+        let error = load_mask(&path, 32, Framing::Pad).unwrap_err().to_string();
         assert!(error.contains("mask.png: 32x64"), "{error}");
     }
 }

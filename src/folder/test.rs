@@ -1,0 +1,156 @@
+//! How a detector does on a labelled folder of MVTec AD's layout.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use crate::data::folder::{Loaded, MvtecTest, Skipped, load_mask};
+use crate::data::{Conversion, DataError};
+use crate::evaluate::{EvaluateError, PixelRanking, auroc};
+use crate::method::{Detector, HeatSource, Verdict};
+use crate::run::RunError;
+
+/// Metrics of a labelled folder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FolderMetrics {
+    /// AUROC of each kind of defect against the good test images.
+    pub by_defect: Vec<(String, f64)>,
+    /// AUROC of all defects together; none without good or without defective images.
+    pub image_auroc: Option<f64>,
+    /// AUROC of pixels, by source of the heat map, where there are masks.
+    pub pixel_auroc: Vec<(HeatSource, f64)>,
+}
+
+/// Compares the verdicts of a labelled folder with its labels, and the heat maps with its masks,
+/// while the images are scored: a batch is added, and no image and no map of it is kept.
+pub struct FolderTest<'a> {
+    detector: &'a Detector,
+    tests: HashMap<PathBuf, MvtecTest>,
+    strict: bool,
+    /// Scores of the good images.
+    good: Vec<f32>,
+    /// Scores of the others, by kind of defect.
+    defective: BTreeMap<String, Vec<f32>>,
+    /// Pixels by source of the heat map; empty where no image has a mask.
+    pixels: Vec<(HeatSource, PixelRanking)>,
+}
+
+impl<'a> FolderTest<'a> {
+    /// Starts a test on the images `tests`. A mask that cannot be read is left out, or with `strict`
+    /// an error.
+    pub fn new(detector: &'a Detector, tests: Vec<MvtecTest>, strict: bool) -> Self {
+        let sources: &[HeatSource] = match tests.iter().any(|test| test.mask.is_some()) {
+            true => detector.scorer().heat_sources(),
+            false => &[],
+        };
+        let pixels = sources
+            .iter()
+            .map(|&source| (source, PixelRanking::default()));
+        let tests = tests.into_iter().map(|test| (test.path.clone(), test));
+        Self {
+            detector,
+            pixels: pixels.collect(),
+            tests: tests.collect(),
+            strict,
+            good: Vec::new(),
+            defective: BTreeMap::new(),
+        }
+    }
+
+    /// Adds some of the images, with a verdict for each of them; returns the masks that could not be
+    /// read. Images that are not among those to be tested are passed over.
+    ///
+    /// # Errors
+    /// [`RunError`] when, with `strict`, a mask cannot be read.
+    pub fn add(&mut self, loaded: &Loaded, verdicts: &[Verdict]) -> Result<Vec<Skipped>, RunError> {
+        let (mut known, mut masks) = (Vec::new(), Vec::new());
+        let mut skipped = Vec::new();
+        for (index, (path, verdict)) in loaded.paths.iter().zip(verdicts).enumerate() {
+            let Some(test) = self.tests.get(path) else {
+                continue;
+            };
+            match &test.defect {
+                None => self.good.push(verdict.score),
+                Some(defect) => {
+                    let scores = self.defective.entry(defect.clone()).or_default();
+                    scores.push(verdict.score);
+                }
+            }
+            if self.pixels.is_empty() {
+                continue;
+            }
+            match (
+                defective_pixels(test, self.detector.conversion()),
+                &test.mask,
+            ) {
+                (Ok(Some(mask)), _) => {
+                    known.push(index);
+                    masks.push(mask);
+                }
+                // Nothing is known of its pixels.
+                (Ok(None), _) => {}
+                (Err(error), Some(path)) if !self.strict => skipped.push(Skipped {
+                    path: path.clone(),
+                    reason: error.reason(),
+                }),
+                (Err(error), _) => return Err(error.into()),
+            }
+        }
+        if known.is_empty() {
+            return Ok(skipped);
+        }
+        let images = loaded.images.select(&known);
+        for (source, ranking) in &mut self.pixels {
+            let maps = self.detector.heat_of(&images, Some(*source))?;
+            for (map, mask) in maps.iter().zip(&masks) {
+                ranking.add(map.values(), mask);
+            }
+        }
+        Ok(skipped)
+    }
+
+    /// The metrics of all images that have been added.
+    ///
+    /// # Errors
+    /// [`RunError`] when a score or a value of a heat map is not finite.
+    pub fn finish(self) -> Result<FolderMetrics, RunError> {
+        let against_good = |scores: &[f32]| -> Result<Option<f64>, EvaluateError> {
+            match self.good.is_empty() || scores.is_empty() {
+                true => Ok(None),
+                false => auroc(&self.good, scores).map(Some),
+            }
+        };
+        let mut by_defect = Vec::new();
+        for (kind, scores) in &self.defective {
+            if let Some(area) = against_good(scores)? {
+                by_defect.push((kind.clone(), area));
+            }
+        }
+        let all: Vec<f32> = self.defective.values().flatten().copied().collect();
+        let mut pixel_auroc = Vec::new();
+        for (source, ranking) in &self.pixels {
+            match ranking.auroc() {
+                Ok(area) => pixel_auroc.push((*source, area)),
+                // As with images, there is nothing to compare.
+                Err(EvaluateError::OneClass { .. } | EvaluateError::Empty { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(FolderMetrics {
+            by_defect,
+            image_auroc: against_good(&all)?,
+            pixel_auroc,
+        })
+    }
+}
+
+/// Which pixels of a converted test image are defective; none when no mask says so.
+fn defective_pixels(
+    test: &MvtecTest,
+    Conversion { size, fit, .. }: Conversion,
+) -> Result<Option<Vec<bool>>, DataError> {
+    match (&test.defect, &test.mask) {
+        (None, _) => Ok(Some(vec![false; size * size])),
+        (Some(_), Some(path)) => load_mask(path, size, fit).map(Some),
+        (Some(_), None) => Ok(None),
+    }
+}

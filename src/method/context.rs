@@ -1,0 +1,172 @@
+//! What a fit is given beside its images: a device, a seed, a folder to keep its stages in.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use sha2::{Digest, Sha256};
+
+use super::{Clock, MethodError, Part, Parts, Scorer, Scores, derive};
+use crate::data::{Conversion, EpochOrder, SampleLoader, Samples};
+use crate::files::hex;
+use crate::train::{Display, Kind, Optimisation, Stage, StageSummary, Trainable};
+
+/// What a fit needs to know beside its settings and its images.
+pub struct Context<'a> {
+    /// Seed of weights and order.
+    pub seed: u64,
+    /// Where it computes.
+    pub device: &'a Device,
+    /// Folder with a folder for each of its stages, and for what it keeps beside.
+    pub folder: &'a Path,
+    /// Where messages go.
+    pub log: &'a Path,
+    /// Where the pretrained weights are looked for.
+    pub weights: &'a Path,
+    /// What the images have been brought to.
+    pub conversion: Conversion,
+    /// How to show progress.
+    pub display: Display,
+    /// What takes how long.
+    pub clock: Clock,
+    /// Stages begun, and stages expected: `1/2 encoder`.
+    pub stages: [usize; 2],
+}
+
+/// What a fit leaves.
+pub struct Fitted {
+    /// The fitted method.
+    pub scorer: Box<dyn Scorer>,
+    /// Scores of every part that was scored, by the part's name.
+    pub scores: Vec<(String, Scores)>,
+    /// Its training stages.
+    pub stages: Vec<StageSummary>,
+}
+
+impl Context<'_> {
+    /// `[channels, height, width]` of an image.
+    pub fn image_shape(&self) -> [usize; 3] {
+        let Conversion { channels, size, .. } = self.conversion;
+        [channels, size, size]
+    }
+
+    /// Latents and reconstruction errors of every part.
+    pub(super) fn latents(&self) -> PathBuf {
+        self.folder.join("latents.safetensors")
+    }
+
+    /// A generator of its own for every purpose.
+    pub fn rng(&self, purpose: &str) -> StdRng {
+        StdRng::seed_from_u64(derive(self.seed, purpose))
+    }
+
+    /// Shows a line.
+    pub fn say(&self, line: &str) {
+        self.display.say(line);
+    }
+
+    /// Trains one stage on the images of the first two parts.
+    ///
+    /// # Errors
+    /// [`MethodError`] when the training fails or is stopped.
+    pub fn train_on_images<M: Trainable<Tensor<4>>>(
+        &mut self,
+        kind: &'static Kind,
+        training: &Optimisation,
+        model: M,
+        parts: &Parts,
+    ) -> Result<(M, StageSummary), MethodError> {
+        let [train, valid] = [parts.train(), parts.validation()].map(|part| part.images.clone());
+        let input = [digest(train.as_bytes()), digest(valid.as_bytes())].concat();
+        let input = digest(input.as_bytes());
+        self.train(kind, training, model, (train, valid), &input)
+    }
+
+    /// Trains one stage on samples in memory; `input` is a digest of what they were made from.
+    ///
+    /// # Errors
+    /// [`MethodError`] when the training fails or is stopped.
+    pub fn train<M, S>(
+        &mut self,
+        kind: &'static Kind,
+        training: &Optimisation,
+        model: M,
+        (train, valid): (Arc<S>, Arc<S>),
+        input: &str,
+    ) -> Result<(M, StageSummary), MethodError>
+    where
+        S: Samples,
+        M: Trainable<S::Batch>,
+    {
+        self.stages[0] += 1;
+        let [number, expected] = self.stages;
+        let label = format!("{number}/{expected} {}", kind.name);
+        let stage = Stage {
+            kind,
+            label: &label,
+            input,
+            directory: &self.folder.join(kind.name),
+            log: self.log,
+            optimisation: training,
+            seed: derive(self.seed, &format!("{} order", kind.name)),
+            display: self.display,
+        };
+        let device = self.device;
+        let order = EpochOrder::sequential(valid.count(), 2 * training.batch_size);
+        let (model, summary) = stage.run(
+            model,
+            train.count(),
+            |order| SampleLoader::shared(train, order, device),
+            SampleLoader::shared(valid, order, device),
+        )?;
+        self.clock.stage(&summary);
+        Ok((model, summary))
+    }
+
+    /// Scores part by part from the images themselves.
+    ///
+    /// # Errors
+    /// [`MethodError`] when an image cannot be scored.
+    pub fn score_images(
+        &mut self,
+        scorer: &dyn Scorer,
+        parts: &Parts,
+    ) -> Result<Vec<(String, Scores)>, MethodError> {
+        let mut scores = Vec::new();
+        for Part { name, images, .. } in parts.iter() {
+            self.say(&format!("scoring {} {name} images", images.len()));
+            scores.push((name.clone(), scorer.score(images)?));
+        }
+        self.scored(&scores);
+        Ok(scores)
+    }
+
+    /// Notes the time of scoring.
+    pub(super) fn scored(&mut self, scores: &[(String, Scores)]) {
+        let scored = scores.iter().map(|(_, scores)| scores.len()).sum();
+        self.clock.step("score", Some(scored));
+    }
+}
+
+/// SHA-256 of all weights of a module.
+pub(crate) fn weights_hash<M: Module>(module: &M) -> Sha256 {
+    struct Weights(Sha256);
+    impl ModuleVisitor for Weights {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            for value in param.val().into_data().iter::<f32>() {
+                self.0.update(value.to_le_bytes());
+            }
+        }
+    }
+    let mut weights = Weights(Sha256::new());
+    module.visit(&mut weights);
+    weights.0
+}
+
+/// SHA-256 in hexadecimal digits.
+pub(super) fn digest(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}

@@ -1,0 +1,96 @@
+//! Fitting the paper's detector: one latent per image.
+
+use serde::Serialize;
+use toml::Table;
+
+use super::{EncoderFlow, FlowSettings, Sizes};
+use crate::flow::Standardizer;
+use crate::method::representation::standardized;
+use crate::method::{
+    Context, EncoderKind, EncoderSettings, Encoding, Fitted, MethodError, Parts, Plan, Scores,
+    as_table,
+};
+
+/// What a fit reads.
+#[derive(Debug)]
+pub(super) struct WholeImages {
+    encoding: Encoding,
+    flow: FlowSettings,
+}
+
+impl WholeImages {
+    pub fn new(encoder: &EncoderSettings, flow: FlowSettings) -> Self {
+        Self {
+            encoding: encoder.encoding(),
+            flow,
+        }
+    }
+}
+
+impl Plan for WholeImages {
+    fn settings(&self) -> Table {
+        /// What it reads of the section `encoder` but for what [`Encoding::settings`] has.
+        #[derive(Serialize)]
+        struct Own {
+            kind: EncoderKind,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            latent: Option<usize>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pixel_components: Option<usize>,
+            positions: bool,
+        }
+        let mut encoder = as_table(&Own {
+            kind: self.encoding.kind(),
+            latent: self.encoding.components(),
+            pixel_components: match self.encoding {
+                Encoding::SqueezeNet {
+                    pixel_components, ..
+                } => Some(pixel_components),
+                _ => None,
+            },
+            positions: false,
+        });
+        encoder.extend(self.encoding.settings());
+        Table::from_iter([
+            ("encoder".to_owned(), encoder.into()),
+            ("flow".to_owned(), as_table(&self.flow).into()),
+        ])
+    }
+
+    fn pretrained_input(&self) -> Option<usize> {
+        self.encoding.pretrained_input()
+    }
+
+    fn trains_autoencoder(&self) -> bool {
+        self.encoding.kind() == EncoderKind::Autoencoder
+    }
+
+    fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
+        context.stages[1] += usize::from(self.trains_autoencoder());
+        let (encoder, mut stages) = self.encoding.fit(context, parts)?;
+        let representations = self.encoding.represent(&encoder, context, parts)?;
+        let [train, valid] = [0, 1].map(|part| &representations[part].1.latents);
+        let standardizer = Standardizer::fit(train.values(), train.dim());
+        let [train, valid] =
+            [train, valid].map(|latents| standardized(&standardizer, latents, context.device));
+        let sizes = Sizes {
+            encoder: self.encoding.sizes(context.image_shape()),
+            flow: self.flow.sizes(train.dim()),
+        };
+        let (flow, summary) = self.flow.fit(context, sizes.flow, train, valid)?;
+        stages.push(summary);
+        let conversion = context.conversion;
+        let device = context.device;
+        let scorer = EncoderFlow::new(conversion, sizes, encoder, standardizer, flow, device);
+        let scores: Vec<(String, Scores)> = representations
+            .iter()
+            .map(|(name, part)| (name.clone(), scorer.score_representation(part)))
+            .collect();
+        context.scored(&scores);
+        Ok(Fitted {
+            scorer: Box::new(scorer),
+            scores,
+            stages,
+        })
+    }
+}

@@ -1,0 +1,113 @@
+//! The section `flow`, and the flow stage.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::{Noisy, Samples, Vectors};
+use crate::flow::{FLOW_STAGE, Mixing, RealNvp, RealNvpConfig};
+use crate::method::context::digest;
+use crate::method::{Context, MethodError, derive};
+use crate::study::{Check, Fault, Settings, first_fault, optimisation_fault};
+use crate::train::{Optimisation, StageSummary};
+
+/// The section `flow`: a fit reads all of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlowSettings {
+    /// Coupling layers.
+    pub couplings: usize,
+    /// Units of a conditioner's hidden layer.
+    pub hidden: usize,
+    /// Hidden layers of a conditioner.
+    pub layers: usize,
+    /// Bound of the log-scale, in nats.
+    pub clamp: f64,
+    /// What happens between couplings.
+    pub mixing: Mixing,
+    /// Activation normalisation before every coupling.
+    pub actnorm: bool,
+    /// Gaussians of the base distribution; 0 for a standard normal.
+    pub gaussians: usize,
+    /// Standard deviation of the noise added to every training latent, in units of its own.
+    pub noise: f64,
+    /// Its stage.
+    pub training: Optimisation,
+}
+
+impl FlowSettings {
+    /// Reads the section.
+    pub(super) fn read(settings: &Settings) -> Result<Self, toml::de::Error> {
+        settings.section("flow")
+    }
+
+    /// The first key with which no run is possible.
+    pub(super) fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
+        let flow = Self::read(settings)?;
+        let checks = [
+            Check::new(
+                "gaussians",
+                flow.gaussians <= 10_000,
+                "must be at most 10000 (0 for a standard normal)",
+            ),
+            Check::new(
+                "noise",
+                (0.0..=10.0).contains(&flow.noise),
+                "must be from 0 (none) to 10",
+            ),
+            Check::within("couplings", flow.couplings, 1..=256),
+            Check::within("hidden", flow.hidden, 1..=8192),
+            Check::new("layers", flow.layers <= 16, "must be at most 16"),
+            Check::new(
+                "clamp",
+                flow.clamp > 0.0 && flow.clamp <= 20.0,
+                "must be above 0 and at most 20 nats",
+            ),
+        ];
+        let fault = first_fault("flow", checks);
+        Ok(fault.or_else(|| optimisation_fault("flow", &flow.training)))
+    }
+
+    /// Sizes of the flow on latents of `dim` entries.
+    pub fn sizes(&self, dim: usize) -> RealNvpConfig {
+        RealNvpConfig {
+            dim,
+            couplings: self.couplings,
+            hidden: self.hidden,
+            layers: self.layers,
+            clamp: self.clamp,
+            mixing: self.mixing,
+            actnorm: self.actnorm,
+            gaussians: self.gaussians,
+            context: 0,
+        }
+    }
+
+    /// The flow stage on rows of latents, each followed by its context if the flow has one.
+    ///
+    /// # Errors
+    /// [`MethodError`] when the training fails or is stopped.
+    pub(super) fn fit(
+        &self,
+        context: &mut Context,
+        sizes: RealNvpConfig,
+        train: Vectors,
+        valid: Vectors,
+    ) -> Result<(RealNvp, StageSummary), MethodError> {
+        // The base distribution's means want as many points as there are.
+        let first = self.training.batch_size.max(sizes.gaussians);
+        let first: Vec<usize> = (0..train.len().min(first)).collect();
+        let model: RealNvp = sizes
+            .init(&mut context.rng("flow weights"), context.device)
+            .initialised_from(train.batch(&first, context.device));
+        let bytes = |vectors: &Vectors| -> Vec<u8> {
+            let values = vectors.values().iter();
+            values.flat_map(|value| value.to_le_bytes()).collect()
+        };
+        let input = digest(&bytes(&train)) + &digest(&bytes(&valid));
+        let seed = derive(context.seed, "noise");
+        let noisy = |vectors, noise| Arc::new(Noisy::new(vectors, sizes.dim, noise, seed));
+        let samples = (noisy(train, self.noise as f32), noisy(valid, 0.0));
+        context.train(&FLOW_STAGE, &self.training, model, samples, &input)
+    }
+}

@@ -1,0 +1,330 @@
+//! GANomaly (Akcay, Atapour-Abarghouei & Breckon, ACCV 2018), the method that the paper is compared
+//! with, after its authors' code.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::module::Module;
+use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
+use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, Tensor, activation};
+use burn::train::{InferenceStep, TrainOutput, TrainStep};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::encoder::{AutoEncoderConfig, ConvDecoder, ConvEncoder, initialise};
+use crate::train::{Kind, Monitor, StepOutput, merge_gradients};
+
+/// Weight of the reconstruction term; those of the adversarial and the latent term are 1.
+const RECONSTRUCTION_WEIGHT: f64 = 50.0;
+/// Loss of the discriminator below which its weights are drawn anew.
+const COLLAPSED_LOSS: f32 = 1e-5;
+
+/// GANomaly's one stage, with the monitors in the order of its step's output.
+pub const GANOMALY_STAGE: Kind = Kind {
+    name: "ganomaly",
+    monitors: &[
+        Monitor {
+            name: "Generator loss",
+            unit: "",
+        },
+        Monitor {
+            name: "Discriminator loss",
+            unit: "",
+        },
+        Monitor {
+            name: "Reconstruction loss",
+            unit: "",
+        },
+        Monitor {
+            name: "Latent loss",
+            unit: "",
+        },
+        Monitor {
+            name: "Adversarial loss",
+            unit: "",
+        },
+    ],
+    throughput: "Images",
+    adversarial: true,
+};
+
+/// Generator (encoder, decoder, second encoder) and discriminator.
+///
+/// The discriminator is an encoder with a single output; its features are what comes before that.
+#[derive(Module, Debug)]
+pub struct Ganomaly {
+    encoder: ConvEncoder,
+    decoder: ConvDecoder,
+    second_encoder: ConvEncoder,
+    discriminator: ConvEncoder,
+    sizes: [usize; 4],
+    /// Set by a step that found the discriminator's loss too low, read by the update after it.
+    #[module(skip)]
+    collapsed: Arc<AtomicBool>,
+}
+
+/// Losses of one batch, each a one-element tensor.
+struct Losses {
+    adversarial: Tensor<1>,
+    reconstruction: Tensor<1>,
+    latent: Tensor<1>,
+}
+
+impl Losses {
+    /// `1 adv + 50 con + 1 enc`.
+    fn generator(&self) -> Tensor<1> {
+        self.adversarial.clone()
+            + self.reconstruction.clone() * RECONSTRUCTION_WEIGHT
+            + self.latent.clone()
+    }
+}
+
+impl Ganomaly {
+    /// Builds the networks of these sizes with initial weights drawn from `rng`.
+    pub fn new(config: &AutoEncoderConfig, rng: &mut impl Rng, device: &Device) -> Self {
+        let AutoEncoderConfig {
+            channels,
+            size,
+            width,
+            latent,
+        } = *config;
+        let model = Self {
+            encoder: ConvEncoder::new(config, device),
+            decoder: ConvDecoder::new(config, device),
+            second_encoder: ConvEncoder::new(config, device),
+            discriminator: discriminator(config, device),
+            sizes: [channels, size, width, latent],
+            collapsed: Arc::default(),
+        };
+        initialise(model, rng)
+    }
+
+    /// Sizes of the networks.
+    pub fn config(&self) -> AutoEncoderConfig {
+        let [channels, size, width, latent] = self.sizes;
+        AutoEncoderConfig {
+            channels,
+            size,
+            width,
+            latent,
+        }
+    }
+
+    /// Image, its latent, its reconstruction and that one's latent.
+    fn generate(&self, images: Tensor<4>) -> (Tensor<2>, Tensor<4>, Tensor<2>) {
+        let latents = self.encoder.forward(images);
+        let fakes = self.decoder.forward(latents.clone());
+        let again = self.second_encoder.forward(fakes.clone());
+        (latents, fakes, again)
+    }
+
+    /// Reconstructions and anomaly scores: the mean squared difference of the two latents, the
+    /// score of the authors' code.
+    ///
+    /// # Shapes
+    /// `[batch, channels, size, size]` to the same and `[batch]`.
+    pub fn score(&self, images: Tensor<4>) -> (Tensor<4>, Tensor<1>) {
+        let (latents, fakes, again) = self.generate(images);
+        let score = (latents - again).square().mean_dim(1).squeeze_dim(1);
+        (fakes, score)
+    }
+
+    /// The generator's losses. The features of real images do not depend on the generator.
+    fn losses(&self, images: &Tensor<4>) -> (Losses, Tensor<4>) {
+        let (latents, fakes, again) = self.generate(images.clone());
+        let real = self.discriminator.features(images.clone()).detach();
+        let fake = self.discriminator.features(fakes.clone());
+        let losses = Losses {
+            adversarial: (real - fake).square().mean(),
+            reconstruction: (images.clone() - fakes.clone()).abs().mean(),
+            latent: (latents - again).square().mean(),
+        };
+        (losses, fakes)
+    }
+
+    /// Half the binary cross-entropies of real images against 1 and of reconstructions against 0.
+    fn discriminator_loss(&self, images: Tensor<4>, fakes: Tensor<4>) -> Tensor<1> {
+        let real = self.discriminator.forward(images);
+        let fake = self.discriminator.forward(fakes.detach());
+        let real = activation::softplus(real.neg(), 1.0).mean();
+        let fake = activation::softplus(fake, 1.0).mean();
+        (real + fake) * 0.5
+    }
+
+    fn output(batch: usize, losses: &Losses, discriminator: &Tensor<1>) -> StepOutput {
+        StepOutput::new(
+            batch,
+            [
+                losses.generator(),
+                discriminator.clone(),
+                losses.reconstruction.clone(),
+                losses.latent.clone(),
+                losses.adversarial.clone(),
+            ],
+        )
+    }
+}
+
+fn discriminator(config: &AutoEncoderConfig, device: &Device) -> ConvEncoder {
+    let single = AutoEncoderConfig {
+        latent: 1,
+        ..*config
+    };
+    ConvEncoder::new(&single, device)
+}
+
+impl TrainStep for Ganomaly {
+    type Input = Tensor<4>; // [batch, channels, size, size]
+    type Output = StepOutput;
+
+    /// Both losses on the same weights, as in the authors' `optimize_params`; each reaches its own
+    /// network alone.
+    fn step(&self, images: Tensor<4>) -> TrainOutput<StepOutput> {
+        let batch = images.dims()[0];
+        let (losses, fakes) = self.losses(&images);
+        let discriminator_loss = self.discriminator_loss(images, fakes);
+        let output = Self::output(batch, &losses, &discriminator_loss);
+
+        let mut generator = losses.generator().backward();
+        let mut grads = GradientsParams::from_module(&mut generator, &self.encoder);
+        let part = GradientsParams::from_module(&mut generator, &self.second_encoder);
+        merge_gradients(&self.second_encoder, part, &mut grads);
+        let part = GradientsParams::from_module(&mut generator, &self.decoder);
+        merge_gradients(&self.decoder, part, &mut grads);
+        let part =
+            GradientsParams::from_grads(discriminator_loss.clone().backward(), &self.discriminator);
+        merge_gradients(&self.discriminator, part, &mut grads);
+
+        let loss = discriminator_loss.into_data().iter::<f32>().next();
+        let collapsed = loss.is_some_and(|loss| loss < COLLAPSED_LOSS);
+        self.collapsed.store(collapsed, Ordering::Relaxed);
+        TrainOutput {
+            grads,
+            item: output,
+        }
+    }
+
+    /// Updates all networks, and gives the discriminator new weights when it has won: a loss of zero
+    /// teaches the generator nothing.
+    fn optimize(
+        self,
+        optimizer: &mut ModuleOptimizer,
+        rate: ModuleLearningRate,
+        gradients: GradientsParams,
+    ) -> Self {
+        let mut model = optimizer.step(rate, self, gradients);
+        if model.collapsed.swap(false, Ordering::Relaxed) {
+            let device = model.discriminator.devices()[0].clone();
+            let rng = &mut StdRng::seed_from_u64(model.sizes.iter().sum::<usize>() as u64);
+            model.discriminator = initialise(discriminator(&model.config(), &device), rng);
+        }
+        model
+    }
+}
+
+impl InferenceStep for Ganomaly {
+    type Input = Tensor<4>; // [batch, channels, size, size]
+    type Output = StepOutput;
+
+    fn step(&self, images: Tensor<4>) -> StepOutput {
+        let batch = images.dims()[0];
+        let (losses, fakes) = self.losses(&images);
+        let discriminator_loss = self.discriminator_loss(images, fakes);
+        Self::output(batch, &losses, &discriminator_loss)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::test_device;
+    use burn::module::{ModuleVisitor, Param};
+    use burn::optim::AdamConfig;
+
+    fn model(device: &Device) -> Ganomaly {
+        let config = AutoEncoderConfig {
+            channels: 1,
+            size: 32,
+            width: 2,
+            latent: 4,
+        };
+        Ganomaly::new(&config, &mut StdRng::seed_from_u64(1), device)
+    }
+
+    fn images(device: &Device) -> Tensor<4> {
+        let values: Vec<f32> = (0..4 * 1024)
+            .map(|index| ((index * 37) % 101) as f32 / 50.0 - 1.0)
+            .collect();
+        Tensor::from_data(
+            burn::tensor::TensorData::new(values, [4, 1, 32, 32]),
+            device,
+        )
+    }
+
+    /// Sum of all parameters' absolute gradients, and how many parameters have one.
+    fn gradients<M: Module>(module: &M, gradients: &GradientsParams) -> (f32, usize) {
+        struct Sum<'a>(&'a GradientsParams, f32, usize);
+        impl ModuleVisitor for Sum<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if let Some(gradient) = self.0.get::<D>(param.id) {
+                    self.1 += gradient.abs().sum().into_scalar::<f32>();
+                    self.2 += 1;
+                }
+            }
+        }
+        let mut sum = Sum(gradients, 0.0, 0);
+        module.visit(&mut sum);
+        (sum.1, sum.2)
+    }
+
+    #[test]
+    fn each_loss_reaches_its_own_network_alone() {
+        let device = test_device().autodiff();
+        let model = model(&device);
+        let output = TrainStep::step(&model, images(&device));
+        // What the step hands to the optimizer covers all four networks ...
+        for part in [&model.encoder, &model.second_encoder, &model.discriminator] {
+            let (sum, count) = gradients(part, &output.grads);
+            assert!(sum > 0.0 && count >= 4, "{sum} {count}");
+        }
+        // ... and the discriminator's part is that of its own loss, untouched by the generator's.
+        let (_, fakes, _) = model.generate(images(&device));
+        let own = model.discriminator_loss(images(&device), fakes).backward();
+        let own = GradientsParams::from_grads(own, &model.discriminator);
+        let (expected, _) = gradients(&model.discriminator, &own);
+        let (found, _) = gradients(&model.discriminator, &output.grads);
+        assert!(
+            (found - expected).abs() < 1e-3 * expected,
+            "{found} is not {expected}"
+        );
+        let (generator, _) = gradients(&model.encoder, &own);
+        assert_eq!(generator, 0.0);
+    }
+
+    #[test]
+    fn a_discriminator_that_has_won_starts_over() {
+        let device = test_device().autodiff();
+        let model = model(&device);
+        let mut adam = AdamConfig::new().init();
+        let weights = |model: &Ganomaly| {
+            let features = model.discriminator.features(images(&device));
+            features
+                .into_data()
+                .iter::<f32>()
+                .map(f32::abs)
+                .sum::<f32>()
+        };
+        let output = TrainStep::step(&model, images(&device));
+        let updated = model.clone().optimize(&mut adam, 1e-9.into(), output.grads);
+        let before = weights(&updated);
+        updated.collapsed.store(true, Ordering::Relaxed);
+        let output = TrainStep::step(&updated, images(&device));
+        updated.collapsed.store(true, Ordering::Relaxed);
+        let renewed = updated.optimize(&mut adam, 1e-9.into(), output.grads);
+        assert!((weights(&renewed) - before).abs() > 1e-3 * before);
+        // The new network learns like the old one.
+        let output = TrainStep::step(&renewed, images(&device));
+        assert!(gradients(&renewed.discriminator, &output.grads).0 > 0.0);
+    }
+}

@@ -1,0 +1,153 @@
+//! The method `gmm`: likelihood under a mixture of Gaussians.
+
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+use super::on_latents::{Density, Looks, OnLatents};
+use super::representation::standardized;
+use super::{Context, EncoderKind, Entry, Fitted, MethodError, Parts, Plan, Section, as_table};
+use crate::data::Vectors;
+use crate::encoder::ENCODER_STAGE;
+use crate::flow::{FullMixture, MixtureConfig, Standardizer};
+use crate::study::{Check, Fault, Settings, first_fault};
+
+pub(super) static ENTRY: Entry = Entry {
+    name: "gmm",
+    summary: "likelihood under a mixture of Gaussians with full covariances",
+    sections: &[Section {
+        defaults: include_str!("settings.toml"),
+        fault,
+    }],
+    plan: |settings| Ok(Box::new(Mixture::read(settings)?)),
+    words: &[("nll", "mixture NLL")],
+    stages: &[&ENCODER_STAGE],
+    notes: &["Log-likelihoods are those of the standardised latent, in nats."],
+    loaders: &[("gmm", OnLatents::<FullMixture>::load)],
+};
+
+/// The section `gmm`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GmmSettings {
+    /// What it looks at.
+    encoder: EncoderKind,
+    /// Number of principal components.
+    components: usize,
+    /// Number of Gaussians.
+    gaussians: usize,
+    /// Training latents used, at most.
+    samples: usize,
+}
+
+fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
+    let gmm: GmmSettings = settings.section("gmm")?;
+    let checks = [
+        Check::within("components", gmm.components, 2..=256),
+        Check::within("gaussians", gmm.gaussians, 1..=1000),
+        Check::new("samples", gmm.samples >= 2, "must be at least 2"),
+    ];
+    Ok(first_fault("gmm", checks))
+}
+
+/// What a fit reads.
+#[derive(Debug)]
+struct Mixture {
+    looks: Looks,
+    config: MixtureConfig,
+}
+
+impl Mixture {
+    fn read(settings: &Settings) -> Result<Self, toml::de::Error> {
+        let GmmSettings {
+            encoder,
+            components,
+            gaussians,
+            samples,
+        } = settings.section("gmm")?;
+        let config = MixtureConfig { gaussians, samples };
+        let own = as_table(&config);
+        Ok(Self {
+            looks: Looks::new("gmm", (encoder, components), own, settings)?,
+            config,
+        })
+    }
+}
+
+impl Plan for Mixture {
+    fn settings(&self) -> Table {
+        self.looks.settings()
+    }
+
+    fn pretrained_input(&self) -> Option<usize> {
+        self.looks.encoding.pretrained_input()
+    }
+
+    fn trains_autoencoder(&self) -> bool {
+        self.looks.encoding.kind() == EncoderKind::Autoencoder
+    }
+
+    fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
+        self.looks.fit(context, parts, false, |context, latents| {
+            let standardizer = Standardizer::fit(latents.values(), latents.dim());
+            let latents = standardized(&standardizer, latents, context.device);
+            let rng = &mut context.rng("mixture");
+            let mixture = FullMixture::fit(&latents, self.config, rng, context.device);
+            (mixture, Some(standardizer))
+        })
+    }
+}
+
+/// Sizes of a stored mixture.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GmmSizes {
+    /// Number of Gaussians.
+    gaussians: usize,
+}
+
+impl Density for FullMixture {
+    type Sizes = GmmSizes;
+    const METHOD: &'static str = "gmm";
+    const SCORES: &'static [&'static str] = &["nll"];
+
+    fn score(&self, latents: &Vectors) -> Vec<f32> {
+        self.nll(latents)
+    }
+
+    fn sizes(&self) -> GmmSizes {
+        GmmSizes {
+            gaussians: self.gaussians(),
+        }
+    }
+
+    fn empty(sizes: GmmSizes, dim: usize, device: &Device) -> Self {
+        Self::empty(dim, sizes.gaussians, device)
+    }
+
+    fn numbers(sizes: GmmSizes, dim: usize) -> Option<usize> {
+        dim.checked_mul(dim)?.checked_mul(sizes.gaussians)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::method::on_latents::tests::on_noise;
+    use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
+
+    pub fn detector() -> OnLatents<FullMixture> {
+        let config = MixtureConfig {
+            gaussians: 3,
+            samples: 300,
+        };
+        on_noise(true, |latents, rng, device| {
+            FullMixture::fit(latents, config, rng, device)
+        })
+    }
+
+    #[test]
+    fn a_score_depends_on_its_image_alone() {
+        assert_score_of_image_alone(&detector(), &noise(300, 4));
+    }
+}

@@ -1,0 +1,78 @@
+//! What a run's numbers depend on.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use toml::Table;
+
+use super::Plan;
+use crate::files::hex;
+use crate::study::{Settings, differences};
+
+/// Everything that decides a run's numbers: two runs of one identity, class left out, seed and
+/// backend have the same. Thresholds are not among it; they are evaluated anew.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// Name of the method.
+    pub method: String,
+    /// SHA-256 of the pretrained weights, where the method reads any; `missing` without the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
+    /// Which images, and their split.
+    pub data: Table,
+    /// What the fit reads of the settings.
+    pub settings: Table,
+}
+
+impl Identity {
+    /// Of a method that does as `plan` says, with pretrained `weights` if it reads any.
+    pub fn new(
+        method: &str,
+        plan: &dyn Plan,
+        settings: &Settings,
+        weights: Option<String>,
+    ) -> Self {
+        Self {
+            method: method.to_owned(),
+            weights: weights.filter(|_| plan.reads_weights()),
+            data: super::as_table(&settings.data),
+            settings: plan.settings(),
+        }
+    }
+
+    /// In what another one differs, `this there, that now` with the keys of the settings.
+    pub fn differences(&self, now: &Self) -> Vec<String> {
+        let flat = |identity: &Self| {
+            let mut table = identity.settings.clone();
+            table.insert("data".to_owned(), identity.data.clone().into());
+            table.insert("method".to_owned(), identity.method.clone().into());
+            if let Some(weights) = &identity.weights {
+                table.insert("pretrained weights".to_owned(), weights.clone().into());
+            }
+            table
+        };
+        differences(&flat(self), &flat(now))
+    }
+
+    /// True when both train the autoencoder of the section `encoder`, and the same one.
+    pub fn shares_autoencoder(&self, other: &Self) -> bool {
+        let autoencoder = |identity: &Self| {
+            let encoder = identity.settings.get("encoder")?.as_table()?;
+            let part = |key| encoder.get(key).cloned();
+            Some([part("width")?, part("latent")?, part("training")?])
+        };
+        let own = autoencoder(self);
+        self.data == other.data && own.is_some() && own == autoencoder(other)
+    }
+
+    /// First twelve digits of its SHA-256.
+    pub fn fingerprint(&self) -> String {
+        let hash = Sha256::new()
+            .chain_update(&self.method)
+            .chain_update(self.weights.as_deref().unwrap_or_default())
+            .chain_update(self.data.to_string())
+            .chain_update(self.settings.to_string())
+            .finalize();
+        hex(&hash[..6])
+    }
+}

@@ -1,0 +1,105 @@
+//! The method `knn`: distance to the nearest training images.
+
+pub(super) mod bank;
+
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+pub use bank::{Knn, KnnSizes};
+
+use super::on_latents::{Looks, OnLatents};
+use super::{Context, EncoderKind, Entry, Fitted, MethodError, Parts, Plan, Section, as_table};
+use crate::encoder::{ENCODER_STAGE, EncoderSizes};
+use crate::study::{Check, Fault, Settings, first_fault};
+
+pub(super) static ENTRY: Entry = Entry {
+    name: "knn",
+    summary: "mean distance to the nearest training images",
+    sections: &[Section {
+        defaults: include_str!("settings.toml"),
+        fault,
+    }],
+    plan: |settings| Ok(Box::new(NearestNeighbours::read(settings)?)),
+    words: &[("neighbour_distance", "neighbour distance")],
+    stages: &[&ENCODER_STAGE],
+    notes: &[
+        "The threshold comes from the held-out normal images: a training image is its own nearest neighbour.",
+    ],
+    loaders: &[("knn", OnLatents::<Knn>::load)],
+};
+
+/// The section `knn`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KnnSettings {
+    /// What it looks at.
+    encoder: EncoderKind,
+    /// Number of principal components.
+    components: usize,
+    /// Number of neighbours.
+    neighbours: usize,
+}
+
+fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
+    let knn: KnnSettings = settings.section("knn")?;
+    let checks = [
+        Check::within(
+            "components",
+            knn.components,
+            2..=EncoderSizes::LARGEST_LATENT,
+        ),
+        Check::within("neighbours", knn.neighbours, 1..=1000),
+    ];
+    Ok(first_fault("knn", checks))
+}
+
+/// What a fit reads.
+#[derive(Debug)]
+struct NearestNeighbours {
+    looks: Looks,
+    neighbours: usize,
+}
+
+impl NearestNeighbours {
+    fn read(settings: &Settings) -> Result<Self, toml::de::Error> {
+        let KnnSettings {
+            encoder,
+            components,
+            neighbours,
+        } = settings.section("knn")?;
+        #[derive(Serialize)]
+        struct Own {
+            neighbours: usize,
+        }
+        let own = as_table(&Own { neighbours });
+        Ok(Self {
+            looks: Looks::new("knn", (encoder, components), own, settings)?,
+            neighbours,
+        })
+    }
+}
+
+impl Plan for NearestNeighbours {
+    fn settings(&self) -> Table {
+        self.looks.settings()
+    }
+
+    fn pretrained_input(&self) -> Option<usize> {
+        self.looks.encoding.pretrained_input()
+    }
+
+    fn trains_autoencoder(&self) -> bool {
+        self.looks.encoding.kind() == EncoderKind::Autoencoder
+    }
+
+    fn skips_training_scores(&self) -> bool {
+        true
+    }
+
+    fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
+        let skip = self.skips_training_scores();
+        self.looks.fit(context, parts, skip, |context, latents| {
+            (Knn::fit(latents, self.neighbours, context.device), None)
+        })
+    }
+}

@@ -1,0 +1,79 @@
+//! The method `mahalanobis`: distance from the mean in units of the covariance.
+
+pub(super) mod gaussian;
+
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+pub use gaussian::Mahalanobis;
+
+use super::on_latents::{Looks, OnLatents};
+use super::{Context, EncoderKind, Entry, Fitted, MethodError, Parts, Plan, Section};
+use crate::encoder::{ENCODER_STAGE, EncoderSizes};
+use crate::study::{Check, Fault, Settings, first_fault};
+
+pub(super) static ENTRY: Entry = Entry {
+    name: "mahalanobis",
+    summary: "distance from the mean in units of the covariance",
+    sections: &[Section {
+        defaults: include_str!("settings.toml"),
+        fault,
+    }],
+    plan: |settings| Ok(Box::new(Distance::read(settings)?)),
+    words: &[("mahalanobis", "Mahalanobis distance")],
+    stages: &[&ENCODER_STAGE],
+    notes: &[],
+    loaders: &[("mahalanobis", OnLatents::<Mahalanobis>::load)],
+};
+
+/// The section `mahalanobis`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MahalanobisSettings {
+    /// What it looks at.
+    encoder: EncoderKind,
+    /// Number of principal components.
+    components: usize,
+}
+
+fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
+    let own: MahalanobisSettings = settings.section("mahalanobis")?;
+    let most = EncoderSizes::LARGEST_LATENT;
+    let checks = [Check::within("components", own.components, 2..=most)];
+    Ok(first_fault("mahalanobis", checks))
+}
+
+/// What a fit reads.
+#[derive(Debug)]
+struct Distance {
+    looks: Looks,
+}
+
+impl Distance {
+    fn read(settings: &Settings) -> Result<Self, toml::de::Error> {
+        let own: MahalanobisSettings = settings.section("mahalanobis")?;
+        let through = (own.encoder, own.components);
+        let looks = Looks::new("mahalanobis", through, Table::new(), settings)?;
+        Ok(Self { looks })
+    }
+}
+
+impl Plan for Distance {
+    fn settings(&self) -> Table {
+        self.looks.settings()
+    }
+
+    fn pretrained_input(&self) -> Option<usize> {
+        self.looks.encoding.pretrained_input()
+    }
+
+    fn trains_autoencoder(&self) -> bool {
+        self.looks.encoding.kind() == EncoderKind::Autoencoder
+    }
+
+    fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
+        self.looks.fit(context, parts, false, |context, latents| {
+            (Mahalanobis::fit(latents, context.device), None)
+        })
+    }
+}

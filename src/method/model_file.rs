@@ -1,0 +1,404 @@
+//! A detector on disk: one safetensors file with its description in the metadata.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use burn::module::Module;
+use burn::store::{ModuleSnapshot, SafetensorsStore};
+use burn::tensor::Device;
+use image::ImageFormat;
+use safetensors::SafeTensors;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Calibration, DetectorError, Method, Scorer};
+use crate::data::Conversion;
+use crate::files::{self, FileError};
+
+/// Newest format that this program reads, and the one that it writes.
+const FORMAT: u32 = 3;
+/// Key of the description in the file's metadata.
+const KEY: &str = "encoder-flow";
+
+/// Everything about a detector but its weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Description {
+    /// Version of the file's format.
+    format: u32,
+    /// The program that wrote it.
+    program: String,
+    /// What images are brought to.
+    pub conversion: Conversion,
+    /// Which scorer, and its sizes.
+    pub scorer: Stored,
+    /// How scores become p-values, once that has been fitted.
+    pub calibration: Option<Calibration>,
+    /// Values of a heat map that are drawn as quite normal and as quite odd.
+    pub heat_range: Option<[f32; 2]>,
+    /// How it was made, in words.
+    pub origin: String,
+}
+
+/// Which scorer, and what it takes beside its weights to build it again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stored {
+    /// Which one, among the [`Entry::loaders`](super::Entry::loaders) of all methods.
+    pub kind: String,
+    /// What it takes, in its own form.
+    pub sizes: Value,
+}
+
+impl Stored {
+    /// Of this kind and these sizes.
+    pub fn new(kind: &str, sizes: &impl Serialize) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            // Sizes are plain structs; a loader says what it misses in `null`.
+            sizes: serde_json::to_value(sizes).unwrap_or(Value::Null),
+        }
+    }
+}
+
+impl Description {
+    /// Of a scorer.
+    pub fn new(scorer: &dyn Scorer, calibration: Option<Calibration>, origin: &str) -> Self {
+        Self {
+            format: FORMAT,
+            program: format!("encoder-flow {}", env!("CARGO_PKG_VERSION")),
+            conversion: scorer.conversion(),
+            scorer: scorer.stored(),
+            calibration,
+            heat_range: None,
+            origin: origin.to_owned(),
+        }
+    }
+
+    /// Names of the scores that its deciding one is made of.
+    pub fn deciding(&self) -> Vec<String> {
+        let calibration = self.calibration.as_ref();
+        calibration.map_or_else(Vec::new, Calibration::names)
+    }
+
+    /// Reads that of a model file, and nothing else of it.
+    ///
+    /// # Errors
+    /// [`DetectorError`] when the file is missing, damaged, something else or of another format.
+    pub fn read(path: &Path) -> Result<Self, DetectorError> {
+        read_description(&read(path)?, path)
+    }
+
+    /// What keeps it from being that of a scorer with these scores, if anything does.
+    fn check(&self, scorer: &dyn Scorer) -> Result<(), String> {
+        if let Some(calibration) = &self.calibration {
+            calibration.check(scorer.deciding())?;
+        }
+        match self.heat_range {
+            Some(range) if !range.iter().all(|value| value.is_finite()) => {
+                Err("the range of its heat maps is not finite".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Writes a scorer's weights and its description to one file.
+///
+/// # Errors
+/// [`DetectorError`] naming the file when it cannot be written.
+pub(super) fn save(
+    scorer: &dyn Scorer,
+    description: &Description,
+    path: &Path,
+) -> Result<(), DetectorError> {
+    let text =
+        serde_json::to_string(description).map_err(|error| DetectorError::model(path, error))?;
+    let mut store = SafetensorsStore::from_bytes(None).metadata(KEY, text);
+    let saved = scorer.save_into(&mut store);
+    saved.map_err(|error| DetectorError::model(path, error))?;
+    let bytes = store
+        .get_bytes()
+        .map_err(|error| DetectorError::model(path, error))?;
+    Ok(files::replace(path, |file| file.write_all(&bytes))?)
+}
+
+/// Reads what [`save`] wrote, onto any device.
+///
+/// # Errors
+/// [`DetectorError`] when the file is missing, damaged, something else or of another format.
+pub(super) fn load(
+    path: &Path,
+    device: &Device,
+) -> Result<(Box<dyn Scorer>, Description), DetectorError> {
+    let bytes = read(path)?;
+    let description = read_description(&bytes, path)?;
+    let wrong = |reason: String| DetectorError::model(path, reason);
+    let Stored { kind, sizes } = description.scorer.clone();
+    let mut loaders = Method::ALL
+        .into_iter()
+        .flat_map(|method| method.entry().loaders);
+    let (_, loader) = loaders.find(|(name, _)| *name == kind).ok_or_else(|| {
+        wrong(format!(
+            "holds a `{kind}`, which this program does not know"
+        ))
+    })?;
+    let loaded = loader(sizes, description.conversion, bytes, device);
+    let scorer = loaded.map_err(wrong)?;
+    description.check(scorer.as_ref()).map_err(wrong)?;
+    Ok((scorer, description))
+}
+
+/// Fills a module from the bytes of a model file.
+///
+/// # Errors
+/// What keeps them from being its weights.
+pub(super) fn load_weights<M: Module>(weights: &mut M, bytes: Vec<u8>) -> Result<(), String> {
+    let result = weights
+        .load_from(&mut SafetensorsStore::from_bytes(Some(bytes)))
+        .map_err(|error| error.to_string())?;
+    match result.errors.first() {
+        Some(error) => Err(error.to_string()),
+        None => Ok(()),
+    }
+}
+
+/// What keeps images that are brought to `conversion` from having the shape that networks were built
+/// for, if anything does.
+pub(super) fn check_shape(conversion: Conversion, shape: [usize; 3]) -> Result<(), String> {
+    let Conversion { channels, size, .. } = conversion;
+    match shape == [channels, size, size] {
+        true => Ok(()),
+        false => Err(format!(
+            "its networks are for images of shape {shape:?}, and it brings images to {:?}",
+            [channels, size, size]
+        )),
+    }
+}
+
+/// The bytes of a model file; a wrong path comes with a right one.
+fn read(path: &Path) -> Result<Vec<u8>, DetectorError> {
+    if path.is_dir() {
+        let inside = ["model.safetensors", "detector/model.safetensors"];
+        let mut files = inside.iter().map(|name| path.join(name));
+        let advice = match files.find(|file| file.is_file()) {
+            Some(file) => format!("the model in it is {}", file.display()),
+            None => "give the file that `fit --out` or an experiment wrote".to_owned(),
+        };
+        return Err(DetectorError::model(path, format!("is a folder: {advice}")));
+    }
+    std::fs::read(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => DetectorError::model(
+            path,
+            "there is no such file: `encoder-flow fit FOLDER --out MODEL` makes one",
+        ),
+        _ => FileError::io("read", path)(error).into(),
+    })
+}
+
+fn read_description(bytes: &[u8], path: &Path) -> Result<Description, DetectorError> {
+    let damaged = |reason: String| DetectorError::model(path, reason);
+    // Checks that the header is whole and that the tensors are as long as it says.
+    let (_, header) = SafeTensors::read_metadata(bytes)
+        .and_then(|metadata| SafeTensors::deserialize(bytes).map(|_| metadata))
+        .map_err(|error| {
+            damaged(match image::guess_format(bytes) {
+                Ok(ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP) => {
+                    "is an image: the model comes first, as in `score MODEL PATHS`".to_owned()
+                }
+                _ => format!(
+                    "damaged or not a safetensors file ({error}): give what `fit --out` or an experiment wrote"
+                ),
+            })
+        })?;
+    let text = header.metadata().as_ref().and_then(|map| map.get(KEY));
+    let text = text.ok_or_else(|| {
+        damaged("a safetensors file, but not one of encoder-flow's detectors".to_owned())
+    })?;
+    #[derive(Deserialize)]
+    struct Version {
+        format: u32,
+    }
+    let Version { format } = serde_json::from_str(text)
+        .map_err(|error| damaged(format!("its description is damaged ({error})")))?;
+    if format != FORMAT {
+        let path = path.to_owned();
+        return Err(match format > FORMAT {
+            true => DetectorError::Newer {
+                path,
+                found: format,
+                known: FORMAT,
+            },
+            false => DetectorError::model(
+                path,
+                format!("has format {format}, which this program no longer reads: fit it again"),
+            ),
+        });
+    }
+    serde_json::from_str(text)
+        .map_err(|error| damaged(format!("its description is damaged ({error})")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::test_device;
+    use crate::method::scorer::tests::noise;
+    use crate::method::{Scores, mahalanobis};
+    use proptest::prelude::*;
+
+    use crate::method::tests::scorers;
+
+    fn encoder_flow() -> Box<dyn Scorer> {
+        Box::new(crate::method::encoder_flow::detector::tests::detector())
+    }
+
+    fn store(scorer: &dyn Scorer, path: &Path) -> Description {
+        let description = Description::new(scorer, None, "a test");
+        save(scorer, &description, path).unwrap();
+        description
+    }
+
+    fn refused(path: &Path) -> String {
+        let error = load(path, &test_device()).err();
+        error.expect("a wrong file was loaded").to_string()
+    }
+
+    #[test]
+    fn a_stored_detector_scores_identically() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let images = noise(20, 4);
+        for scorer in scorers() {
+            let description = store(scorer.as_ref(), &path);
+            let (loaded, read) = load(&path, &test_device()).unwrap();
+            assert_eq!(read, description);
+            assert_eq!(Description::read(&path).unwrap(), description);
+            let scores = scorer.score(&images).unwrap();
+            assert_eq!(scores, loaded.score(&images).unwrap());
+        }
+    }
+
+    #[test]
+    fn damaged_foreign_and_newer_files_are_refused_with_a_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        store(encoder_flow().as_ref(), &path);
+        let whole = std::fs::read(&path).unwrap();
+        let refused = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            refused(&path)
+        };
+        for length in [0, 5, 100, whole.len() / 2, whole.len() - 1] {
+            let error = refused(&whole[..length]);
+            assert!(error.contains("model.safetensors"), "{error}");
+            assert!(error.contains("damaged"), "{length}: {error}");
+        }
+        let format = format!("\\\"format\\\":{FORMAT}");
+        let at = whole
+            .windows(format.len())
+            .position(|window| window == format.as_bytes())
+            .map(|start| start + format.len() - 1);
+        for (digit, expected) in [(b'9', "format 9"), (b'2', "no longer reads: fit it again")] {
+            let mut changed = whole.clone();
+            changed[at.expect("the description is where it is expected")] = digit;
+            let error = refused(&changed);
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    /// A file whose description has been changed.
+    fn with_change(scorer: &dyn Scorer, change: impl FnOnce(&mut Description)) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let names = scorer.score_names();
+        let some = || Scores::new(names, vec![vec![1.0, 2.0, 3.0]; names.len()]);
+        let calibration = Calibration::fit(scorer.deciding(), &some(), &some()).unwrap();
+        let mut description = Description::new(scorer, Some(calibration), "a test");
+        change(&mut description);
+        save(scorer, &description, &path).unwrap();
+        refused(&path)
+    }
+
+    #[test]
+    fn a_description_that_does_not_fit_itself_is_refused() {
+        for scorer in scorers() {
+            let scorer = scorer.as_ref();
+            let error = with_change(scorer, |description| description.conversion.size = 64);
+            assert!(error.contains("images of shape"), "{error}");
+            let error = with_change(scorer, |description| description.conversion.channels = 3);
+            assert!(error.contains("images of shape"), "{error}");
+            let error = with_change(scorer, |description| {
+                let other = &["another"];
+                let scores = || Scores::new(other, vec![vec![1.0, 2.0, 3.0]]);
+                let calibration = Calibration::fit(other, &scores(), &scores());
+                description.calibration = Some(calibration.unwrap());
+            });
+            assert!(
+                error.contains("calibrated for the scores another"),
+                "{error}"
+            );
+            let error = with_change(scorer, |description| {
+                description.scorer.kind = "crystal-ball".to_owned();
+            });
+            assert!(error.contains("crystal-ball"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_scale_of_another_dimension_is_refused() {
+        let mixture: Box<dyn Scorer> = Box::new(crate::method::gmm::tests::detector());
+        let scale = serde_json::json!({"mean": [0.0, 1.0], "deviation": [1.0, 1.0]});
+        for scorer in [mixture, encoder_flow()] {
+            let error = with_change(scorer.as_ref(), |description| {
+                description.scorer.sizes["standardizer"] = scale.clone();
+            });
+            assert!(error.contains("its scale"), "{error}");
+        }
+        let plain = mahalanobis::gaussian::tests::detector();
+        let error = with_change(&plain, |description| description.scorer.sizes = Value::Null);
+        assert!(error.contains("invalid type"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_model_is_refused_with_what_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = refused(&folder.path().join("none.safetensors"));
+        assert!(text.contains("no such file") && text.contains("fit FOLDER"));
+        let text = refused(folder.path());
+        assert!(text.contains("is a folder: give the file"), "{text}");
+        std::fs::write(folder.path().join("model.safetensors"), "").unwrap();
+        let text = refused(folder.path());
+        assert!(text.contains("the model in it is"), "{text}");
+        let image = folder.path().join("image.png");
+        image::GrayImage::new(40, 30).save(&image).unwrap();
+        let text = refused(&image);
+        assert!(
+            text.contains("is an image: the model comes first"),
+            "{text}"
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn no_bytes_bring_the_reader_down(position in 0.0f64..1.0, value: u8, cut in 0.0f64..1.0, both: bool) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("model.safetensors");
+            store(&crate::method::encoder_flow::positions::tests::detector(), &path);
+            let mut bytes = std::fs::read(&path).unwrap();
+            // Most of the damage goes to the header, where it matters.
+            let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+            bytes[(position * header as f64) as usize] = value;
+            if both {
+                let length = (cut * bytes.len() as f64) as usize;
+                bytes.truncate(length);
+            }
+            std::fs::write(&path, &bytes).unwrap();
+            // What can be loaded can be asked.
+            if let Ok((scorer, _)) = load(&path, &test_device()) {
+                let _ = scorer.score(&noise(2, 1));
+            }
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! What the flow is compared with on the same representations: an encoder and a simpler score of its
+//! latents.
+
+use std::borrow::Cow;
+use std::fmt::Debug;
+
+use burn::module::{Module, ModuleDisplay};
+use burn::store::{ModuleSnapshot, SafetensorsStore};
+use burn::tensor::Device;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use toml::Table;
+
+use super::model_file::{check_shape, load_weights};
+use super::pictures::{reconstruct, residuals};
+use super::representation::standardized;
+use super::{
+    Context, DetectorError, EncoderKind, EncoderSettings, Encoding, Fitted, HeatSource, Heatmap,
+    MethodError, Parts, Representation, Scorer, Scores, Stored,
+};
+use crate::data::{Conversion, Images, Vectors};
+use crate::encoder::{Encoder, EncoderSizes};
+use crate::flow::Standardizer;
+use crate::study::Settings;
+
+/// A score of latents.
+pub trait Density: Module + ModuleDisplay + Debug + Send + Sync + 'static {
+    /// Its sizes beside the latent's.
+    type Sizes: Serialize + DeserializeOwned + Copy + Debug;
+    /// Name of the method, and of its scorer in a model file.
+    const METHOD: &'static str;
+    /// The one score.
+    const SCORES: &'static [&'static str];
+
+    /// The score of each latent; higher is more anomalous.
+    fn score(&self, latents: &Vectors) -> Vec<f32>;
+
+    /// Its sizes beside the latent's.
+    fn sizes(&self) -> Self::Sizes;
+
+    /// A density of latents of `dim` entries, to be filled from a store.
+    fn empty(sizes: Self::Sizes, dim: usize, device: &Device) -> Self;
+
+    /// Numbers in its largest tensor for latents of `dim` entries; none when there is no such
+    /// density.
+    fn numbers(sizes: Self::Sizes, dim: usize) -> Option<usize>;
+}
+
+/// An encoder with a [`Density`] of its latents.
+pub struct OnLatents<D: Density> {
+    conversion: Conversion,
+    sizes: EncoderSizes,
+    weights: Weights<D>,
+    standardizer: Option<Standardizer>,
+    device: Device,
+}
+
+/// The fitted parts.
+#[derive(Module, Debug)]
+struct Weights<D: Module + ModuleDisplay> {
+    encoder: Encoder,
+    density: D,
+}
+
+/// What a model file says beside the weights.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Described<S> {
+    encoder: EncoderSizes,
+    density: S,
+    /// Scale of the latents, where the density is one of standardised ones.
+    standardizer: Option<Standardizer>,
+}
+
+impl<D: Density> OnLatents<D> {
+    /// Puts the fitted parts together, with frozen weights. With a `standardizer`, the density is one
+    /// of standardised latents.
+    pub fn new(
+        conversion: Conversion,
+        sizes: EncoderSizes,
+        (encoder, density): (Encoder, D),
+        standardizer: Option<Standardizer>,
+        device: &Device,
+    ) -> Self {
+        let weights = Weights { encoder, density };
+        Self {
+            conversion,
+            sizes,
+            weights: weights.valid().to_device(device),
+            standardizer,
+            device: device.clone(),
+        }
+    }
+
+    /// From a model file.
+    ///
+    /// # Errors
+    /// What keeps the file from being such a model.
+    pub(super) fn load(
+        described: Value,
+        conversion: Conversion,
+        bytes: Vec<u8>,
+        device: &Device,
+    ) -> Result<Box<dyn Scorer>, String> {
+        let Described {
+            encoder: sizes,
+            density,
+            standardizer,
+        } = serde_json::from_value::<Described<D::Sizes>>(described)
+            .map_err(|error| error.to_string())?;
+        sizes.check()?;
+        check_shape(conversion, sizes.image_shape())?;
+        let latent = sizes.latent();
+        let numbers = D::numbers(density, latent);
+        if numbers.is_none_or(|numbers| numbers > bytes.len() / size_of::<f32>()) {
+            return Err("it is too short for the density that it describes".to_owned());
+        }
+        if let Some(scale) = &standardizer {
+            scale.check(latent)?;
+        }
+        let mut weights = Weights {
+            // The initial weights are replaced; any seed will do.
+            encoder: sizes.init(&mut StdRng::seed_from_u64(0), device),
+            density: D::empty(density, latent, device),
+        };
+        load_weights(&mut weights, bytes)?;
+        let parts = (weights.encoder, weights.density);
+        let scorer = Self::new(conversion, sizes, parts, standardizer, device);
+        Ok(Box::new(scorer))
+    }
+
+    /// Second half of scoring: from latents to scores.
+    pub fn score_representation(&self, representation: &Representation) -> Scores {
+        let latents = &representation.latents;
+        let latents = match &self.standardizer {
+            Some(scale) => Cow::Owned(standardized(scale, latents, &self.device)),
+            None => Cow::Borrowed(latents),
+        };
+        Scores::new(D::SCORES, vec![self.weights.density.score(&latents)])
+    }
+
+    /// True when there is something to be seen in what the encoder brings back.
+    fn brings_back(&self) -> bool {
+        let encoder = &self.weights.encoder;
+        encoder.decodes() && !matches!(encoder, Encoder::Pixels(_))
+    }
+}
+
+impl<D: Density> Scorer for OnLatents<D> {
+    fn score_names(&self) -> &'static [&'static str] {
+        D::SCORES
+    }
+
+    fn conversion(&self) -> Conversion {
+        self.conversion
+    }
+
+    fn stored(&self) -> Stored {
+        let described = Described {
+            encoder: self.sizes,
+            density: self.weights.density.sizes(),
+            standardizer: self.standardizer.clone(),
+        };
+        Stored::new(D::METHOD, &described)
+    }
+
+    fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), String> {
+        let saved = self.weights.save_into(store);
+        saved.map_err(|error| error.to_string())
+    }
+
+    fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
+        let images = self.conversion.apply(images.clone())?;
+        let encoder = &self.weights.encoder;
+        let latent = self.sizes.latent();
+        let representation = Representation::of(encoder, latent, &images, &self.device);
+        Ok(self.score_representation(&representation))
+    }
+
+    fn reconstruct(&self, images: &Images) -> Option<Images> {
+        let encoder = self.brings_back().then_some(&self.weights.encoder)?;
+        reconstruct(images, &self.device, |batch| {
+            encoder.decode(encoder.encode(batch))
+        })
+    }
+
+    fn heat(&self, images: &Images, source: HeatSource) -> Option<Vec<Heatmap>> {
+        self.heat_sources().contains(&source).then_some(())?;
+        let encoder = &self.weights.encoder;
+        residuals(images, &self.device, |batch| {
+            encoder.decode(encoder.encode(batch))
+        })
+    }
+
+    fn heat_sources(&self) -> &'static [HeatSource] {
+        match self.brings_back() {
+            true => &[HeatSource::Reconstruction],
+            false => &[],
+        }
+    }
+}
+
+/// What such a method reads: of its own section the encoder and its components, and of the section
+/// `encoder` what that encoder needs.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Looks {
+    section: &'static str,
+    /// Which encoder of whole images.
+    pub encoding: Encoding,
+    own: Table,
+}
+
+impl Looks {
+    /// Through the encoder `kind` with so many `components`; `own` is what the method reads of its
+    /// `section` beside these.
+    pub fn new(
+        section: &'static str,
+        (kind, components): (EncoderKind, usize),
+        own: Table,
+        settings: &Settings,
+    ) -> Result<Self, toml::de::Error> {
+        let encoder = EncoderSettings::read(settings)?;
+        Ok(Self {
+            section,
+            encoding: encoder.encoding_by(kind, components, 0),
+            own,
+        })
+    }
+
+    /// All that is read, under the keys of the settings.
+    pub fn settings(&self) -> Table {
+        let mut own = self.own.clone();
+        let kind = toml::Value::try_from(self.encoding.kind());
+        // A unit variant always is a string.
+        own.extend(kind.map(|kind| ("encoder".to_owned(), kind)));
+        let components = self.encoding.components();
+        own.extend(components.map(|count| ("components".to_owned(), (count as i64).into())));
+        let mut table = Table::from_iter([(self.section.to_owned(), own.into())]);
+        let encoder = self.encoding.settings();
+        if !encoder.is_empty() {
+            table.insert("encoder".to_owned(), encoder.into());
+        }
+        table
+    }
+
+    /// Fits the encoder, then what `density` makes of the training latents, and scores every part,
+    /// but for the training images where `skip_train`.
+    pub fn fit<D: Density>(
+        &self,
+        context: &mut Context,
+        parts: &Parts,
+        skip_train: bool,
+        density: impl FnOnce(&mut Context, &Vectors) -> (D, Option<Standardizer>),
+    ) -> Result<Fitted, MethodError> {
+        let (encoder, stages) = self.encoding.fit(context, parts)?;
+        let representations = self.encoding.represent(&encoder, context, parts)?;
+        let latents = &representations[0].1.latents;
+        let (density, standardizer) = density(context, latents);
+        context.clock.step("fit", Some(latents.len()));
+        let sizes = self.encoding.sizes(context.image_shape());
+        let parts = (encoder, density);
+        let conversion = context.conversion;
+        let scorer = OnLatents::new(conversion, sizes, parts, standardizer, context.device);
+        let scores: Vec<(String, Scores)> = representations
+            .iter()
+            .filter(|(name, _)| !(skip_train && name == "train"))
+            .map(|(name, part)| (name.clone(), scorer.score_representation(part)))
+            .collect();
+        context.scored(&scores);
+        Ok(Fitted {
+            scorer: Box::new(scorer),
+            scores,
+            stages,
+        })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::backend::test_device;
+    use crate::data::Framing;
+    use crate::encoder::Pca;
+    use crate::method::scorer::tests::noise;
+
+    /// A detector on five principal components of noise, with the density that `fit` makes of its
+    /// latents, which are standardised if asked.
+    pub fn on_noise<D: Density>(
+        standardised: bool,
+        fit: impl FnOnce(&Vectors, &mut StdRng, &Device) -> D,
+    ) -> OnLatents<D> {
+        let device = test_device();
+        let conversion = Conversion {
+            channels: 1,
+            size: 32,
+            fit: Framing::Pad,
+        };
+        let sizes = EncoderSizes::Pca {
+            shape: [1, 32, 32],
+            components: 5,
+        };
+        let images = noise(300, 3);
+        let rng = &mut StdRng::seed_from_u64(1);
+        let encoder = Encoder::Pca(Pca::fit(&images, 5, rng, &device));
+        let mut latents = Representation::of(&encoder, 5, &images, &device).latents;
+        let standardizer = standardised.then(|| Standardizer::fit(latents.values(), 5));
+        if let Some(scale) = &standardizer {
+            latents = standardized(scale, &latents, &device);
+        }
+        let density = fit(&latents, rng, &device);
+        OnLatents::new(conversion, sizes, (encoder, density), standardizer, &device)
+    }
+}

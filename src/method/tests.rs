@@ -1,0 +1,256 @@
+//! What holds for every method.
+
+use toml::{Table, Value};
+
+use super::*;
+use crate::study::differences;
+
+/// A fitted scorer of every kind.
+pub(in crate::method) fn scorers() -> Vec<Box<dyn Scorer>> {
+    vec![
+        Box::new(encoder_flow::detector::tests::detector()),
+        Box::new(encoder_flow::positions::tests::detector()),
+        Box::new(autoencoder::tests::detector()),
+        Box::new(ganomaly::detector::tests::detector()),
+        Box::new(knn::bank::tests::detector()),
+        Box::new(gmm::tests::detector()),
+        Box::new(mahalanobis::gaussian::tests::detector()),
+    ]
+}
+
+fn defaults() -> Settings {
+    Settings::from_table(schema().defaults).unwrap()
+}
+
+/// Another value of the same type that is possible as well.
+fn another(key: &str, value: &Value) -> Vec<Value> {
+    let texts: &[&str] = match key.rsplit('.').next() {
+        Some("kind" | "encoder") => &["autoencoder", "pca", "squeezenet", "pixels"],
+        Some("schedule") => &["constant", "cosine"],
+        Some("mixing") => &["permutation", "alternate"],
+        _ => &[],
+    };
+    match value {
+        Value::Integer(number) => vec![Value::Integer(number + 1)],
+        Value::Float(number) => vec![Value::Float(number + 0.25)],
+        Value::Boolean(flag) => vec![Value::Boolean(!flag)],
+        Value::String(old) => {
+            let others = texts.iter().filter(|text| *text != old);
+            others.map(|&text| Value::String(text.to_owned())).collect()
+        }
+        other => panic!("{key}: no other value of {other} is known"),
+    }
+}
+
+/// Every leaf with its path.
+fn leaves(table: &Table, prefix: &str, found: &mut Vec<(String, Value)>) {
+    for (key, value) in table {
+        let path = format!("{prefix}{key}");
+        match value {
+            Value::Table(inner) => leaves(inner, &format!("{path}."), found),
+            leaf => found.push((path, leaf.clone())),
+        }
+    }
+}
+
+fn changed(table: &Table, key: &str, value: Value) -> Table {
+    let mut table = table.clone();
+    let (path, last) = key.rsplit_once('.').unwrap();
+    let innermost = path
+        .split('.')
+        .fold(&mut table, |table, key| table[key].as_table_mut().unwrap());
+    innermost.insert(last.to_owned(), value);
+    table
+}
+
+/// A fit is given its plan and nothing else of the settings. So a key that leaves the identity as it
+/// is must leave the plan as it is, whatever else is set; and every key must matter to some method.
+#[test]
+fn changing_a_key_changes_the_identity_or_cannot_change_the_fit() {
+    let mut starts = vec![schema().defaults];
+    // Which keys matter depends on these.
+    for (keys, value) in [
+        (
+            &["encoder.kind", "knn.encoder", "gmm.encoder"][..],
+            "squeezenet",
+        ),
+        (&["encoder.kind", "mahalanobis.encoder"], "pca"),
+        (
+            &["knn.encoder", "gmm.encoder", "mahalanobis.encoder"],
+            "autoencoder",
+        ),
+        (
+            &["knn.encoder", "gmm.encoder", "mahalanobis.encoder"],
+            "pixels",
+        ),
+    ] {
+        let table = keys.iter().fold(schema().defaults, |table, key| {
+            changed(&table, key, Value::String(value.to_owned()))
+        });
+        starts.push(changed(&table, "encoder.positions", true.into()));
+        starts.push(table);
+    }
+    let mut unused: Vec<(String, Value)> = Vec::new();
+    leaves(&schema().defaults, "", &mut unused);
+    unused.retain(|(key, _)| !key.starts_with("data.") && !key.starts_with("evaluation."));
+    let keys = unused.clone();
+    for start in &starts {
+        let before = Settings::from_table(start.clone()).unwrap();
+        for method in Method::ALL {
+            let old = method.plan(&before).unwrap();
+            let identity = |settings: &Settings, plan: &dyn Plan| {
+                Identity::new(method.name(), plan, settings, Some("w".to_owned()))
+            };
+            let old_identity = identity(&before, old.as_ref());
+            for (key, _) in &keys {
+                let mut current = Vec::new();
+                leaves(start, "", &mut current);
+                let value = current
+                    .into_iter()
+                    .find(|(known, _)| known == key)
+                    .unwrap()
+                    .1;
+                for value in another(key, &value) {
+                    let after = Settings::from_table(changed(start, key, value)).unwrap();
+                    let new = method.plan(&after).unwrap();
+                    let new_identity = identity(&after, new.as_ref());
+                    let same_plan = format!("{old:?}") == format!("{new:?}");
+                    let same = old_identity.differences(&new_identity).is_empty();
+                    assert_eq!(same, same_plan, "{method}: {key}");
+                    assert_eq!(
+                        old_identity.fingerprint() == new_identity.fingerprint(),
+                        same
+                    );
+                    if !same {
+                        unused.retain(|(known, _)| known != key);
+                    }
+                }
+            }
+        }
+    }
+    assert!(unused.is_empty(), "no method reads {unused:?}");
+}
+
+#[test]
+fn every_key_of_the_data_belongs_to_the_identity() {
+    let before = defaults();
+    let mut data = Vec::new();
+    leaves(
+        &before.table()["data"].as_table().unwrap().clone(),
+        "data.",
+        &mut data,
+    );
+    for (key, value) in data {
+        let value = match key.as_str() {
+            "data.dataset" => "mnist".into(),
+            "data.fit" => "crop".into(),
+            "data.ood" => Value::Array(vec!["svhn".into()]),
+            "data.folder" => "parts".into(),
+            _ => another(&key, &value).swap_remove(0),
+        };
+        let after = Settings::from_table(changed(before.table(), &key, value)).unwrap();
+        for method in Method::ALL {
+            let identity = |settings: &Settings| {
+                let plan = method.plan(settings).unwrap();
+                Identity::new(method.name(), plan.as_ref(), settings, None)
+            };
+            let found = identity(&before).differences(&identity(&after));
+            assert_eq!(found.len(), 1, "{method}: {key}: {found:?}");
+            assert!(found[0].starts_with(&format!("{key}: ")), "{found:?}");
+        }
+    }
+}
+
+#[test]
+fn other_weights_are_another_run_for_those_who_read_them() {
+    let table = changed(&schema().defaults, "knn.encoder", "squeezenet".into());
+    let settings = Settings::from_table(table).unwrap();
+    for (method, reads) in [(Method::Knn, true), (Method::Gmm, false)] {
+        let plan = method.plan(&settings).unwrap();
+        let [one, other] = ["a", "b"].map(|hash| {
+            let weights = Some(hash.to_owned());
+            Identity::new(method.name(), plan.as_ref(), &settings, weights)
+        });
+        assert_eq!(!one.differences(&other).is_empty(), reads, "{method}");
+    }
+}
+
+#[test]
+fn those_who_train_the_same_autoencoder_share_it() {
+    let table = changed(&schema().defaults, "knn.encoder", "autoencoder".into());
+    let settings = Settings::from_table(table.clone()).unwrap();
+    let identity = |method: Method, settings: &Settings| {
+        let plan = method.plan(settings).unwrap();
+        Identity::new(method.name(), plan.as_ref(), settings, None)
+    };
+    let flow = identity(Method::EncoderFlow, &settings);
+    for method in [Method::Autoencoder, Method::Knn] {
+        assert!(
+            flow.shares_autoencoder(&identity(method, &settings)),
+            "{method}"
+        );
+    }
+    assert!(!flow.shares_autoencoder(&identity(Method::Gmm, &settings)));
+    let wider = Settings::from_table(changed(&table, "encoder.width", 24.into())).unwrap();
+    assert!(!flow.shares_autoencoder(&identity(Method::Autoencoder, &wider)));
+}
+
+#[test]
+fn the_sections_are_complete_and_possible() {
+    let settings = defaults();
+    for section in sections() {
+        assert_eq!((section.fault)(&settings).unwrap(), None);
+    }
+    assert_eq!(settings.fault(), None);
+}
+
+#[test]
+fn limits_are_named_with_their_key() {
+    let fault = |key: &str, value: Value| {
+        let settings = Settings::from_table(changed(&schema().defaults, key, value)).unwrap();
+        (schema().fault)(&settings).unwrap()
+    };
+    let found = fault("encoder.latent", 1.into());
+    assert_eq!(
+        (found.key.as_str(), found.must.as_str()),
+        ("encoder.latent", "must be from 2 to 4096")
+    );
+    let found = fault("encoder.input", 24.into());
+    assert_eq!(
+        (found.key.as_str(), found.must.as_str()),
+        ("encoder.input", "must be from 25 to 512")
+    );
+    assert_eq!(
+        fault("flow.training.beta_1", 1.0.into()).key,
+        "flow.training.beta_1"
+    );
+    assert_eq!(fault("encoder.kind", "pixels".into()).key, "encoder.kind");
+}
+
+#[test]
+fn tables_with_other_sections_differ_by_name() {
+    let table = |text: &str| text.parse::<Table>().unwrap();
+    let found = differences(&table("[a]\nx = 1"), &table("[b]\ny = 2"));
+    assert_eq!(found, ["a: used there only", "b: used now only"]);
+}
+
+#[test]
+fn every_score_that_decides_is_one_of_the_scores_and_has_words() {
+    for scorer in scorers() {
+        let names = scorer.score_names();
+        assert!(!scorer.deciding().is_empty());
+        assert!(scorer.deciding().iter().all(|name| names.contains(name)));
+        let kind = scorer.stored().kind;
+        let entry = Method::ALL.map(Method::entry).into_iter();
+        let mut entry = entry.filter(|entry| entry.loaders.iter().any(|(name, _)| *name == kind));
+        let entry = entry
+            .next()
+            .unwrap_or_else(|| panic!("nobody loads a {kind}"));
+        for name in names {
+            assert!(
+                entry.words.iter().any(|(known, _)| known == name),
+                "{kind}: {name}"
+            );
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What stands beside every number: versions, device, seed, command.
+
+use serde::{Deserialize, Serialize};
+
+use crate::backend::OpenDevice;
+
+/// Where and how a run was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Version of this program.
+    pub version: String,
+    /// Git revision that it was built from, `unknown` outside a repository.
+    pub revision: String,
+    /// Version of Burn.
+    pub burn: String,
+    /// Name of the backend.
+    pub backend: String,
+    /// The processor or the graphics adapter.
+    pub device: String,
+    /// Threads available.
+    pub threads: usize,
+    /// Operating system and architecture.
+    pub system: String,
+    /// The run's seed.
+    pub seed: u64,
+    /// The command line.
+    pub command: String,
+    /// When the run was started, UTC.
+    pub started: String,
+    /// Files that the images came from, by data set.
+    pub data: Vec<String>,
+    /// How the images were converted.
+    pub conversion: Vec<String>,
+    /// SHA-256 of the pretrained weights, where the method reads any.
+    #[serde(default)]
+    pub weights: Option<String>,
+    /// Later starts that continued the run.
+    pub resumed: Vec<Resumption>,
+}
+
+/// A later start of an interrupted run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resumption {
+    /// When, UTC.
+    pub started: String,
+    /// The command line.
+    pub command: String,
+    /// Git revision that the program was built from.
+    pub revision: String,
+}
+
+impl Environment {
+    /// Describes this process.
+    pub fn new(device: &OpenDevice, seed: u64, command: &str) -> Self {
+        let now = std::time::SystemTime::now();
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            revision: env!("ENCODER_FLOW_REVISION").to_owned(),
+            burn: env!("ENCODER_FLOW_BURN").to_owned(),
+            backend: device.backend.name().to_owned(),
+            device: device.description(),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            seed,
+            command: command.to_owned(),
+            started: humantime::format_rfc3339_seconds(now).to_string(),
+            data: Vec::new(),
+            conversion: Vec::new(),
+            weights: None,
+            resumed: Vec::new(),
+        }
+    }
+}
+
+impl Environment {
+    /// The record of a run that this start continues: the first start's, with this one added.
+    ///
+    /// # Errors
+    /// The backend of the first start, when this is another: one run's numbers come from one backend.
+    pub fn continued(self, first: Self) -> Result<Self, String> {
+        if first.backend != self.backend {
+            return Err(first.backend);
+        }
+        let mut record = first;
+        record.resumed.push(Resumption {
+            started: self.started,
+            command: self.command,
+            revision: self.revision,
+        });
+        Ok(record)
+    }
+}
+
+/// Largest resident memory of this process so far in MiB, where the system tells (Linux).
+pub fn peak_memory_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib / 1024.0)
+}

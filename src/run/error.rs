@@ -1,0 +1,59 @@
+//! Why a run cannot go on.
+
+use crate::backend::BackendError;
+use crate::data::DataError;
+use crate::encoder::BackboneError;
+use crate::evaluate::EvaluateError;
+use crate::files::FileError;
+use crate::method::{DetectorError, MethodError};
+use crate::report::ReportError;
+use crate::study::StudyError;
+use crate::train::TrainError;
+
+/// An error of a run, from its name to its report.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// From the study.
+    #[error(transparent)]
+    Study(#[from] StudyError),
+    /// A run's folder that is in use, of other settings, or not there.
+    #[error("{0}")]
+    Workspace(String),
+    /// From the data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// From the device.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// From the method's fit.
+    #[error(transparent)]
+    Method(#[from] MethodError),
+    /// From the record of a training stage.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// From the detector.
+    #[error(transparent)]
+    Detector(#[from] DetectorError),
+    /// From the pretrained weights.
+    #[error(transparent)]
+    Backbone(#[from] BackboneError),
+    /// From the metrics.
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    /// From the report.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// A folder that another process is working in.
+    #[error(transparent)]
+    Lock(#[from] crate::lock::LockError),
+    /// From the files.
+    #[error(transparent)]
+    Files(#[from] FileError),
+}
+
+impl RunError {
+    /// True when the user stopped the run, which can be continued.
+    pub fn is_interruption(&self) -> bool {
+        matches!(self, Self::Method(error) if error.is_interruption())
+    }
+}

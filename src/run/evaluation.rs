@@ -1,0 +1,95 @@
+//! From scores to thresholds and metrics.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{RunError, ScoreTable};
+use crate::evaluate::{ScoreMetrics, Sides, Threshold, evaluate};
+use crate::study::Settings;
+
+/// Metrics by test set and score: `anomalous.nll.auroc`, `svhn.deciding.auroc`.
+pub type Metrics = BTreeMap<String, BTreeMap<String, ScoreMetrics>>;
+
+/// Name of the test set of the class left out, among [`Metrics`]'s keys.
+pub const ANOMALOUS: &str = "anomalous";
+
+/// Name of that test set where another class stands in: its numbers are not those of the class left
+/// out, and must not be taken for them.
+pub const STAND_IN: &str = "stand-in";
+
+/// Name of the test set of the class that plays the anomaly.
+pub fn anomalous_set(settings: &Settings) -> &'static str {
+    match settings.data.stand_in {
+        0 => ANOMALOUS,
+        _ => STAND_IN,
+    }
+}
+
+/// Thresholds of one score.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Thresholds {
+    /// Unlikely images are anomalous.
+    pub one_sided: Threshold,
+    /// Images that are too likely as well.
+    pub two_sided: Threshold,
+}
+
+/// Thresholds from the training normals, metrics from the test sets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// By score.
+    pub thresholds: BTreeMap<String, Thresholds>,
+    /// By test set and score.
+    pub metrics: Metrics,
+}
+
+impl Evaluation {
+    /// Evaluates every score of `table` on every test set. Thresholds come from the training
+    /// normals alone (the paper, third paragraph); `seed` is that of the bootstrap.
+    ///
+    /// # Errors
+    /// [`RunError`] when a part is missing or a score is not finite.
+    pub fn new(table: &ScoreTable, settings: &Settings, seed: u64) -> Result<Self, RunError> {
+        let part = |name: &str| {
+            table.part(name).ok_or_else(|| {
+                RunError::Workspace(format!(
+                    "the score table has no `{name}` part: delete it and run the experiment again"
+                ))
+            })
+        };
+        // A method that does not score its training images is calibrated on the held-out normals.
+        let train = table.part("train").map_or_else(|| part("validation"), Ok)?;
+        let normal = part("test-normal")?;
+        let sets = std::iter::once((anomalous_set(settings), part("test-anomalous")?))
+            .chain(table.ood().map(|part| (part.name.as_str(), part)));
+        let mut thresholds = BTreeMap::new();
+        for (score, values) in table.names.iter().zip(&train.columns) {
+            let fitted = Thresholds {
+                one_sided: settings.threshold(Sides::One).fit(values)?,
+                two_sided: settings.threshold(Sides::Two).fit(values)?,
+            };
+            thresholds.insert(score.clone(), fitted);
+        }
+        let mut metrics = Metrics::new();
+        for (set, anomalous) in sets {
+            let scores = metrics.entry(set.to_owned()).or_default();
+            for (index, score) in table.names.iter().enumerate() {
+                let fitted = &thresholds[score];
+                let numbers = evaluate(
+                    &normal.columns[index],
+                    &anomalous.columns[index],
+                    &fitted.one_sided,
+                    &fitted.two_sided,
+                    seed,
+                )?;
+                scores.insert(score.clone(), numbers);
+            }
+        }
+        Ok(Self {
+            thresholds,
+            metrics,
+        })
+    }
+}

@@ -1,0 +1,478 @@
+//! One run of one method: from data to report, continued or skipped where it was done before.
+
+use std::path::{Path, PathBuf};
+
+use super::evaluation::{Evaluation, anomalous_set};
+use super::images::{Pools, Prepared};
+use super::paths::{features_folder, run_folder};
+use super::report::{self, Sources};
+use super::{
+    Done, Environment, Metrics, RunError, RunFolder, ScoreTable, Summary, Workspace,
+    peak_memory_mib,
+};
+use crate::backend::{Backend, OpenDevice};
+use crate::data::{DataStore, Images};
+use crate::encoder::SqueezeNet;
+use crate::files::{self, FileError};
+use crate::method::{
+    Calibration, Clock, Context, Description, Detector, DetectorError, Fitted, Identity, Method,
+    Plan, Scorer, Scores, derive,
+};
+use crate::study::Experiment;
+use crate::train::Display;
+
+/// How a run is carried out; none of it changes what is computed but seed and device.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Seed of split, weights and order.
+    pub seed: u64,
+    /// Start over.
+    pub fresh: bool,
+    /// Backend by name, or the preferred one.
+    pub device: Option<String>,
+    /// How to show progress.
+    pub display: Display,
+    /// Folder of all artifacts.
+    pub artifacts: PathBuf,
+    /// The command line, for the record.
+    pub command: String,
+    /// Where messages go, if not into the run's own log: a process has one log.
+    pub log: Option<PathBuf>,
+    /// Where features of pretrained networks are kept, if not among the artifacts: runs that have
+    /// several folders of artifacts can share them.
+    pub features: Option<PathBuf>,
+    /// True when this process makes other runs as well: its peak memory is not that of one of them.
+    pub among_others: bool,
+}
+
+impl RunOptions {
+    fn folder(&self, experiment: &Experiment) -> PathBuf {
+        run_folder(
+            &self.artifacts,
+            &experiment.name,
+            &experiment.variant,
+            self.seed,
+        )
+    }
+}
+
+/// Runs an experiment to its report, or to where it is stopped.
+///
+/// # Errors
+/// [`RunError`]; after an interruption the same call continues.
+pub fn run(
+    experiment: &Experiment,
+    store: &DataStore,
+    options: &RunOptions,
+) -> Result<Summary, RunError> {
+    let open = Backend::choose(options.device.as_deref())?;
+    let root = options.folder(experiment);
+    let mut clock = Clock::start();
+    let (method, plan) = plan_of(experiment)?;
+    let weights = store.backbone(SqueezeNet::FILE);
+    let identity = identity(experiment, plan.as_ref(), &weights);
+    // A run that is complete needs no images; and images that are missing must not cost a run that
+    // is to be replaced.
+    let complete = !options.fresh && RunFolder::new(root.clone()).is_complete();
+    let pools = match complete {
+        true => None,
+        false => Some(Pools::load(experiment, store)?),
+    };
+    let workspace = Workspace::for_run(root, &identity, &experiment.settings, options.fresh)?;
+    let log = options.log.clone().unwrap_or_else(|| workspace.log());
+    crate::logging::to_file(&log);
+    let run = Run {
+        experiment,
+        options,
+        method,
+        plan,
+        identity,
+        workspace,
+        open,
+        log,
+        weights,
+    };
+    if complete && run.workspace.is_complete() {
+        return run.complete_before(store);
+    }
+    let pools = match pools {
+        Some(pools) => pools,
+        None => Pools::load(experiment, store)?,
+    };
+    clock.step("load images", None);
+    run.to_report(pools, clock)
+}
+
+/// The experiment's method, and what it reads of the settings.
+fn plan_of(experiment: &Experiment) -> Result<(Method, Box<dyn Plan>), RunError> {
+    let method: Method = experiment.method.parse()?;
+    Ok((method, method.plan(&experiment.settings)?))
+}
+
+/// What the run's numbers depend on, with the pretrained weights in the file `weights`.
+fn identity(experiment: &Experiment, plan: &dyn Plan, weights: &Path) -> Identity {
+    let hash = plan.reads_weights().then(|| {
+        // A file that cannot be read is said where it is needed.
+        files::sha256(weights).unwrap_or_else(|_| "missing".to_owned())
+    });
+    Identity::new(&experiment.method, plan, &experiment.settings, hash)
+}
+
+/// Evaluates a trained run again, with other thresholds, and writes metrics and report anew.
+///
+/// # Errors
+/// [`RunError`] when there is no finished run; nothing is changed then.
+pub fn reevaluate(
+    experiment: &Experiment,
+    confidence: Option<f64>,
+    store: &DataStore,
+    options: &RunOptions,
+) -> Result<Summary, RunError> {
+    let open = Backend::choose(options.device.as_deref())?;
+    let workspace = Workspace::existing(options.folder(experiment))?;
+    if !workspace.is_complete() {
+        return Err(RunError::Workspace(format!(
+            "the run in {} is not complete: `encoder-flow experiment {}` continues it",
+            workspace.root().display(),
+            experiment.name
+        )));
+    }
+    let mut experiment = experiment.clone();
+    experiment.settings = workspace.read_settings()?;
+    if let Some(confidence) = confidence {
+        experiment.settings = experiment.settings.with_confidence(confidence)?;
+    }
+    let (method, plan) = plan_of(&experiment)?;
+    let run = Run {
+        experiment: &experiment,
+        options,
+        method,
+        plan,
+        identity: workspace.read_identity()?,
+        log: workspace.log(),
+        workspace,
+        open,
+        weights: store.backbone(SqueezeNet::FILE),
+    };
+    run.evaluate_again(store, false)
+}
+
+struct Run<'a> {
+    experiment: &'a Experiment,
+    options: &'a RunOptions,
+    method: Method,
+    plan: Box<dyn Plan>,
+    identity: Identity,
+    workspace: Workspace,
+    open: OpenDevice,
+    log: PathBuf,
+    /// Where the pretrained weights are looked for.
+    weights: PathBuf,
+}
+
+impl Run<'_> {
+    fn to_report(&self, pools: Pools, clock: Clock) -> Result<Summary, RunError> {
+        let environment = self.environment(&pools)?;
+        let path = self.workspace.split();
+        for file in &pools.skipped {
+            let path = file.path.display();
+            self.options
+                .display
+                .say(&format!("left out {path}: {}", file.reason));
+        }
+        let pools = self.with_features(pools)?;
+        let prepared = pools.split(self.experiment, self.options.seed, &path)?;
+        self.announce(&prepared);
+        if self.plan.trains_autoencoder() {
+            let backend = self.open.backend.name();
+            self.workspace.adopt_encoder(&self.identity, backend)?;
+        }
+        let mut context = Context {
+            seed: self.options.seed,
+            device: &self.open.device,
+            folder: self.workspace.root(),
+            log: &self.log,
+            weights: &self.weights,
+            conversion: self.experiment.settings.conversion(),
+            display: self.options.display,
+            clock,
+            stages: [0, 1],
+        };
+        let Fitted {
+            scorer,
+            scores,
+            stages,
+        } = self.plan.fit(&mut context, &prepared.parts)?;
+        let mut clock = context.clock;
+        let calibration = calibrate(scorer.as_ref(), &scores)?;
+        let table = ScoreTable::new(&prepared.parts, &scores, &calibration);
+        let detector = self.detector(scorer, calibration, &prepared.parts.validation().images)?;
+        files::create_folder(&self.workspace.detector())?;
+        detector.save(self.workspace.model())?;
+        table.write(&self.workspace.scores())?;
+        let evaluation = self.evaluate(&table)?;
+        clock.step("evaluate", None);
+        let done = Done {
+            backend: self.open.backend.name().to_owned(),
+            timings: clock.steps,
+            peak_memory_mib: peak_memory_mib().filter(|_| !self.options.among_others),
+            stages,
+        };
+        self.write(&Sources {
+            experiment: self.experiment,
+            method: self.method,
+            prepared: &prepared,
+            detector: detector.scorer(),
+            table: &table,
+            evaluation: &evaluation,
+            environment: &environment,
+            done: &done,
+            stages: self.workspace.root(),
+        })?;
+        files::write_json(&self.workspace.done(), &done)?;
+        summary_of(&self.workspace, self.experiment, self.options, false)
+    }
+
+    /// With the features of all images, where the method looks through a pretrained network: they
+    /// do not depend on the split, so all runs in one folder of artifacts share them.
+    fn with_features(&self, mut pools: Pools) -> Result<Pools, RunError> {
+        if let Some(input) = self.plan.pretrained_input() {
+            let device = &self.open.device;
+            let network = SqueezeNet::load(&self.weights, device)?.with_input(input);
+            let options = self.options;
+            let own = || features_folder(&options.artifacts);
+            let folder = options.features.clone().unwrap_or_else(own);
+            let display = self.options.display;
+            pools.extract_features(&network, input, &folder, device, |line| display.say(line))?;
+        }
+        Ok(pools)
+    }
+
+    /// The record of versions and device: the first start's, when this one continues it.
+    fn environment(&self, pools: &Pools) -> Result<Environment, RunError> {
+        let mut record = Environment::new(&self.open, self.options.seed, &self.options.command);
+        pools.describe(&mut record);
+        record.weights.clone_from(&self.identity.weights);
+        let path = self.workspace.environment();
+        if path.exists() {
+            let here = record.backend.clone();
+            record = record.continued(files::read_json(&path)?).map_err(|first| {
+                RunError::Workspace(format!(
+                    "the run in {} was begun on {first}, and this is {here}: choose `--device {first}`, or start over with --fresh",
+                    self.workspace.root().display()
+                ))
+            })?;
+        }
+        files::write_json(&path, &record)?;
+        Ok(record)
+    }
+
+    /// A run that is complete: its summary, evaluated again if the threshold has changed.
+    fn complete_before(&self, store: &DataStore) -> Result<Summary, RunError> {
+        let unchanged = self.workspace.metrics().exists()
+            && self.workspace.report().exists()
+            && self.workspace.read_settings()?.evaluation == self.experiment.settings.evaluation;
+        if !unchanged {
+            return self.evaluate_again(store, true);
+        }
+        summary_of(&self.workspace, self.experiment, self.options, true)
+    }
+
+    /// Metrics and report of a finished run, from its stored scores.
+    fn evaluate_again(&self, store: &DataStore, was_complete: bool) -> Result<Summary, RunError> {
+        let done: Done = files::read_json(&self.workspace.done())?;
+        let table = ScoreTable::read(&self.workspace.scores())?;
+        let environment: Environment = files::read_json(&self.workspace.environment())?;
+        let detector = Detector::load_on(self.workspace.model(), &self.open.device)?;
+        let pools = Pools::load(self.experiment, store)?;
+        let path = self.workspace.split();
+        let prepared = pools.split(self.experiment, self.options.seed, &path)?;
+        for scored in &table.parts {
+            let part = prepared.parts.get(&scored.name);
+            if part.is_none_or(|part| part.indices != scored.indices) {
+                return Err(RunError::Workspace(format!(
+                    "the {} images are not those that {} was made from: use the same data, or --fresh",
+                    scored.name,
+                    self.workspace.scores().display()
+                )));
+            }
+        }
+        let evaluation = self.evaluate(&table)?;
+        self.write(&Sources {
+            experiment: self.experiment,
+            method: self.method,
+            prepared: &prepared,
+            detector: detector.scorer(),
+            table: &table,
+            evaluation: &evaluation,
+            environment: &environment,
+            done: &done,
+            stages: self.workspace.root(),
+        })?;
+        summary_of(&self.workspace, self.experiment, self.options, was_complete)
+    }
+
+    /// The detector, with the range of its heat maps from the validation images.
+    fn detector(
+        &self,
+        scorer: Box<dyn Scorer>,
+        calibration: Calibration,
+        validation: &Images,
+    ) -> Result<Detector, DetectorError> {
+        let origin = format!(
+            "experiment {} by {}, seed {}",
+            self.experiment.name, self.experiment.variant, self.options.seed
+        );
+        Detector::new(scorer, calibration, &origin).with_heat_range(validation)
+    }
+
+    fn evaluate(&self, table: &ScoreTable) -> Result<Evaluation, RunError> {
+        let seed = derive(self.options.seed, "bootstrap");
+        Evaluation::new(table, &self.experiment.settings, seed)
+    }
+
+    /// Writes settings, thresholds, metrics and report, after all of them have been made.
+    fn write(&self, sources: &Sources) -> Result<(), RunError> {
+        let html = report::render(sources)?;
+        let config = self.experiment.settings.to_toml();
+        files::create_folder(&self.workspace.detector())?;
+        // A run without its page is evaluated again: nothing half replaced is taken for current.
+        files::remove(&self.workspace.report())?;
+        files::write_json(&self.workspace.thresholds(), &sources.evaluation.thresholds)?;
+        files::write_json(&self.workspace.metrics(), &sources.evaluation.metrics)?;
+        files::write_text(&self.workspace.report(), &html)?;
+        Ok(files::write_text(&self.workspace.config(), &config)?)
+    }
+
+    fn announce(&self, prepared: &Prepared) {
+        let sizes: Vec<String> = prepared
+            .parts
+            .iter()
+            .map(|part| format!("{} {}", part.images.len(), part.name))
+            .collect();
+        let display = self.options.display;
+        let (anomaly, left_out) = (self.experiment.anomaly_name(), &self.experiment.class_name);
+        let classes = match self.experiment.excluded_class() {
+            None => format!("class {anomaly:?} is the anomaly"),
+            Some(_) => format!(
+                "class {anomaly:?} stands in as the anomaly, class {left_out:?} is left out of everything"
+            ),
+        };
+        display.say(&format!(
+            "{}: {classes}; {}",
+            self.experiment.name,
+            sizes.join(", ")
+        ));
+        display.say(&format!(
+            "{} by {} on {}, seed {}, into {}",
+            self.experiment.variant,
+            self.open.backend.name(),
+            self.open.description(),
+            self.options.seed,
+            self.workspace.root().display()
+        ));
+    }
+}
+
+/// Every second validation image gives the scale of the scores, the others the p-values. They have
+/// chosen the epoch, too, so the p-values of an experiment are approximate; `fit` holds images out
+/// for them alone.
+fn calibrate(
+    scorer: &dyn Scorer,
+    scores: &[(String, Scores)],
+) -> Result<Calibration, DetectorError> {
+    let validation = scores.iter().find(|(name, _)| name == "validation");
+    let every_second = |first: usize| {
+        let columns = validation.iter().flat_map(|(_, scores)| scores.columns());
+        let half = columns.map(|column| column.iter().skip(first).step_by(2).copied().collect());
+        Scores::new(scorer.score_names(), half.collect())
+    };
+    Calibration::fit(scorer.deciding(), &every_second(0), &every_second(1))
+}
+
+/// Renames the folder of a run of another identity that lies where this one belongs: nothing is lost,
+/// and nothing is in the way.
+///
+/// # Errors
+/// [`RunError`] when the folder is in use or cannot be renamed.
+pub(crate) fn set_aside(
+    experiment: &Experiment,
+    store: &DataStore,
+    options: &RunOptions,
+) -> Result<(), RunError> {
+    let root = options.folder(experiment);
+    let folder = RunFolder::new(root.clone());
+    if options.fresh || !folder.config().exists() {
+        return Ok(());
+    }
+    let (_, plan) = plan_of(experiment)?;
+    let identity = identity(experiment, plan.as_ref(), &store.backbone(SqueezeNet::FILE));
+    let name = match folder.read_identity() {
+        Ok(there) if there.differences(&identity).is_empty() => return Ok(()),
+        Ok(there) => there.fingerprint(),
+        Err(_) => "earlier".to_owned(),
+    };
+    // Locked, so that nobody's work is moved.
+    let _workspace = Workspace::existing(root.clone())?;
+    let seed = options.seed;
+    let mut target = root.with_file_name(format!("replaced-seed-{seed}-{name}"));
+    for number in 2.. {
+        if !target.exists() {
+            break;
+        }
+        target = root.with_file_name(format!("replaced-seed-{seed}-{name}-{number}"));
+    }
+    std::fs::rename(&root, &target).map_err(FileError::io("rename", &root))?;
+    Ok(())
+}
+
+/// The summary of a run that is complete and has this identity. Nothing is locked for it.
+pub(crate) fn stored_summary(
+    experiment: &Experiment,
+    store: &DataStore,
+    options: &RunOptions,
+) -> Option<Summary> {
+    let folder = RunFolder::new(options.folder(experiment));
+    if !folder.is_complete() {
+        return None;
+    }
+    let (_, plan) = plan_of(experiment).ok()?;
+    let identity = identity(experiment, plan.as_ref(), &store.backbone(SqueezeNet::FILE));
+    let there = folder.read_identity().ok()?;
+    if !there.differences(&identity).is_empty() {
+        return None;
+    }
+    summary_of(&folder, experiment, options, true).ok()
+}
+
+/// The summary of a run that is complete.
+fn summary_of(
+    folder: &RunFolder,
+    experiment: &Experiment,
+    options: &RunOptions,
+    was_complete: bool,
+) -> Result<Summary, RunError> {
+    let done: Done = files::read_json(&folder.done())?;
+    let environment: Environment = files::read_json(&folder.environment())?;
+    let description = Description::read(&folder.model())?;
+    let metrics: Metrics = files::read_json(&folder.metrics())?;
+    Ok(Summary {
+        title: format!(
+            "{}  {}  seed {}",
+            experiment.name, experiment.variant, options.seed
+        ),
+        class_name: experiment.anomaly_name().to_owned(),
+        left_out: experiment
+            .excluded_class()
+            .map(|_| experiment.class_name.clone()),
+        set: anomalous_set(&experiment.settings),
+        metrics,
+        deciding: description.deciding(),
+        identity: folder.read_identity()?,
+        revision: environment.revision,
+        confidence: experiment.settings.evaluation.confidence,
+        done,
+        report: folder.report(),
+        was_complete,
+    })
+}

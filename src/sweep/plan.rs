@@ -1,0 +1,243 @@
+//! Every method and variant on every class and seed of one study: independent cells, one table.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use super::executor::lock;
+use super::{Cell, Executor, SweepResult, SweepTable, SweepWorkspace, Threads};
+use crate::data::DataStore;
+use crate::run::{RunError, RunOptions, Summary, stored_summary};
+use crate::study::{Study, StudyError};
+
+/// What a sweep runs over.
+#[derive(Clone, Debug)]
+pub struct SweepPlan {
+    /// Indices of the classes that are left out, one at a time.
+    pub classes: Vec<usize>,
+    /// Names of methods and variants.
+    pub methods: Vec<String>,
+    /// The seeds.
+    pub seeds: Vec<u64>,
+    /// Classes at a time.
+    pub jobs: usize,
+}
+
+impl SweepPlan {
+    /// Number of cells.
+    pub(super) fn cells(&self) -> usize {
+        self.classes.len() * self.methods.len() * self.seeds.len()
+    }
+
+    /// The cells; those of one class and seed are one group, because they share their encoder.
+    pub fn groups(&self, study: &Study, overrides: &[String]) -> Vec<Vec<Cell>> {
+        let mut groups = Vec::new();
+        for &seed in &self.seeds {
+            for &class in &self.classes {
+                let cells = self.methods.iter().map(|variant| Cell {
+                    study: study.name.clone(),
+                    class,
+                    variant: variant.clone(),
+                    seed,
+                    overrides: overrides.to_vec(),
+                });
+                groups.push(cells.collect());
+            }
+        }
+        groups
+    }
+
+    /// True for the rows that are asked for; a table may have others from earlier sweeps.
+    pub(super) fn covers(&self, row: &SweepResult) -> bool {
+        self.classes.contains(&usize::from(row.class))
+            && self.seeds.contains(&row.seed)
+            && self.methods.contains(&row.method)
+    }
+}
+
+/// How far all of the cells are, of one sweep or of several, one after the other.
+pub(super) struct Overall {
+    total: usize,
+    count: Mutex<Count>,
+}
+
+impl Overall {
+    /// Nothing of `total` cells is done.
+    pub(super) fn new(total: usize) -> Self {
+        Self {
+            total,
+            count: Mutex::default(),
+        }
+    }
+}
+
+/// Runs the cells that are not done, and writes table and report after every one.
+///
+/// A cell that fails is noted and does not stop the others. A run of other settings that lies where
+/// a cell's belongs is kept beside it.
+///
+/// # Errors
+/// [`RunError`] when the sweep itself cannot go on: another one is using its folder, it was
+/// interrupted, or its table cannot be written.
+pub fn sweep(
+    study: &Study,
+    overrides: &[String],
+    plan: &SweepPlan,
+    store: &DataStore,
+    options: &RunOptions,
+) -> Result<SweepTable, RunError> {
+    let overall = Overall::new(plan.cells());
+    sweep_part(study, overrides, plan, store, options, (&overall, ""))
+}
+
+/// A sweep that may be a part of something larger: its progress is counted there, and its lines begin
+/// with a label.
+///
+/// # Errors
+/// Those of [`sweep`].
+pub(super) fn sweep_part(
+    study: &Study,
+    overrides: &[String],
+    plan: &SweepPlan,
+    store: &DataStore,
+    options: &RunOptions,
+    (overall, label): (&Overall, &str),
+) -> Result<SweepTable, RunError> {
+    // What is impossible is said before anything is run.
+    for name in &plan.methods {
+        study.resolve(&study.choice(name)?, overrides)?;
+    }
+    let workspace = SweepWorkspace::open(&options.artifacts, &study.name)?;
+    let log = options.log.clone().unwrap_or_else(|| workspace.log());
+    crate::logging::to_file(&log);
+    let options = &RunOptions {
+        log: Some(log),
+        ..options.clone()
+    };
+    let known = known_cells(study, overrides, plan, store, options)?;
+    let table = Mutex::new(known);
+    let started = Mutex::new(Instant::now());
+    let done = |cell: &Cell, result: Result<Summary, String>| -> Result<(), RunError> {
+        let experiment = cell.experiment(study)?;
+        let skipped = result.as_ref().is_ok_and(|summary| summary.was_complete);
+        let row = match result {
+            Ok(summary) => SweepResult::complete(cell, &experiment, &summary),
+            Err(error) => SweepResult::failed(cell, &experiment, error),
+        };
+        let line = row.line();
+        let mut table = lock(&table);
+        table.enter(row);
+        workspace.write(&table)?;
+        drop(table);
+        let seconds = std::mem::replace(&mut *lock(&started), Instant::now())
+            .elapsed()
+            .as_secs_f64();
+        let total = overall.total;
+        let (number, left) = lock(&overall.count).add(seconds, skipped, total);
+        options.display.say(&format!(
+            "[{number:>width$}/{total}] {label}{line}  {}{left}",
+            if skipped {
+                "done before".to_owned()
+            } else {
+                format!("{seconds:.1} s")
+            },
+            width = total.to_string().len()
+        ));
+        Ok(())
+    };
+    let threads = Threads {
+        jobs: plan.jobs,
+        study,
+        store,
+        options,
+    };
+    threads.execute(plan.groups(study, overrides), &done)?;
+    Ok(table
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner))
+}
+
+/// Cells so far, and how long those took that had to be run.
+#[derive(Default)]
+struct Count {
+    done: usize,
+    worked: usize,
+    seconds: f64,
+}
+
+impl Count {
+    /// Counts a cell; the number so far, and in words how long the rest will take.
+    fn add(&mut self, seconds: f64, skipped: bool, total: usize) -> (usize, String) {
+        self.done += 1;
+        if !skipped {
+            self.worked += 1;
+            self.seconds += seconds;
+        }
+        let left = total - self.done;
+        if self.worked == 0 || left == 0 {
+            return (self.done, String::new());
+        }
+        let minutes = self.seconds / self.worked as f64 * left as f64 / 60.0;
+        (
+            self.done,
+            format!("  (at most {:.0} min left)", minutes.ceil()),
+        )
+    }
+}
+
+/// The cells of earlier sweeps and runs of this study with the same settings: a narrower sweep adds
+/// to the table and takes nothing away. One that is damaged costs its row and nothing else.
+fn known_cells(
+    study: &Study,
+    overrides: &[String],
+    plan: &SweepPlan,
+    store: &DataStore,
+    options: &RunOptions,
+) -> Result<SweepTable, StudyError> {
+    let data = study.shared(overrides)?.data;
+    let choices = study.choices()?;
+    let order = choices.iter().map(|choice| choice.name.clone()).collect();
+    let mut table = SweepTable::new(&study.name, order, &data, &options.command);
+    for class in data.dataset.anomalies() {
+        for choice in &choices {
+            // A variant that these overrides make impossible has no results with them.
+            let Ok(settings) = study.resolve(choice, overrides) else {
+                continue;
+            };
+            let experiment = study.experiment(class, choice, settings);
+            let folder = options.artifacts.join(&experiment.name).join(&choice.name);
+            for seed in seeds_in(&folder) {
+                let cell = Cell {
+                    study: study.name.clone(),
+                    class,
+                    variant: choice.name.clone(),
+                    seed,
+                    overrides: overrides.to_vec(),
+                };
+                let asked = plan.classes.contains(&class)
+                    && plan.methods.contains(&choice.name)
+                    && plan.seeds.contains(&seed);
+                let options = RunOptions {
+                    seed,
+                    ..options.clone()
+                };
+                if options.fresh && asked {
+                    continue;
+                }
+                if let Some(summary) = stored_summary(&experiment, store, &options) {
+                    table.enter(SweepResult::complete(&cell, &experiment, &summary));
+                }
+            }
+        }
+    }
+    Ok(table)
+}
+
+/// Seeds of the runs in a method's folder.
+fn seeds_in(folder: &std::path::Path) -> BTreeSet<u64> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names
+        .filter_map(|name| name.strip_prefix("seed-")?.parse().ok())
+        .collect()
+}

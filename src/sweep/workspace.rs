@@ -1,0 +1,151 @@
+//! What sweeps and selections leave on disk, and where.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use super::SweepTable;
+use crate::files;
+use crate::lock::lock_folder;
+use crate::report::{
+    CHART_FILE, SelectionReport, render_sweep, selection_markdown, sweep_chart, sweep_markdown,
+};
+use crate::run::RunError;
+
+/// What can be changed for not having to wait.
+const ELSEWHERE: &str = "another --seed or --artifacts";
+
+/// The folder of a sweep, `<artifacts>/sweeps/<study>`, locked for this process.
+#[derive(Debug)]
+pub struct SweepWorkspace {
+    root: PathBuf,
+    _lock: File,
+}
+
+impl SweepWorkspace {
+    /// Opens the folder, making it if need be.
+    ///
+    /// # Errors
+    /// [`RunError`] when another sweep is using it or it cannot be written.
+    pub fn open(artifacts: &Path, study: &str) -> Result<Self, RunError> {
+        let root = sweep_folder(artifacts, study);
+        files::create_folder(&root)?;
+        let lock = lock_folder(&root, ELSEWHERE)?;
+        Ok(Self { root, _lock: lock })
+    }
+
+    /// Messages of the sweep's runs.
+    pub fn log(&self) -> PathBuf {
+        self.root.join("sweep.log")
+    }
+
+    /// Writes table, figure, Markdown and page. They are made from the cells' own results, so a
+    /// damaged or outdated one is simply replaced.
+    ///
+    /// # Errors
+    /// [`RunError`] when a file cannot be made or written.
+    pub fn write(&self, table: &SweepTable) -> Result<(), RunError> {
+        let report = table.report()?;
+        let html = render_sweep(&report)?;
+        let chart = sweep_chart(&report)?;
+        files::replace(&self.root.join("results.csv"), |file| {
+            let mut csv = csv::Writer::from_writer(file);
+            for row in table.results() {
+                csv.serialize(row)?;
+            }
+            csv.flush()
+        })?;
+        let chart_file = self.root.join(CHART_FILE);
+        match chart {
+            Some(svg) => files::write_text(&chart_file, &svg)?,
+            None => files::remove(&chart_file)?,
+        }
+        files::write_text(&self.root.join("results.md"), &sweep_markdown(&report))?;
+        Ok(files::write_text(&self.root.join("report.html"), &html)?)
+    }
+}
+
+/// The folder of a selection, `<artifacts>/<study>-select`, locked for this process.
+#[derive(Debug)]
+pub struct SelectWorkspace {
+    root: PathBuf,
+    _lock: File,
+}
+
+impl SelectWorkspace {
+    /// Opens the folder, making it if need be.
+    ///
+    /// # Errors
+    /// [`RunError`] when another selection is using it or it cannot be written.
+    pub fn open(artifacts: &Path, study: &str) -> Result<Self, RunError> {
+        let root = selection_folder(artifacts, study);
+        files::create_folder(&root)?;
+        let lock = lock_folder(&root, ELSEWHERE)?;
+        Ok(Self { root, _lock: lock })
+    }
+
+    /// Messages of the selection's runs.
+    pub fn log(&self) -> PathBuf {
+        self.root.join("select.log")
+    }
+
+    /// Artifacts folder of the runs with one stand-in, the `number`-th class after the one left out.
+    pub fn artifacts(&self, number: usize) -> PathBuf {
+        self.root.join(Self::folder(number))
+    }
+
+    /// That folder, relative to the selection's.
+    pub(super) fn folder(number: usize) -> String {
+        format!("stand-in-{number}")
+    }
+
+    /// Writes the choice as JSON, its table as CSV and both as Markdown.
+    ///
+    /// # Errors
+    /// [`RunError`] when a file cannot be written.
+    pub fn write(&self, report: &SelectionReport) -> Result<(), RunError> {
+        files::write_json(&self.root.join("selection.json"), report)?;
+        files::replace(&self.root.join("selection.csv"), |file| {
+            let mut csv = csv::Writer::from_writer(file);
+            let head = ["candidate", "method"].map(str::to_owned).into_iter();
+            let head = head.chain(report.classes.iter().cloned());
+            csv.write_record(head.chain(["mean", "chosen_by", "chosen"].map(str::to_owned)))?;
+            for candidate in &report.candidates {
+                let names = [candidate.name.clone(), candidate.method.clone()];
+                let values = candidate.auroc.iter().chain([&candidate.mean]);
+                let values = values.map(|value| value.map_or_else(String::new, |v| v.to_string()));
+                let chosen = report.chosen.as_ref() == Some(&candidate.name);
+                let choices = [
+                    report.choosing(Some(&candidate.name)).join(" "),
+                    chosen.to_string(),
+                ];
+                csv.write_record(names.into_iter().chain(values).chain(choices))?;
+            }
+            csv.flush()
+        })?;
+        let markdown = selection_markdown(report);
+        Ok(files::write_text(&self.root.join(SELECTION), &markdown)?)
+    }
+}
+
+/// A selection's Markdown.
+const SELECTION: &str = "selection.md";
+
+/// Folder of a study's selection below the artifacts folder.
+fn selection_folder(artifacts: &Path, study: &str) -> PathBuf {
+    artifacts.join(format!("{study}-select"))
+}
+
+/// The Markdown of a study's selection.
+pub fn selection_table(artifacts: &Path, study: &str) -> PathBuf {
+    selection_folder(artifacts, study).join(SELECTION)
+}
+
+/// Folder of a study's sweep below the artifacts folder.
+fn sweep_folder(artifacts: &Path, study: &str) -> PathBuf {
+    artifacts.join("sweeps").join(study)
+}
+
+/// The page of a study's sweep.
+pub fn sweep_report(artifacts: &Path, study: &str) -> PathBuf {
+    sweep_folder(artifacts, study).join("report.html")
+}
