@@ -13,7 +13,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use encoder_flow::backend::Backend;
 use encoder_flow::data::{Conversion, Framing, Images, Samples};
 use encoder_flow::encoder::{AutoEncoder, AutoEncoderConfig, EncoderSizes};
-use encoder_flow::flow::{Mixing, RealNvp, RealNvpConfig, Standardizer};
+use encoder_flow::flow::{BaseKind, Mixing, RealNvp, RealNvpConfig, Standardizer};
 use encoder_flow::method::Scorer;
 use encoder_flow::method::encoder_flow::{EncoderFlow, Sizes};
 use rand::rngs::StdRng;
@@ -32,6 +32,7 @@ const FLOW: RealNvpConfig = RealNvpConfig {
     mixing: Mixing::Permutation,
     actnorm: false,
     gaussians: 0,
+    base: BaseKind::Trained,
     context: 0,
 };
 

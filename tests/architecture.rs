@@ -68,7 +68,10 @@ fn no_room_uses_one_above_or_beside_it() {
             continue;
         }
         let Some(own) = row(room) else {
-            wrong.push(format!("{}: say in this test where it stands", relative.display()));
+            wrong.push(format!(
+                "{}: say in this test where it stands",
+                relative.display()
+            ));
             continue;
         };
         known += 1;

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use burn::train::TrainStep;
 use encoder_flow::data::{Images, Samples, Vectors};
 use encoder_flow::encoder::AutoEncoderConfig;
-use encoder_flow::flow::{Mixing, RealNvpConfig};
+use encoder_flow::flow::{BaseKind, Mixing, RealNvpConfig};
 use encoder_flow::train::{StepOutput, clip_global_norm};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -26,6 +26,7 @@ pub const FLOW: RealNvpConfig = RealNvpConfig {
     mixing: Mixing::Permutation,
     actnorm: false,
     gaussians: 0,
+    base: BaseKind::Trained,
     context: 0,
 };
 

@@ -45,7 +45,7 @@ impl ActNorm {
     }
 }
 
-impl Transform for ActNorm {
+impl Transform<2> for ActNorm {
     fn forward(&self, x: Tensor<2>, _context: Option<&Tensor<2>>) -> (Tensor<2>, Tensor<1>) {
         let log_det = self.log_det(x.dims()[0]);
         let scale = self.log_scale.val().exp().unsqueeze::<2>();

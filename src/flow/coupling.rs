@@ -67,7 +67,7 @@ impl AffineCoupling {
     }
 }
 
-impl Transform for AffineCoupling {
+impl Transform<2> for AffineCoupling {
     fn forward(&self, x: Tensor<2>, context: Option<&Tensor<2>>) -> (Tensor<2>, Tensor<1>) {
         self.apply(x, context, Direction::Forward)
     }

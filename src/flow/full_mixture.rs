@@ -4,12 +4,14 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use nalgebra::DMatrix;
 use rand::distr::weighted::WeightedIndex;
+use rand::rngs::StdRng;
 use rand::seq::index::sample;
 use rand::{Rng, RngExt};
-use rand_distr::Distribution;
+use rand_distr::{Distribution as _, StandardNormal};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::Distribution;
 use super::whitening::whitening;
 use crate::data::{Samples, Vectors};
 
@@ -86,6 +88,14 @@ impl FullMixture {
         }
     }
 
+    /// True when none of its parameters has a gradient.
+    #[cfg(test)]
+    pub(super) fn is_fixed(&self, gradients: &burn::tensor::Gradients) -> bool {
+        [&self.whitening, &self.centres, &self.constants]
+            .into_iter()
+            .all(|param| param.val().grad(gradients).is_none())
+    }
+
     /// Number of Gaussians.
     pub(crate) fn gaussians(&self) -> usize {
         self.constants.val().dims()[1]
@@ -111,9 +121,12 @@ impl FullMixture {
     /// `ln (weight_k N(x; mean_k, covariance_k))`, `[batch, components]`.
     fn joint(&self, x: Tensor<2>) -> Tensor<2> {
         let [batch, dim] = x.dims();
-        let white = x.matmul(self.whitening.val()) - self.centres.val();
+        // As the base of a flow it is fixed: what it was fitted to is no gradient's.
+        let [whitening, centres, constants] =
+            [&self.whitening, &self.centres, &self.constants].map(|param| param.val().detach());
+        let white = x.matmul(whitening) - centres;
         let squares = white.square().reshape([batch, self.gaussians(), dim]);
-        self.constants.val() - squares.sum_dim(2).squeeze_dim::<2>(2) * 0.5
+        constants - squares.sum_dim(2).squeeze_dim::<2>(2) * 0.5
     }
 
     /// Mean log-likelihood and responsibilities `[count, components]`.
@@ -190,6 +203,57 @@ impl FullMixture {
             centres: tensor(centres, [1, components * dim]),
             constants: tensor(constants, [1, components]),
         }
+    }
+}
+
+impl Distribution for FullMixture {
+    fn log_prob(&self, z: Tensor<2>) -> Tensor<1> {
+        log_sum_exp(self.joint(z)).squeeze_dim(1)
+    }
+
+    fn sample(&self, count: usize, rng: &mut StdRng, device: &Device) -> Tensor<2> {
+        let gaussians = self.gaussians();
+        let [dim, _] = self.whitening.val().dims();
+        let read = |tensor: Tensor<2>| -> Vec<f64> { tensor.into_data().iter::<f64>().collect() };
+        let whitening = read(self.whitening.val());
+        let centres = read(self.centres.val());
+        let constants = read(self.constants.val());
+        // The constant of a Gaussian is its log-weight plus half the log-determinant of its precision,
+        // and the whitening is triangular.
+        let of = |gaussian: usize| {
+            DMatrix::from_fn(dim, dim, |row, column| {
+                whitening[row * gaussians * dim + gaussian * dim + column]
+            })
+        };
+        let inverses: Vec<Option<DMatrix<f64>>> = (0..gaussians)
+            .map(|gaussian| of(gaussian).try_inverse())
+            .collect();
+        let log_weights = (0..gaussians).map(|gaussian| {
+            let diagonal = of(gaussian).diagonal();
+            let half_log_det: f64 = diagonal.iter().map(|value| value.abs().ln()).sum();
+            constants[gaussian] - half_log_det
+        });
+        let log_weights: Vec<f64> = log_weights.collect();
+        let largest = log_weights
+            .iter()
+            .copied()
+            .fold(f64::NEG_INFINITY, f64::max);
+        let weights = log_weights.iter().map(|weight| (weight - largest).exp());
+        let choice = WeightedIndex::new(weights);
+        let mut values = Vec::with_capacity(count * dim);
+        for _ in 0..count {
+            // Weights that are no numbers: the samples are none either.
+            let gaussian = choice.as_ref().map_or(0, |choice| choice.sample(rng));
+            let white = DMatrix::from_fn(1, dim, |_, column| {
+                let noise: f64 = StandardNormal.sample(&mut *rng);
+                noise + centres[gaussian * dim + column]
+            });
+            match &inverses[gaussian] {
+                Some(inverse) => values.extend((white * inverse).iter().map(|&v| v as f32)),
+                None => values.extend(std::iter::repeat_n(f32::NAN, dim)),
+            }
+        }
+        Tensor::from_data(TensorData::new(values, [count, dim]), device)
     }
 }
 
@@ -284,8 +348,6 @@ mod tests {
     use super::*;
     use crate::backend::test_device;
     use rand::SeedableRng;
-    use rand::rngs::StdRng;
-    use rand_distr::{Distribution, StandardNormal};
 
     #[test]
     fn one_component_is_the_normal_density() {
@@ -336,6 +398,30 @@ mod tests {
     fn more_components_than_different_samples_are_no_trouble() {
         let rng = &mut StdRng::seed_from_u64(0);
         assert_eq!(spread_samples(&[1.0; 8], 2, 4, rng).len(), 4);
+    }
+
+    #[test]
+    fn samples_have_the_moments_of_what_it_was_fitted_to() {
+        let mut latents = Vectors::new(2);
+        latents.extend([0., 0., 2., 1., 4., 0., 2., 3., 1., 1.]);
+        let config = MixtureConfig {
+            gaussians: 1,
+            samples: 100,
+        };
+        let rng = &mut StdRng::seed_from_u64(0);
+        let mixture = FullMixture::fit(&latents, config, rng, &test_device());
+        let samples = mixture.sample(20_000, rng, &test_device());
+        let mean: Vec<f64> = samples.clone().mean_dim(0).into_data().iter().collect();
+        let centred = samples.clone() - samples.mean_dim(0);
+        let covariance = centred.clone().transpose().matmul(centred) / 20_000.0;
+        let covariance: Vec<f64> = covariance.into_data().iter().collect();
+        // np.mean and np.cov(bias=True) of the five points, five standard errors apart.
+        for (found, expected) in mean.iter().zip([1.8, 1.0]) {
+            assert!((found - expected).abs() < 0.05, "{mean:?}");
+        }
+        for (found, expected) in covariance.iter().zip([1.76, 0.0, 0.0, 1.2]) {
+            assert!((found - expected).abs() < 0.1, "{covariance:?}");
+        }
     }
 
     #[test]

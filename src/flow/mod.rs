@@ -2,9 +2,9 @@
 //! its training step.
 
 mod actnorm;
-mod base;
 mod conditioner;
 mod coupling;
+mod distribution;
 mod full_mixture;
 mod permutation;
 mod realnvp;
@@ -17,9 +17,9 @@ mod whitening;
 use burn::tensor::Tensor;
 
 pub use actnorm::ActNorm;
-pub use base::GaussianMixture;
 pub use conditioner::Conditioner;
 pub use coupling::AffineCoupling;
+pub use distribution::{Base, BaseKind, Distribution, GaussianMixture, StandardNormal};
 pub use full_mixture::{FullMixture, MixtureConfig};
 pub use permutation::Permutation;
 pub use realnvp::{Mixing, RealNvp, RealNvpConfig};
@@ -27,22 +27,25 @@ pub use standardize::Standardizer;
 pub use training::FLOW_STAGE;
 pub(crate) use whitening::whitening;
 
-/// An invertible map of vectors that knows the logarithm of its volume change.
+/// An invertible map that knows the logarithm of its volume change.
 ///
 /// `forward` goes from data to noise (the normalizing direction), `inverse` from noise to data, and
 /// `inverse(forward(x))` is `x`. Both return `ln |det J|` of the direction taken, one per sample.
 /// A context, where there is one, is what the density is conditioned on: the map depends on it, and
 /// it passes unchanged.
-pub trait Transform {
+///
+/// `RANK` is that of a batch: 2 for vectors `[batch, dim]`, 4 for images
+/// `[batch, channels, height, width]`.
+pub trait Transform<const RANK: usize> {
     /// Data to noise.
     ///
     /// # Shapes
-    /// `x`: `[batch, dim]`, `context`: `[batch, context]`; to `[batch, dim]` and `[batch]`.
-    fn forward(&self, x: Tensor<2>, context: Option<&Tensor<2>>) -> (Tensor<2>, Tensor<1>);
+    /// `x`: `[batch, ..]`, `context`: `[batch, context]`; to `[batch, ..]` and `[batch]`.
+    fn forward(&self, x: Tensor<RANK>, context: Option<&Tensor<2>>) -> (Tensor<RANK>, Tensor<1>);
 
     /// Noise to data.
     ///
     /// # Shapes
-    /// `z`: `[batch, dim]`, `context`: `[batch, context]`; to `[batch, dim]` and `[batch]`.
-    fn inverse(&self, z: Tensor<2>, context: Option<&Tensor<2>>) -> (Tensor<2>, Tensor<1>);
+    /// `z`: `[batch, ..]`, `context`: `[batch, context]`; to `[batch, ..]` and `[batch]`.
+    fn inverse(&self, z: Tensor<RANK>, context: Option<&Tensor<2>>) -> (Tensor<RANK>, Tensor<1>);
 }

@@ -44,7 +44,7 @@ impl Permutation {
     }
 }
 
-impl Transform for Permutation {
+impl Transform<2> for Permutation {
     fn forward(&self, x: Tensor<2>, _context: Option<&Tensor<2>>) -> (Tensor<2>, Tensor<1>) {
         Self::select(x, &self.order)
     }

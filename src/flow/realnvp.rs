@@ -1,12 +1,13 @@
 //! RealNVP on vectors.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use rand::Rng;
-use rand_distr::{Distribution, StandardNormal};
+use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
-use super::{ActNorm, AffineCoupling, GaussianMixture, Permutation, Transform};
+use super::distribution::Base;
+use super::{ActNorm, AffineCoupling, BaseKind, Permutation, Transform};
 
 /// How the halves change roles from one coupling to the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,9 @@ pub struct RealNvpConfig {
     /// Gaussians of the base distribution; with 0 it is a standard normal.
     #[serde(default)]
     pub gaussians: usize,
+    /// How these Gaussians come about.
+    #[serde(default)]
+    pub base: BaseKind,
     /// Entries of the context that the density is conditioned on; 0 for none.
     #[serde(default)]
     pub context: usize,
@@ -89,10 +93,9 @@ impl RealNvpConfig {
             let coupling = AffineCoupling::new(self, first_passes, rng, device);
             layers.push(Layer::Coupling(coupling));
         }
-        let mixture = || GaussianMixture::new(self.gaussians, self.dim, rng, device);
         RealNvp {
             layers,
-            base: (self.gaussians > 0).then(mixture),
+            base: Base::new(self.base, self.gaussians, self.dim, rng, device),
             dim: self.dim,
         }
     }
@@ -107,7 +110,7 @@ enum Layer {
 }
 
 impl Layer {
-    fn transform(&self) -> &dyn Transform {
+    fn transform(&self) -> &dyn Transform<2> {
         match self {
             Self::ActNorm(layer) => layer,
             Self::Permutation(layer) => layer,
@@ -120,8 +123,7 @@ impl Layer {
 #[derive(Module, Debug)]
 pub struct RealNvp {
     layers: Vec<Layer>,
-    /// Without one, a standard normal.
-    base: Option<GaussianMixture>,
+    base: Base,
     dim: usize,
 }
 
@@ -129,6 +131,11 @@ impl RealNvp {
     /// Entries of a vector.
     pub fn dim(&self) -> usize {
         self.dim
+    }
+
+    /// What it maps data to.
+    pub fn base(&self) -> &Base {
+        &self.base
     }
 
     /// Log-density of each vector in nats: `ln p(f(x)) + ln |det df/dx|` (Dinh et al., equation 2),
@@ -159,35 +166,24 @@ impl RealNvp {
     /// # Shapes
     /// `[batch, dim]` to `[batch]`.
     pub fn base_log_prob(&self, z: Tensor<2>) -> Tensor<1> {
-        if let Some(mixture) = &self.base {
-            return mixture.log_prob(z);
-        }
-        let constant = self.dim as f64 * std::f64::consts::TAU.ln();
-        (z.square().sum_dim(1).squeeze_dim::<1>(1) + constant) * -0.5
+        self.base.distribution().log_prob(z)
     }
 
     /// Draws `count` vectors from a flow without context.
     ///
     /// # Shapes
     /// To `[count, dim]`.
-    pub fn sample(&self, count: usize, rng: &mut impl Rng, device: &Device) -> Tensor<2> {
-        let z = match &self.base {
-            Some(mixture) => mixture.sample(count, rng, device),
-            None => {
-                let noise = StandardNormal.sample_iter(rng).take(count * self.dim);
-                let noise: Vec<f32> = noise.collect();
-                Tensor::from_data(TensorData::new(noise, [count, self.dim]), device)
-            }
-        };
+    pub fn sample(&self, count: usize, rng: &mut StdRng, device: &Device) -> Tensor<2> {
+        let z = self.base.distribution().sample(count, rng, device);
         self.inverse(z, None).0
     }
 
-    /// Sets every [`ActNorm`], front to back, and the means of the base distribution from data;
-    /// without either, nothing changes.
+    /// Sets every [`ActNorm`], front to back, and the base distribution from data; without either,
+    /// nothing changes.
     ///
     /// # Shapes
     /// `rows`: `[batch, dim + context]`, at least two rows.
-    pub fn initialised_from(mut self, rows: Tensor<2>) -> Self {
+    pub fn initialised_from(mut self, rows: Tensor<2>, rng: &mut impl Rng) -> Self {
         let (mut x, context) = self.split_context(rows);
         self.layers = self
             .layers
@@ -201,7 +197,7 @@ impl RealNvp {
                 layer
             })
             .collect();
-        self.base = self.base.map(|mixture| mixture.initialised(x));
+        self.base = self.base.initialised(x, rng);
         self
     }
 
@@ -209,7 +205,7 @@ impl RealNvp {
     fn chain<'a>(
         layers: impl Iterator<Item = &'a Layer>,
         x: Tensor<2>,
-        step: impl Fn(&dyn Transform, Tensor<2>) -> (Tensor<2>, Tensor<1>),
+        step: impl Fn(&dyn Transform<2>, Tensor<2>) -> (Tensor<2>, Tensor<1>),
     ) -> (Tensor<2>, Tensor<1>) {
         let log_det = Tensor::zeros([x.dims()[0]], &x.device());
         layers.fold((x, log_det), |(x, sum), layer| {
@@ -219,7 +215,7 @@ impl RealNvp {
     }
 }
 
-impl Transform for RealNvp {
+impl Transform<2> for RealNvp {
     fn forward(&self, x: Tensor<2>, context: Option<&Tensor<2>>) -> (Tensor<2>, Tensor<1>) {
         Self::chain(self.layers.iter(), x, |layer, x| layer.forward(x, context))
     }

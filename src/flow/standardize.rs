@@ -77,7 +77,7 @@ impl Standardizer {
     }
 }
 
-impl Transform for Standardizer {
+impl Transform<2> for Standardizer {
     fn forward(&self, x: Tensor<2>, _context: Option<&Tensor<2>>) -> (Tensor<2>, Tensor<1>) {
         let (mean, deviation) = self.tensors(&x.device());
         let log_det = Tensor::full([x.dims()[0]], -self.log_volume(), &x.device());

@@ -54,6 +54,7 @@ fn config(mixing: Mixing, actnorm: bool) -> RealNvpConfig {
         mixing,
         actnorm,
         gaussians: 0,
+        base: BaseKind::Trained,
         context: 0,
     }
 }
@@ -70,7 +71,7 @@ fn assert_close(left: Tensor<1>, right: Tensor<1>, tolerance: f32, what: &str) {
 }
 
 /// `inverse(forward(x))` is `x`, `forward(inverse(z))` is `z`, and the log-determinants cancel.
-fn assert_invertible(transform: &impl Transform, x: Tensor<2>, context: Option<&Tensor<2>>) {
+fn assert_invertible(transform: &impl Transform<2>, x: Tensor<2>, context: Option<&Tensor<2>>) {
     let (z, forward) = transform.forward(x.clone(), context);
     let (back, inverse) = transform.inverse(z, context);
     assert_close(
@@ -93,7 +94,7 @@ fn assert_invertible(transform: &impl Transform, x: Tensor<2>, context: Option<&
 /// `ln |det J|` of each sample from autograd: one backward pass per output entry, then Gaussian
 /// elimination in f64.
 fn assert_log_det_is_autograd(
-    transform: &impl Transform,
+    transform: &impl Transform<2>,
     x: Tensor<2>,
     context: Option<&Tensor<2>>,
 ) {
@@ -145,7 +146,7 @@ fn log_abs_det(mut matrix: Vec<Vec<f64>>) -> f64 {
     sum
 }
 
-fn assert_transform(transform: &impl Transform) {
+fn assert_transform(transform: &impl Transform<2>) {
     let x = normal([4, DIM], &mut StdRng::seed_from_u64(5), &test_device());
     assert_invertible(transform, x.clone(), None);
     assert_log_det_is_autograd(transform, x, None);
@@ -250,7 +251,7 @@ fn actnorm_starts_from_the_data() {
     assert_close(variance, Tensor::ones([DIM], &device), 1e-3, "variance");
     let flow = config(Mixing::Permutation, true)
         .init(rng, &device)
-        .initialised_from(x.clone());
+        .initialised_from(x.clone(), &mut StdRng::seed_from_u64(1));
     let (z, _) = flow.forward(x, None);
     let variance = z.var_bias(0).squeeze_dim(0);
     assert_close(
@@ -259,6 +260,51 @@ fn actnorm_starts_from_the_data() {
         1e-3,
         "variance after the whole flow",
     );
+}
+
+#[test]
+fn with_a_fitted_base_a_new_flow_is_the_mixture() {
+    let device = test_device();
+    let rng = &mut StdRng::seed_from_u64(5);
+    let left = normal([300, DIM], rng, &device) * 0.5 + 3.0;
+    let x = Tensor::cat(vec![left, normal([300, DIM], rng, &device)], 0);
+    let sizes = RealNvpConfig {
+        gaussians: 2,
+        base: BaseKind::Fitted,
+        ..config(Mixing::Permutation, false)
+    };
+    let flow = sizes.init(rng, &device);
+    let flow = flow.initialised_from(x.clone(), &mut StdRng::seed_from_u64(8));
+    let mut vectors = crate::data::Vectors::new(DIM);
+    vectors.extend(x.clone().into_data().iter::<f32>());
+    let config = MixtureConfig {
+        gaussians: 2,
+        samples: 600,
+    };
+    let mixture = FullMixture::fit(&vectors, config, &mut StdRng::seed_from_u64(9), &device);
+    let nll = flow.log_prob(x.clone(), None).neg();
+    let expected = super::Distribution::log_prob(&mixture, x.clone()).neg();
+    // Another order of entries and another start find the same two clusters.
+    assert_close(nll.clone(), expected, 1e-2, "density");
+    // Far better than one normal: the base has seen the data.
+    let plain = RealNvpConfig {
+        gaussians: 0,
+        ..sizes
+    };
+    let plain = plain.init(rng, &device).log_prob(x.clone(), None).neg();
+    let gain = (plain - nll).mean().into_scalar::<f32>();
+    assert!(gain > 5.0, "{gain} nats");
+    // A step of training leaves the base as it was fitted.
+    let autodiff = device.clone().autodiff();
+    let flow = flow.train().to_device(&autodiff);
+    let loss = flow.log_prob(x.to_device(&autodiff), None).mean();
+    let gradients = loss.backward();
+    let Base::Fitted(base) = flow.base() else {
+        panic!("the base is not fitted");
+    };
+    assert!(base.is_fixed(&gradients));
+    let samples = flow.valid().sample(50, rng, &device);
+    assert!(samples.is_finite().all().into_scalar::<bool>());
 }
 
 #[test]

@@ -28,6 +28,7 @@ fn another(key: &str, value: &Value) -> Vec<Value> {
         Some("kind" | "encoder") => &["autoencoder", "pca", "squeezenet", "pixels"],
         Some("schedule") => &["constant", "cosine"],
         Some("mixing") => &["permutation", "alternate"],
+        Some("base") => &["trained", "fitted"],
         _ => &[],
     };
     match value {

@@ -270,8 +270,8 @@ pub(in crate::method) mod tests {
     use crate::backend::test_device;
     use crate::data::Framing;
     use crate::encoder::AutoEncoderConfig;
-    use crate::flow::Mixing;
     use crate::flow::transform_tests::randomised;
+    use crate::flow::{BaseKind, Mixing};
     use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
 
     pub fn detector() -> EncoderFlow {
@@ -292,6 +292,7 @@ pub(in crate::method) mod tests {
                 mixing: Mixing::Permutation,
                 actnorm: true,
                 gaussians: 0,
+                base: BaseKind::Trained,
                 context: 0,
             },
         };

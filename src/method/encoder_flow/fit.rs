@@ -75,7 +75,7 @@ impl Plan for WholeImages {
             [train, valid].map(|latents| standardized(&standardizer, latents, context.device));
         let sizes = Sizes {
             encoder: self.encoding.sizes(context.image_shape()),
-            flow: self.flow.sizes(train.dim()),
+            flow: self.flow.sizes(train.dim(), train.len()),
         };
         let (flow, summary) = self.flow.fit(context, sizes.flow, train, valid)?;
         stages.push(summary);

@@ -137,7 +137,7 @@ impl Plan for Positions {
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
         context.stages[1] += usize::from(self.trains_autoencoder());
         let maps = self.maps.sizes(context.image_shape());
-        let sizes = PositionSizes::new(maps, self.flow.sizes(self.latent));
+        let sizes = PositionSizes::new(maps, self.flow.sizes(self.latent, usize::MAX));
         let (maps, mut stages) = self.map_encoder(context, parts)?;
         let train = &parts.train().images;
         let encoder = projected(context, maps, sizes, train);

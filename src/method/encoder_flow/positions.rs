@@ -213,8 +213,8 @@ pub(in crate::method) mod tests {
     use super::*;
     use crate::backend::test_device;
     use crate::data::Framing;
-    use crate::flow::Mixing;
     use crate::flow::transform_tests::randomised;
+    use crate::flow::{BaseKind, Mixing};
     use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
 
     pub fn detector() -> PositionFlow {
@@ -233,6 +233,7 @@ pub(in crate::method) mod tests {
             mixing: Mixing::Permutation,
             actnorm: false,
             gaussians: 0,
+            base: BaseKind::Trained,
             context: 0,
         };
         let sizes = PositionSizes::new(maps, flow);

@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 
+use rand::rngs::StdRng;
+use rand::seq::index::sample;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Noisy, Samples, Vectors};
-use crate::flow::{FLOW_STAGE, Mixing, RealNvp, RealNvpConfig};
+use crate::flow::{BaseKind, FLOW_STAGE, Mixing, RealNvp, RealNvpConfig};
 use crate::method::context::digest;
 use crate::method::{Context, MethodError, derive};
 use crate::study::{Check, Fault, Settings, first_fault, optimisation_fault};
 use crate::train::{Optimisation, StageSummary};
+
+/// Rows that a base distribution is fitted to, at most.
+const FITTED: usize = 100_000;
 
 /// The section `flow`: a fit reads all of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +34,8 @@ pub struct FlowSettings {
     pub actnorm: bool,
     /// Gaussians of the base distribution; 0 for a standard normal.
     pub gaussians: usize,
+    /// How these Gaussians come about.
+    pub base: BaseKind,
     /// Standard deviation of the noise added to every training latent, in units of its own.
     pub noise: f64,
     /// Its stage.
@@ -68,8 +75,8 @@ impl FlowSettings {
         Ok(fault.or_else(|| optimisation_fault("flow", &flow.training)))
     }
 
-    /// Sizes of the flow on latents of `dim` entries.
-    pub fn sizes(&self, dim: usize) -> RealNvpConfig {
+    /// Sizes of the flow on `rows` latents of `dim` entries.
+    pub fn sizes(&self, dim: usize, rows: usize) -> RealNvpConfig {
         RealNvpConfig {
             dim,
             couplings: self.couplings,
@@ -78,8 +85,22 @@ impl FlowSettings {
             clamp: self.clamp,
             mixing: self.mixing,
             actnorm: self.actnorm,
-            gaussians: self.gaussians,
+            gaussians: self.gaussians.min(rows),
+            base: self.base,
             context: 0,
+        }
+    }
+
+    /// Rows from which whatever starts from data is set: of a fitted base all, else a batch, or as many
+    /// as there are Gaussians, drawn at random, for the first rows may be of one image.
+    fn initial_rows(&self, train: &Vectors, rng: &mut StdRng) -> Vec<usize> {
+        let wanted = match (self.base, self.gaussians) {
+            (BaseKind::Fitted, 1..) => FITTED,
+            _ => self.training.batch_size.max(self.gaussians),
+        };
+        match wanted >= train.len() {
+            true => (0..train.len()).collect(),
+            false => sample(rng, train.len(), wanted).into_vec(),
         }
     }
 
@@ -94,12 +115,13 @@ impl FlowSettings {
         train: Vectors,
         valid: Vectors,
     ) -> Result<(RealNvp, StageSummary), MethodError> {
-        // The base distribution's means want as many points as there are.
-        let first = self.training.batch_size.max(sizes.gaussians);
-        let first: Vec<usize> = (0..train.len().min(first)).collect();
-        let model: RealNvp = sizes
-            .init(&mut context.rng("flow weights"), context.device)
-            .initialised_from(train.batch(&first, context.device));
+        let rng = &mut context.rng("flow weights");
+        let model = sizes.init(rng, context.device);
+        let rows = self.initial_rows(&train, &mut context.rng("flow start"));
+        let model = model.initialised_from(train.batch(&rows, context.device), rng);
+        if sizes.gaussians > 0 {
+            context.clock.step("base distribution", Some(rows.len()));
+        }
         let bytes = |vectors: &Vectors| -> Vec<u8> {
             let values = vectors.values().iter();
             values.flat_map(|value| value.to_le_bytes()).collect()

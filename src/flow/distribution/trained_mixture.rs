@@ -1,9 +1,12 @@
-//! The base distribution that a flow maps data to, where it is not a standard normal.
+//! A mixture of Gaussians that is trained together with the flow.
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData, activation};
+use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
-use rand_distr::{Distribution, StandardNormal};
+use rand_distr::{Distribution as _, StandardNormal};
+
+use super::Distribution;
 
 /// Deviation of every Gaussian at the start, when their means are data points: a kernel density
 /// estimate with overlapping kernels in standardised coordinates.
@@ -69,12 +72,10 @@ impl GaussianMixture {
         }
         Self::around(z.narrow(0, 0, gaussians))
     }
+}
 
-    /// Log-density in nats.
-    ///
-    /// # Shapes
-    /// `[batch, dim]` to `[batch]`.
-    pub fn log_prob(&self, z: Tensor<2>) -> Tensor<1> {
+impl Distribution for GaussianMixture {
+    fn log_prob(&self, z: Tensor<2>) -> Tensor<1> {
         let [_, dim] = z.dims();
         let (means, log_deviations) = (self.means.val(), self.log_deviations.val());
         let precisions = (log_deviations.clone() * -2.0).exp(); // [gaussians, dim]
@@ -92,11 +93,7 @@ impl GaussianMixture {
         (sum + largest).squeeze_dim(1)
     }
 
-    /// Draws `count` vectors.
-    ///
-    /// # Shapes
-    /// To `[count, dim]`.
-    pub fn sample(&self, count: usize, rng: &mut impl Rng, device: &Device) -> Tensor<2> {
+    fn sample(&self, count: usize, rng: &mut StdRng, device: &Device) -> Tensor<2> {
         let [_, dim] = self.means.val().dims();
         let read = |tensor: Tensor<2>| -> Vec<f32> { tensor.into_data().iter::<f32>().collect() };
         let means = read(self.means.val());
@@ -128,7 +125,6 @@ mod tests {
     use super::*;
     use crate::backend::test_device;
     use rand::SeedableRng;
-    use rand::rngs::StdRng;
 
     fn mixture() -> GaussianMixture {
         let device = test_device();

@@ -1,0 +1,105 @@
+//! What a flow maps data to: densities of vectors that can be evaluated and drawn from.
+
+mod standard_normal;
+mod trained_mixture;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use rand::Rng;
+use rand::rngs::StdRng;
+use serde::{Deserialize, Serialize};
+
+pub use standard_normal::StandardNormal;
+pub use trained_mixture::GaussianMixture;
+
+use super::{FullMixture, MixtureConfig};
+use crate::data::Vectors;
+
+/// A density of vectors.
+pub trait Distribution {
+    /// Log-density in nats.
+    ///
+    /// # Shapes
+    /// `[batch, dim]` to `[batch]`.
+    fn log_prob(&self, z: Tensor<2>) -> Tensor<1>;
+
+    /// Draws `count` vectors.
+    ///
+    /// # Shapes
+    /// To `[count, dim]`.
+    fn sample(&self, count: usize, rng: &mut StdRng, device: &Device) -> Tensor<2>;
+}
+
+/// How the Gaussians of a base distribution come about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BaseKind {
+    /// Diagonal covariances, trained with the flow; without any Gaussian a standard normal.
+    #[default]
+    Trained,
+    /// Full covariances, fitted to the training vectors before the flow is trained, and fixed then. The
+    /// couplings start at the identity, so before its first step the flow *is* this mixture, and
+    /// training can only add to it.
+    Fitted,
+}
+
+/// The base distribution of a flow.
+#[derive(Module, Debug)]
+pub enum Base {
+    /// A standard normal.
+    Normal(StandardNormal),
+    /// A mixture that is trained with the flow.
+    Trained(GaussianMixture),
+    /// A mixture that was fitted before.
+    Fitted(FullMixture),
+}
+
+impl Base {
+    /// With so many Gaussians of vectors of `dim` entries, to be set from data or from a store.
+    pub(super) fn new(
+        kind: BaseKind,
+        gaussians: usize,
+        dim: usize,
+        rng: &mut impl Rng,
+        device: &Device,
+    ) -> Self {
+        match (kind, gaussians) {
+            (_, 0) => Self::Normal(StandardNormal::new(dim)),
+            (BaseKind::Trained, _) => {
+                Self::Trained(GaussianMixture::new(gaussians, dim, rng, device))
+            }
+            (BaseKind::Fitted, _) => Self::Fitted(FullMixture::empty(dim, gaussians, device)),
+        }
+    }
+
+    /// Set from vectors: where a mixture is trained, its means; where it is fitted, all of it.
+    ///
+    /// # Shapes
+    /// `z`: `[batch, dim]`, at least one row.
+    pub(super) fn initialised(self, z: Tensor<2>, rng: &mut impl Rng) -> Self {
+        match self {
+            Self::Normal(normal) => Self::Normal(normal),
+            Self::Trained(mixture) => Self::Trained(mixture.initialised(z)),
+            Self::Fitted(mixture) => {
+                let [rows, dim] = z.dims();
+                let device = z.device();
+                let config = MixtureConfig {
+                    gaussians: mixture.gaussians(),
+                    samples: rows,
+                };
+                let mut vectors = Vectors::new(dim);
+                vectors.extend(z.into_data().iter::<f32>());
+                Self::Fitted(FullMixture::fit(&vectors, config, rng, &device))
+            }
+        }
+    }
+
+    /// As what it is.
+    pub fn distribution(&self) -> &dyn Distribution {
+        match self {
+            Self::Normal(normal) => normal,
+            Self::Trained(mixture) => mixture,
+            Self::Fitted(mixture) => mixture,
+        }
+    }
+}
