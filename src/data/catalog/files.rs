@@ -15,7 +15,7 @@ pub struct RemoteFile {
     pub bytes: u64,
     /// Checksums, every one of which must agree.
     pub checksums: Vec<Checksum>,
-    /// Addresses of the whole file, the official one first, then mirrors.
+    /// Addresses of the whole file, in the order in which they are tried.
     pub urls: Vec<String>,
 }
 
@@ -89,10 +89,11 @@ const CIFAR10_BATCHES: [(&str, &str, &str); 6] = [
         "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b"),
 ];
 
+/// torchvision's mirror and TensorFlow's; the publisher's own address refuses most downloads.
 const MNIST_BASES: [&str; 3] = [
-    "http://yann.lecun.com/exdb/mnist/",
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "http://yann.lecun.com/exdb/mnist/",
 ];
 
 const FASHION_MNIST_BASES: [&str; 2] = [
