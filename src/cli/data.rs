@@ -6,7 +6,8 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use indicatif::HumanCount;
 
-use crate::data::{DataStore, DatasetName, FileState};
+use crate::data::{Asset, DataStore, DatasetName, FileState, Verdict, squeezenet_checkpoint};
+use crate::encoder::SqueezeNet;
 
 /// Arguments of `encoder-flow data`.
 #[derive(Args, Clone, Debug)]
@@ -17,17 +18,18 @@ pub struct DataArgs {
 
 #[derive(Subcommand, Clone, Debug)]
 enum DataVerb {
-    /// Show every data set: what is here and where, what is missing and where it comes from
+    /// Show every data set and the pretrained weights: what is here and where, what is missing and
+    /// where it comes from
     List,
-    /// Download the missing files of a data set into the data folder
+    /// Download the missing files of a data set, or pretrained weights, into the data folder
     Fetch {
-        /// digits, mnist, fashion-mnist, cifar10 or svhn
-        name: DatasetName,
+        /// digits, mnist, fashion-mnist, cifar10, svhn or squeezenet
+        name: Asset,
     },
     /// Compare size and checksums of the files that are here with the official ones
     Verify {
-        /// One data set [default: all that are here]
-        name: Option<DatasetName>,
+        /// One data set, or squeezenet [default: all that are here]
+        name: Option<Asset>,
     },
 }
 
@@ -39,20 +41,24 @@ pub fn run(args: DataArgs, store: &DataStore) -> anyhow::Result<()> {
     let out = &mut io::stdout().lock();
     match args.verb {
         DataVerb::List => list(store, out),
-        DataVerb::Fetch { name } => fetch(name, store, out),
+        DataVerb::Fetch { name } => match name {
+            Asset::Dataset(name) => fetch(name, store, out),
+            Asset::SqueezeNet => fetch_squeezenet(store, out),
+        },
         DataVerb::Verify { name } => verify(name, store, out),
     }
 }
 
 fn list(store: &DataStore, out: &mut impl Write) -> anyhow::Result<()> {
-    for (name, files) in store.list() {
+    for asset in Asset::all() {
+        let files = files_of(asset, store);
         let here = files.iter().filter(|file| file.path.is_some()).count();
         let state = match (here, files.len()) {
             (here, all) if here == all => "here".to_owned(),
             (0, _) => "missing".to_owned(),
             (here, all) => format!("{here} of {all}"),
         };
-        writeln!(out, "{name:<14} {state:<8} {}", name.describe())?;
+        writeln!(out, "{asset:<14} {state:<8} {}", asset.describe())?;
         for file in &files {
             print_file(file, out)?;
         }
@@ -99,17 +105,86 @@ fn fetch(name: DatasetName, store: &DataStore, out: &mut impl Write) -> anyhow::
     Ok(())
 }
 
+/// Downloads and converts the weights, unless the weights file is there already.
+fn fetch_squeezenet(store: &DataStore, out: &mut impl Write) -> anyhow::Result<()> {
+    let path = store.backbone(SqueezeNet::FILE);
+    if path.is_file() {
+        if let Err(error) = SqueezeNet::check(&path) {
+            bail!(
+                "{error}. It is left as it is: move it away, and \
+                 `encoder-flow data fetch squeezenet` puts another in its place"
+            );
+        }
+    } else {
+        let checkpoint = store.fetch_backbone(&squeezenet_checkpoint())?;
+        SqueezeNet::convert(&checkpoint, &path)?;
+    }
+    writeln!(out, "{}", path.display())?;
+    Ok(())
+}
+
+/// The files that are used of a data set or of the pretrained weights.
+fn files_of(asset: Asset, store: &DataStore) -> Vec<FileState> {
+    match asset {
+        Asset::Dataset(name) => store.state(name),
+        Asset::SqueezeNet => vec![squeezenet_state(store)],
+    }
+}
+
+/// The weights file, which is converted from what is downloaded.
+fn squeezenet_state(store: &DataStore) -> FileState {
+    let path = store.backbone(SqueezeNet::FILE);
+    let source = squeezenet_checkpoint();
+    let checkpoint = store.backbone(&source.name);
+    let metadata = path.metadata().ok().filter(|metadata| metadata.is_file());
+    let note = if metadata.is_some() {
+        None
+    } else if checkpoint.is_file() {
+        Some(format!(
+            "`encoder-flow data fetch squeezenet` converts {}",
+            checkpoint.display()
+        ))
+    } else {
+        Some("`encoder-flow data fetch squeezenet` brings and converts it".to_owned())
+    };
+    FileState {
+        name: SqueezeNet::FILE.to_owned(),
+        bytes: metadata.as_ref().map_or(source.bytes, |file| file.len()),
+        complete: SqueezeNet::check(&path).is_ok(),
+        address: source.urls.first().cloned().unwrap_or_default(),
+        path: metadata.is_some().then_some(path),
+        note,
+    }
+}
+
+/// Checks what is here of a data set or of the pretrained weights.
+fn verdicts_on(asset: Asset, store: &DataStore) -> Vec<Verdict> {
+    match asset {
+        Asset::Dataset(name) => store.verify(name),
+        Asset::SqueezeNet => {
+            let checkpoint = store.verify_backbone(&squeezenet_checkpoint());
+            let path = store.backbone(SqueezeNet::FILE);
+            let converted = path.is_file().then(|| Verdict {
+                outcome: SqueezeNet::check(&path)
+                    .map(|()| {
+                        "no official file, so only names and shapes of its tensors were checked"
+                            .to_owned()
+                    })
+                    .map_err(|error| error.to_string()),
+                path,
+            });
+            checkpoint.into_iter().chain(converted).collect()
+        }
+    }
+}
+
 /// Without a name, a set of which nothing is here is no fault; with one, every file must be here.
-fn verify(
-    name: Option<DatasetName>,
-    store: &DataStore,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
-    let names = name.map_or(DatasetName::ALL.to_vec(), |name| vec![name]);
+fn verify(name: Option<Asset>, store: &DataStore, out: &mut impl Write) -> anyhow::Result<()> {
+    let assets = name.map_or_else(Asset::all, |name| vec![name]);
     let mut faults = 0;
     let mut checked = 0;
-    for set in names {
-        for verdict in store.verify(set) {
+    for asset in assets {
+        for verdict in verdicts_on(asset, store) {
             checked += 1;
             let path = verdict.path.display();
             match verdict.outcome {
@@ -120,8 +195,9 @@ fn verify(
                 }
             }
         }
-        for file in store.state(set).iter().filter(|file| file.path.is_none()) {
-            writeln!(out, "-     {set}: {} is missing", file.name)?;
+        let files = files_of(asset, store);
+        for file in files.iter().filter(|file| file.path.is_none()) {
+            writeln!(out, "-     {asset}: {} is missing", file.name)?;
             print_note(file, out)?;
             faults += usize::from(name.is_some());
         }

@@ -18,7 +18,7 @@ mod store;
 mod svhn;
 mod vectors;
 
-pub use catalog::{Checksum, DatasetName, RemoteFile};
+pub use catalog::{Asset, Checksum, DatasetName, RemoteFile, squeezenet_checkpoint};
 pub(crate) use convert::luma;
 pub use convert::{Conversion, Framing};
 pub use digits::digits;

@@ -2,7 +2,9 @@
 //!
 //! The MD5 sums are those that the publishers or torchvision give. The SHA-256 sums were taken
 //! from files with these MD5 sums, save those of `cifar-10-binary.tar.gz` and `test_32x32.mat`,
-//! on which several public loaders agree.
+//! on which several public loaders agree. Size and SHA-256 of SqueezeNet's checkpoint are those that
+//! public projects pin; the file's name has the sum's first eight digits, and torchvision rounds the
+//! size to 4.729 MiB.
 
 use super::DatasetName;
 
@@ -121,6 +123,19 @@ pub(super) fn packed(name: DatasetName) -> Vec<RemoteFile> {
             Some("cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b"),
             &["http://ufldl.stanford.edu/housenumbers/"],
         )],
+    }
+}
+
+/// See [`squeezenet_checkpoint`](super::squeezenet_checkpoint).
+pub(super) fn squeezenet() -> RemoteFile {
+    let name = "squeezenet1_1-b8a52dc0.pth";
+    RemoteFile {
+        name: name.to_owned(),
+        bytes: 4_958_839,
+        checksums: vec![Checksum::Sha256(
+            "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b".to_owned(),
+        )],
+        urls: vec![format!("https://download.pytorch.org/models/{name}")],
     }
 }
 

@@ -1,5 +1,7 @@
-//! Which data sets there are, what their classes are called and where their files come from.
+//! Which data sets and pretrained weights there are, what the classes are called and where the
+//! files come from.
 
+mod asset;
 mod files;
 
 use std::fmt;
@@ -11,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::DataError;
 use super::cifar10;
 use crate::suggest::did_you_mean;
+pub use asset::{Asset, squeezenet_checkpoint};
 pub use files::{Checksum, RemoteFile};
 
 /// Class names of the three sets of digits.

@@ -1,4 +1,5 @@
-//! Data sets by name: where their files are looked for, and how missing ones get there.
+//! Data sets by name, and pretrained weights: where their files are looked for, and how missing ones
+//! get there.
 
 mod locate;
 mod verdict;
@@ -22,6 +23,9 @@ const DATA_VARIABLE: &str = "ENCODER_FLOW_DATA";
 /// from there must have the official size and checksums as well.
 const MIRROR_VARIABLE: &str = "ENCODER_FLOW_MIRROR";
 
+/// Folder of the pretrained weights inside a data folder.
+const BACKBONES: &str = "backbones";
+
 /// Images in the set `digits`: one size for every study, so that two of them can be compared.
 const DIGITS_IMAGES: usize = 30_000;
 
@@ -39,7 +43,7 @@ pub struct FileState {
     pub bytes: u64,
     /// Whether what lies there has the size of the official file, packed or unpacked.
     pub complete: bool,
-    /// The official address.
+    /// The first address from which it is downloaded.
     pub address: String,
     /// Why something that looks like the file does not count, as a sentence without full stop.
     pub note: Option<String>,
@@ -96,15 +100,35 @@ impl DataStore {
     }
 
     /// Where a file of pretrained weights lies: `backbones/<file>` in the first data folder that has
-    /// it, or where it would have to be put. It is never downloaded.
+    /// it, or where it would have to be put.
     pub fn backbone(&self, file: &str) -> PathBuf {
         let paths = self
             .roots
             .iter()
-            .map(|root| root.join("backbones").join(file));
+            .map(|root| root.join(BACKBONES).join(file));
         let mut paths = paths.collect::<Vec<_>>();
         let found = paths.iter().position(|path| path.is_file());
         paths.swap_remove(found.unwrap_or(0))
+    }
+
+    /// Makes sure that an official file of pretrained weights lies in a data folder, where
+    /// [`backbone`](Self::backbone) finds it.
+    ///
+    /// # Returns
+    /// Where it lies.
+    ///
+    /// # Errors
+    /// Those of [`fetch`](super::fetch).
+    pub fn fetch_backbone(&self, file: &RemoteFile) -> Result<PathBuf, DataError> {
+        let path = self.backbone(&file.name);
+        let folder = path.parent().unwrap_or(Path::new(BACKBONES));
+        fetch(file, folder, &self.options_for(BACKBONES))
+    }
+
+    /// Checks size and checksums of an official file of pretrained weights, where it is found.
+    pub fn verify_backbone(&self, file: &RemoteFile) -> Option<Verdict> {
+        let path = self.backbone(&file.name);
+        path.is_file().then(|| verdict::official(&path, file))
     }
 
     /// Reads a data set, downloading what is missing.
@@ -180,13 +204,6 @@ impl DataStore {
         })
     }
 
-    /// What is where, for every data set.
-    pub fn list(&self) -> Vec<(DatasetName, Vec<FileState>)> {
-        DatasetName::ALL
-            .map(|name| (name, self.state(name)))
-            .to_vec()
-    }
-
     /// Where the files of one data set are; nothing for `digits`, which has none.
     pub fn state(&self, name: DatasetName) -> Vec<FileState> {
         locate(&self.roots, name)
@@ -241,14 +258,7 @@ impl DataStore {
         if self.options.offline && pieces.iter().any(|piece| piece.path.is_none()) {
             return Err(self.missing(name, &pieces));
         }
-        let options = FetchOptions {
-            mirror: self
-                .options
-                .mirror
-                .as_ref()
-                .map(|base| format!("{}/{}", base.trim_end_matches('/'), name.folder())),
-            ..self.options.clone()
-        };
+        let options = self.options_for(name.folder());
         pieces
             .into_iter()
             .map(|piece| match piece.path {
@@ -256,6 +266,15 @@ impl DataStore {
                 None => fetch(&piece.file, &self.home(name), &options),
             })
             .collect()
+    }
+
+    /// The options with the mirror's folder of this name for a mirror.
+    fn options_for(&self, folder: &str) -> FetchOptions {
+        let mirror = self.options.mirror.as_ref();
+        FetchOptions {
+            mirror: mirror.map(|base| format!("{}/{folder}", base.trim_end_matches('/'))),
+            ..self.options.clone()
+        }
     }
 
     /// The folder into which the files of a set are downloaded.

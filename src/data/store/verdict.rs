@@ -36,7 +36,7 @@ pub(super) fn verdicts(name: DatasetName, piece: &Piece) -> Vec<Verdict> {
     }
 }
 
-fn official(path: &Path, file: &RemoteFile) -> Verdict {
+pub(super) fn official(path: &Path, file: &RemoteFile) -> Verdict {
     let sums: Vec<_> = file
         .checksums
         .iter()

@@ -5,7 +5,8 @@
 //! here, and a result that rests on these weights is not "from scratch": they have seen ImageNet-1k,
 //! whose images are for non-commercial research.
 //!
-//! The weights file is written in Python with
+//! [`SqueezeNet::convert`] writes the weights file from torchvision's PyTorch checkpoint. In Python,
+//! the same is
 //!
 //! ```python
 //! from safetensors.torch import save_file
@@ -17,6 +18,7 @@
 //!
 //! The classifier's tensors may be left out: they are not read.
 
+mod convert;
 mod weights;
 
 pub use weights::BackboneError;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Param;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Tensor, TensorData};
-use safetensors::tensor::{Dtype, SafeTensors};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::files::FileError;
 
@@ -15,7 +15,7 @@ use crate::files::FileError;
 pub enum BackboneError {
     /// There is no such file.
     #[error(
-        "the pretrained weights {} are missing: write them in Python with `safetensors.torch.save_file(torchvision.models.squeezenet1_1(weights=\"IMAGENET1K_V1\").state_dict(), \"squeezenet1_1_features.safetensors\")`",
+        "the pretrained weights {} are missing: `encoder-flow data fetch squeezenet` brings torchvision's into the data folder (name the same --data-dir, if any), or put a safetensors file of them there by hand",
         path.display()
     )]
     Missing {
@@ -25,6 +25,14 @@ pub enum BackboneError {
     /// The file is cut short or is something else.
     #[error("{} is damaged or not a safetensors file: {reason}", path.display())]
     Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The file to be converted is cut short or is something else.
+    #[error("{} is damaged or not a PyTorch checkpoint: {reason}", path.display())]
+    Checkpoint {
         /// The file.
         path: PathBuf,
         /// What is wrong.
@@ -102,20 +110,18 @@ impl<'a> Weights<'a> {
         Ok(())
     }
 
-    /// The tensor of this name, of the shape and on the device of `param`.
-    fn param<const D: usize>(
-        &self,
-        param: &Param<Tensor<D>>,
-        name: String,
-    ) -> Result<Param<Tensor<D>>, BackboneError> {
+    /// The tensor of this name, which must be of this shape.
+    ///
+    /// # Errors
+    /// [`BackboneError::NoTensor`] or [`BackboneError::Mismatch`].
+    pub fn tensor(&self, name: String, shape: &[usize]) -> Result<TensorView<'a>, BackboneError> {
         let Ok(view) = self.tensors.tensor(&name) else {
             return Err(BackboneError::NoTensor {
                 path: self.path.to_owned(),
                 name,
             });
         };
-        let shape = param.lazy_shape().to_vec();
-        if view.dtype() != Dtype::F32 || view.shape() != shape.as_slice() {
+        if view.dtype() != Dtype::F32 || view.shape() != shape {
             return Err(BackboneError::Mismatch {
                 path: self.path.to_owned(),
                 name,
@@ -123,6 +129,17 @@ impl<'a> Weights<'a> {
                 expected: format!("{} {shape:?}", Dtype::F32),
             });
         }
+        Ok(view)
+    }
+
+    /// The tensor of this name, of the shape and on the device of `param`.
+    fn param<const D: usize>(
+        &self,
+        param: &Param<Tensor<D>>,
+        name: String,
+    ) -> Result<Param<Tensor<D>>, BackboneError> {
+        let shape = param.lazy_shape().to_vec();
+        let view = self.tensor(name, &shape)?;
         let values: Vec<f32> = view
             .data()
             .chunks_exact(4)
@@ -139,7 +156,6 @@ mod tests {
     use super::super::SqueezeNet;
     use super::*;
     use crate::backend::test_device;
-    use safetensors::tensor::TensorView;
 
     /// Why the file at `path` is refused.
     fn refusal(path: &Path) -> String {
@@ -161,7 +177,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(SqueezeNet::FILE);
         let error = refusal(&path);
-        assert!(error.contains("missing") && error.contains("torchvision"));
+        assert!(
+            error.contains("missing") && error.contains("`encoder-flow data fetch squeezenet`")
+        );
         std::fs::write(&path, b"not a tensor").unwrap();
         assert!(refusal(&path).contains("damaged"));
         write_stem(&path, &[64, 3, 7, 7]);
