@@ -129,30 +129,38 @@ pub(crate) fn remove(path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// Copies a folder with everything in it; the copy appears as a whole.
+/// Copies a folder with everything in it; the copy appears as a whole, or not at all.
 ///
 /// # Errors
 /// [`FileError::Io`] naming what cannot be copied.
 pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<(), FileError> {
-    let partial = to.with_extension("partial");
-    if partial.exists() {
-        std::fs::remove_dir_all(&partial).map_err(FileError::io("remove", &partial))?;
-    }
-    copy_contents(from, &partial)?;
-    std::fs::rename(&partial, to).map_err(FileError::io("rename to", to))
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".partial-");
+    // As in `replace`.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    let beside = to.parent().unwrap_or(Path::new("."));
+    let partial = builder
+        .tempdir_in(beside)
+        .map_err(FileError::io("create a folder in", beside))?;
+    copy_contents(from, partial.path())?;
+    std::fs::rename(partial.path(), to).map_err(FileError::io("rename to", to))?;
+    // It is no longer where it would be removed.
+    let _ = partial.keep();
+    Ok(())
 }
 
 fn copy_contents(from: &Path, to: &Path) -> Result<(), FileError> {
-    create_folder(to)?;
-    for entry in std::fs::read_dir(from)
-        .map_err(FileError::io("read", from))?
-        .flatten()
-    {
+    for entry in std::fs::read_dir(from).map_err(FileError::io("read", from))? {
+        let entry = entry.map_err(FileError::io("read", from))?;
         let (source, target) = (entry.path(), to.join(entry.file_name()));
         if source.is_dir() {
+            create_folder(&target)?;
             copy_contents(&source, &target)?;
         } else {
-            std::fs::copy(&source, &target).map_err(FileError::io("copy to", &target))?;
+            std::fs::copy(&source, &target)
+                .and_then(|_| std::fs::File::open(&target)?.sync_all())
+                .map_err(FileError::io("copy to", &target))?;
         }
     }
     Ok(())
@@ -223,5 +231,31 @@ mod tests {
                 .to_string()
                 .contains("damaged")
         );
+    }
+
+    #[test]
+    fn a_copy_is_whole_or_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let [from, to] = ["from", "to"].map(|name| folder.path().join(name));
+        create_folder(&from.join("inner")).unwrap();
+        write_text(&from.join("inner/a.txt"), "a").unwrap();
+        // What a copy that was killed has left is neither used nor in the way.
+        create_folder(&folder.path().join("to.partial/stale")).unwrap();
+        copy_folder(&from, &to).unwrap();
+        assert_eq!(read_text(&to.join("inner/a.txt")).unwrap(), "a");
+        assert!(!to.join("stale").exists());
+
+        let entries = || std::fs::read_dir(folder.path()).unwrap().count();
+        let before = entries();
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink("nowhere", from.join("inner/z.txt")).unwrap();
+            let again = folder.path().join("again");
+            let error = copy_folder(&from, &again).unwrap_err().to_string();
+            assert!(error.contains("z.txt"), "{error}");
+            assert!(!again.exists());
+        }
+        assert!(copy_folder(&folder.path().join("none"), &folder.path().join("b")).is_err());
+        assert_eq!(entries(), before);
     }
 }
