@@ -145,20 +145,13 @@ pub fn main() -> ExitCode {
 
 /// The command line as it was typed, for the record.
 fn command_line() -> String {
-    let words = std::env::args_os().enumerate().map(|(position, word)| {
-        let word = word.to_string_lossy().into_owned();
-        if position == 0 {
-            "encoder-flow".to_owned()
-        } else if word
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "-_=./,:+".contains(c))
-        {
-            word
-        } else {
-            format!("'{}'", word.replace('\'', r"'\''"))
-        }
-    });
-    words.collect::<Vec<_>>().join(" ")
+    let words = std::env::args_os().skip(1);
+    let words: Vec<String> = words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let words = std::iter::once("encoder-flow").chain(words.iter().map(String::as_str));
+    // An argument cannot contain the NUL that could not be quoted.
+    shlex::try_join(words).unwrap_or_default()
 }
 
 /// Prints to standard output; a reader that has gone (`| head`) is no error.

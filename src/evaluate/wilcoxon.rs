@@ -101,25 +101,7 @@ fn approximate(pairs: f64, statistic: f64, ties: impl Iterator<Item = f64>) -> f
     let tied: f64 = ties.map(|size| size * size * size - size).sum();
     let variance = (pairs * (pairs + 1.0) * (2.0 * pairs + 1.0) - tied / 2.0) / 24.0;
     let distance = (mean - statistic - 0.5).max(0.0) / variance.sqrt();
-    complementary_error(distance / std::f64::consts::SQRT_2)
-}
-
-/// erfc(x) for x >= 0. Source: Abramowitz & Stegun, 7.1.6 (series) and 7.1.14 (continued fraction).
-fn complementary_error(x: f64) -> f64 {
-    let scale = (-x * x).exp() / std::f64::consts::PI.sqrt();
-    if x < 2.0 {
-        let (mut term, mut sum, mut step) = (x, x, 0.0);
-        while term > 1e-18 {
-            step += 1.0;
-            term *= 2.0 * x * x / (2.0 * step + 1.0);
-            sum += term;
-        }
-        return 1.0 - 2.0 * scale * sum;
-    }
-    let fraction = (1..=100)
-        .rev()
-        .fold(x, |below, step| x + f64::from(step) / 2.0 / below);
-    scale / fraction
+    libm::erfc(distance / std::f64::consts::SQRT_2)
 }
 
 /// Holm's step-down adjustment of `p_values` for having asked as many questions: an adjusted value
@@ -192,22 +174,6 @@ mod tests {
         // d = [i+1 for i in range(200)]
         let d: Vec<f64> = (1..=200).map(f64::from).collect();
         check(&d, 200, 0.0, 1.4470017348102398e-34);
-    }
-
-    #[test]
-    fn the_error_function_is_that_of_scipy() {
-        // scipy.special.erfc
-        for (x, value) in [
-            (0.0, 1.0),
-            (0.5, 0.4795001221869535),
-            (1.9, 0.007209570764742531),
-            (2.1, 0.0029794666563329845),
-            (5.0, 1.5374597944280347e-12),
-            (10.0, 2.0884875837625446e-45),
-        ] {
-            let ours = complementary_error(x);
-            assert!((ours / value - 1.0).abs() < 1e-11, "{x}: {ours}");
-        }
     }
 
     #[test]

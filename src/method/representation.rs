@@ -56,23 +56,18 @@ impl Representation {
         fingerprint: &str,
         path: &Path,
     ) -> Result<(), DetectorError> {
-        let bytes = |values: &[f32]| -> Vec<u8> {
-            values
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect()
-        };
-        let mut arrays = Vec::new();
+        let mut arrays: Vec<(String, Vec<usize>, &[u8])> = Vec::new();
         for (name, part) in parts {
             let shape = vec![part.latents.len(), part.latents.dim()];
             arrays.push((
                 format!("{name}.latents"),
                 shape,
-                bytes(part.latents.values()),
+                bytemuck::cast_slice(part.latents.values()),
             ));
             if let Some(errors) = &part.reconstruction {
                 let shape = vec![errors.len()];
-                arrays.push((format!("{name}.reconstruction"), shape, bytes(errors)));
+                let bytes = bytemuck::cast_slice(errors);
+                arrays.push((format!("{name}.reconstruction"), shape, bytes));
             }
         }
         let metadata = HashMap::from([(FINGERPRINT.to_owned(), fingerprint.to_owned())]);
@@ -116,11 +111,7 @@ impl Representation {
                     format!("{name} is not float32"),
                 ));
             }
-            let values: Vec<f32> = view
-                .data()
-                .chunks_exact(4)
-                .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-                .collect();
+            let values = bytemuck::pod_collect_to_vec(view.data());
             Ok((view.shape().to_vec(), values))
         };
         let mut parts = HashMap::new();

@@ -1,18 +1,19 @@
 //! Numbers as a reader wants them.
 
-use std::fmt::Display;
+use indicatif::HumanCount;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// What a link escapes: all but RFC 3986's unreserved characters and the separator.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~')
+    .remove(b'/');
 
 /// "12,345" for captions and tables.
-pub(super) fn count(number: impl Display) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
+pub(super) fn count(number: usize) -> String {
+    HumanCount(number as u64).to_string()
 }
 
 /// A score in about four digits, with a true minus sign.
@@ -61,16 +62,7 @@ pub(super) fn relative_link(path: &str) -> Option<String> {
     if path.is_empty() || path.starts_with('/') {
         return None;
     }
-    let mut link = String::new();
-    for byte in path.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
-                link.push(char::from(byte));
-            }
-            _ => link.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    Some(link)
+    Some(utf8_percent_encode(path, ESCAPED).to_string())
 }
 
 #[cfg(test)]

@@ -136,7 +136,7 @@ impl<'a> Page<'a> {
 
         let timings = report.timings.iter().map(|timing| {
             let rate = timing.images_per_second.filter(|rate| rate.is_finite());
-            let rate = rate.map_or(String::new(), |rate| count(rate.max(0.0).round() as u64));
+            let rate = rate.map_or(String::new(), |rate| count(rate.max(0.0).round() as usize));
             [timing.stage.clone(), duration(timing.seconds), rate]
         });
         Ok(Self {
@@ -153,7 +153,7 @@ impl<'a> Page<'a> {
             total_time: duration(report.timings.iter().map(|timing| timing.seconds).sum()),
             peak_memory: report
                 .peak_memory_mib
-                .map(|mib| format!("{} MiB", count(mib.max(0.0).round() as u64))),
+                .map(|mib| format!("{} MiB", count(mib.max(0.0).round() as usize))),
         })
     }
 }

@@ -140,11 +140,7 @@ impl<'a> Weights<'a> {
     ) -> Result<Param<Tensor<D>>, BackboneError> {
         let shape = param.lazy_shape().to_vec();
         let view = self.tensor(name, &shape)?;
-        let values: Vec<f32> = view
-            .data()
-            .chunks_exact(4)
-            .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-            .collect();
+        let values: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
         let data = TensorData::new(values, shape);
         let tensor = Tensor::<D>::from_data(data, &param.lazy_device());
         Ok(param.clone().transform_for_load(tensor, param.id))
