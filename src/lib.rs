@@ -36,6 +36,7 @@ pub mod method;
 mod ops;
 pub mod report;
 pub mod run;
+mod safetensors_file;
 pub mod study;
 mod suggest;
 pub mod sweep;

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::{Calibration, DetectorError, Method, Scorer};
 use crate::data::Conversion;
 use crate::files::{self, FileError};
+use crate::safetensors_file;
 
 /// Newest format that this program reads, and the one that it writes.
 const FORMAT: u32 = 3;
@@ -120,6 +121,8 @@ pub(super) fn save(
     let bytes = store
         .get_bytes()
         .map_err(|error| DetectorError::model(path, error))?;
+    let bytes =
+        safetensors_file::ordered(&bytes).map_err(|error| DetectorError::model(path, error))?;
     Ok(files::replace(path, |file| file.write_all(&bytes))?)
 }
 
@@ -277,6 +280,19 @@ mod tests {
             let scores = scorer.score(&images).unwrap();
             assert_eq!(scores, loaded.score(&images).unwrap());
         }
+    }
+
+    #[test]
+    fn equal_detectors_make_equal_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let scorer = crate::method::encoder_flow::positions::tests::detector();
+        let bytes = || {
+            store(&scorer, &path);
+            std::fs::read(&path).unwrap()
+        };
+        let first = bytes();
+        assert!((0..20).all(|_| bytes() == first));
     }
 
     #[test]

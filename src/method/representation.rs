@@ -11,6 +11,7 @@ use crate::data::{Images, Samples, Vectors};
 use crate::encoder::{AutoEncoder, Encoder};
 use crate::files::{self, FileError};
 use crate::flow::{Standardizer, Transform};
+use crate::safetensors_file;
 
 /// Images per forward pass. The scores do not depend on it.
 const BATCH: usize = 256;
@@ -80,7 +81,9 @@ impl Representation {
         let serialized = views
             .and_then(|views| safetensors::serialize(views, Some(metadata)))
             .map_err(|error: safetensors::SafeTensorError| DetectorError::weights(path, error))?;
-        Ok(files::replace(path, |file| file.write_all(&serialized))?)
+        let ordered = safetensors_file::ordered(&serialized)
+            .map_err(|error| DetectorError::weights(path, error))?;
+        Ok(files::replace(path, |file| file.write_all(&ordered))?)
     }
 
     /// Reads what [`save`](Self::save) wrote, if it has this fingerprint.
@@ -191,6 +194,12 @@ mod tests {
         Representation::save(&[("train".to_owned(), part.clone())], "a", &path).unwrap();
         assert_eq!(Representation::load(&path, "a").unwrap()["train"], part);
         assert!(Representation::load(&path, "b").is_err());
+
+        let first = std::fs::read(&path).unwrap();
+        for _ in 0..20 {
+            Representation::save(&[("train".to_owned(), part.clone())], "a", &path).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), first);
+        }
     }
 
     #[test]
