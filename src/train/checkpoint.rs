@@ -9,6 +9,7 @@ use burn::train::metric::store::EventStoreClient;
 use burn::train::{EarlyStoppingStrategy, Interrupter};
 
 use super::history::{History, SharedHistory};
+use crate::files::{self, FileError};
 
 /// What a checkpoint consists of.
 pub(super) const PARTS: [&str; 3] = ["model", "optim", "scheduler"];
@@ -31,6 +32,21 @@ pub(super) fn last_usable(directory: &Path, history: &History, monitor: &str) ->
                     .is_some_and(|best| is_there(PARTS[0], best))
         })
         .unwrap_or(0)
+}
+
+/// Removes the checkpoints of a stage that starts over; true when there were some.
+///
+/// # Errors
+/// [`FileError`] naming what cannot be read or removed.
+pub(super) fn clear(directory: &Path) -> Result<bool, FileError> {
+    let entries = std::fs::read_dir(directory).map_err(FileError::io("read", directory))?;
+    let mut found = false;
+    for entry in entries {
+        let path = entry.map_err(FileError::io("read", directory))?.path();
+        files::remove(&path)?;
+        found = true;
+    }
+    Ok(found)
 }
 
 /// Writes a record beside its place and renames it: a file that is there is whole, also after a
@@ -172,6 +188,10 @@ mod tests {
         // The best of what is left is gone.
         std::fs::remove_file(path(folder.path(), "model", 2)).unwrap();
         assert_eq!(usable(), 0);
+        // What the run before has left does not pass for an epoch of the next.
+        assert!(clear(folder.path()).unwrap());
+        assert!(!clear(folder.path()).unwrap());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use burn::train::renderer::MetricState;
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
-use crate::files;
+use crate::files::{self, FileError};
 
 /// Mean of every monitor over one epoch, by split.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -45,6 +45,22 @@ impl History {
             Ok(files::read_json(path)?)
         } else {
             Ok(Self::default())
+        }
+    }
+
+    /// Makes sure that every epoch has the validation value of `monitor`, by which the best one is
+    /// chosen: without it a choice among the others would look like one among all.
+    ///
+    /// # Errors
+    /// [`TrainError::Files`] naming `path` and the first epoch that lacks it, unless all do.
+    pub(super) fn check(&self, path: &Path, monitor: &str) -> Result<(), TrainError> {
+        let lost = self.valid(monitor).position(|value| !value.is_finite());
+        match lost {
+            Some(index) if self.best_epoch(monitor).is_some() => {
+                let reason = format!("epoch {} has no validation {monitor}", index + 1);
+                Err(FileError::contents(path, reason).into())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -146,9 +162,13 @@ impl Recorder {
         self.current.seconds = self.started.elapsed().as_secs_f64();
         self.started = Instant::now();
         let mut history = self.history.lock();
-        history.epochs.truncate(epoch.saturating_sub(1));
+        // An epoch that was not recorded leaves a gap, which `History::check` finds, and does not
+        // move those after it.
+        history
+            .epochs
+            .resize_with(epoch.saturating_sub(1), Epoch::default);
         history.epochs.push(std::mem::take(&mut self.current));
-        // A failure to write shows again, and stops the run, when the checkpoint is written.
+        // The stage writes it again at its end, where a failure is an error.
         if let Err(error) = files::write_json(&self.path, &*history) {
             tracing::error!("{error}");
         }
@@ -200,5 +220,31 @@ mod tests {
         assert_eq!(history(&[]).best_epoch("L1"), None);
         assert_eq!(history(&[f64::NAN]).best_epoch("L1"), None);
         assert_eq!(history(&[1.0]).best_epoch("NLL"), None);
+    }
+
+    #[test]
+    fn a_lost_epoch_is_named() {
+        let check = |values: &[f64]| history(values).check(Path::new("history.json"), "L1");
+        check(&[]).unwrap();
+        check(&[3.0, 1.0]).unwrap();
+        // That no epoch has a value is another error, of the stage.
+        check(&[f64::NAN]).unwrap();
+        let error = check(&[3.0, f64::NAN, 1.0]).unwrap_err().to_string();
+        assert!(error.contains("history.json is damaged"), "{error}");
+        assert!(error.contains("epoch 2 has no validation L1"), "{error}");
+    }
+
+    #[test]
+    fn an_epoch_that_was_not_recorded_leaves_a_gap() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.json");
+        let shared = SharedHistory::new(history(&[3.0]));
+        let mut recorder = Recorder::new(shared.clone(), path.clone());
+        recorder.current = history(&[2.0]).epochs.remove(0);
+        recorder.finish_epoch(3);
+        let found = History::read(&path).unwrap();
+        assert_eq!(found, *shared.lock());
+        assert_eq!(found.best_epoch("L1"), Some(3));
+        assert!(found.check(&path, "L1").is_err());
     }
 }

@@ -176,19 +176,20 @@ impl Stage<'_> {
     {
         self.start_over_for_other_input()?;
         files::create_folder(&self.checkpoints())?;
-        let mut history = History::read(&self.history_path())?;
-        let finished = checkpoint::last_usable(&self.checkpoints(), &history, self.loss());
-        history.epochs.truncate(finished);
+        let history = self.finished_epochs()?;
+        let finished = history.epochs.len();
         let model = Clipped::new(model, self.optimisation.clip_norm);
         let order =
             EpochOrder::shuffled(samples, self.optimisation.batch_size, self.seed, finished);
         let seen = order.len();
-        if !self.is_complete(&history) {
+        let complete = self.is_complete(&history);
+        let history = SharedHistory::new(history);
+        if !complete {
+            let (model, history) = (model.clone(), history.clone());
             let steps = order.batches();
-            let history = SharedHistory::new(history);
-            self.train(model.clone(), train(order), valid, steps, finished, history)?;
+            self.train(model, train(order), valid, steps, finished, history)?;
         }
-        let (model, summary) = self.best(model, seen)?;
+        let (model, summary) = self.best(model, seen, &history.lock())?;
         Ok((model.into_inner(), summary))
     }
 
@@ -230,6 +231,24 @@ impl Stage<'_> {
         }
         files::create_folder(self.directory)?;
         Ok(files::write_text(&path, &format!("{}\n", self.input))?)
+    }
+
+    /// The history of the epochs that the stage goes on from.
+    ///
+    /// Without a usable one it starts over, and says so: nothing that is left of another run is
+    /// mixed with this one.
+    fn finished_epochs(&self) -> Result<History, TrainError> {
+        let mut history = History::read(&self.history_path())?;
+        history.check(&self.history_path(), self.loss())?;
+        let finished = checkpoint::last_usable(&self.checkpoints(), &history, self.loss());
+        history.epochs.truncate(finished);
+        if finished == 0 && checkpoint::clear(&self.checkpoints())? {
+            self.display.say(&format!(
+                "{}  starts over: what an earlier run left of it is not complete",
+                self.label
+            ));
+        }
+        Ok(history)
     }
 
     fn is_complete(&self, history: &History) -> bool {
@@ -371,8 +390,17 @@ impl Stage<'_> {
     }
 
     /// Loads the best epoch's weights into `model` and marks the stage as done.
-    fn best<M: Module>(&self, model: M, samples: usize) -> Result<(M, StageSummary), TrainError> {
-        let history = History::read(&self.history_path())?;
+    ///
+    /// `history` is that by which checkpoints were kept; the file lacks an epoch that it could not
+    /// be written after.
+    fn best<M: Module>(
+        &self,
+        model: M,
+        samples: usize,
+        history: &History,
+    ) -> Result<(M, StageSummary), TrainError> {
+        files::write_json(&self.history_path(), history)?;
+        history.check(&self.history_path(), self.loss())?;
         let Some(best_epoch) = history.best_epoch(self.loss()) else {
             return Err(TrainError::NoModel {
                 stage: self.kind.name.to_owned(),
