@@ -181,7 +181,13 @@ fn the_program_says_what_is_missing_and_what_brings_it() {
     let run = |arguments: &[&str]| data(folder.path(), arguments, &server);
     let official = squeezenet_checkpoint();
     let error = fails(run(&["fetch", "squeezenet", "--offline"]));
-    for part in ["--offline", "backbones", &official.name, &official.urls[0]] {
+    for part in [
+        "--offline",
+        "data/backbones",
+        &official.name,
+        &official.urls[0],
+        SqueezeNet::FILE,
+    ] {
         assert!(error.contains(part), "{error}");
     }
     let list = succeeds(run(&["list"]));

@@ -116,7 +116,13 @@ fn fetch_squeezenet(store: &DataStore, out: &mut impl Write) -> anyhow::Result<(
             );
         }
     } else {
-        let checkpoint = store.fetch_backbone(&squeezenet_checkpoint())?;
+        let checkpoint = match store.fetch_backbone(&squeezenet_checkpoint()) {
+            Ok(checkpoint) => checkpoint,
+            Err(error) => bail!(
+                "{error}\nA safetensors file of these weights serves as well: {}",
+                path.display()
+            ),
+        };
         SqueezeNet::convert(&checkpoint, &path)?;
     }
     writeln!(out, "{}", path.display())?;
