@@ -24,11 +24,11 @@ experiment name *arguments:
 evaluate name *arguments:
     {{run}} evaluate {{name}} {{arguments}}
 
-# every method on every class: `just sweep mnist --methods encoder-flow,knn --seeds 0,1,2`
+# methods and variants on every class: `just sweep mnist --methods encoder-flow,knn --seeds 0,1,2`
 sweep study *arguments:
     {{run}} sweep {{study}} {{arguments}}
 
-# choose settings without the classes left out: `just select mnist --candidate defaults --candidate encoder.kind=pca`
+# compare methods and variants without the classes left out: `just select mnist --candidate a,b`
 select study *arguments:
     {{run}} select {{study}} {{arguments}}
 
@@ -44,7 +44,7 @@ score model *arguments:
 list:
     {{run}} list
 
-# data sets: `just data list`, `just data fetch mnist`, `just data verify`
+# data sets and pretrained weights: `just data list`, `just data fetch mnist`, `just data fetch squeezenet`, `just data verify`
 data *arguments:
     {{run}} data {{arguments}}
 
