@@ -10,6 +10,7 @@ mod positions;
 mod projection;
 mod squeezenet;
 mod training;
+mod view;
 
 pub use any::{Encoder, EncoderSizes, Pixels, Pretrained};
 pub use autoencoder::{AutoEncoder, AutoEncoderConfig};
@@ -23,3 +24,4 @@ pub use positions::{
 pub use projection::Projection;
 pub use squeezenet::{BackboneError, SqueezeNet};
 pub use training::ENCODER_STAGE;
+pub use view::{Look, Normalisation, View};

@@ -9,9 +9,9 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sha2::{Digest, Sha256};
 
-use super::{Clock, MethodError, Part, Parts, Scorer, Scores, derive};
+use super::{Clock, DetectorError, MethodError, Part, Parts, Scorer, Scores, derive};
 use crate::data::{Conversion, EpochOrder, SampleLoader, Samples};
-use crate::files::hex;
+use crate::files::{self, hex};
 use crate::train::{Display, Kind, Optimisation, Stage, StageSummary, Trainable};
 
 /// What a fit needs to know beside its settings and its images.
@@ -61,6 +61,28 @@ impl Context<'_> {
     /// A generator of its own for every purpose.
     pub fn rng(&self, purpose: &str) -> StdRng {
         StdRng::seed_from_u64(derive(self.seed, purpose))
+    }
+
+    /// Works in a folder of the run's folder.
+    ///
+    /// # Errors
+    /// Those of `work`, and when the folder cannot be made.
+    pub fn within<T>(
+        &mut self,
+        name: &str,
+        work: impl FnOnce(&mut Context) -> Result<T, MethodError>,
+    ) -> Result<T, MethodError> {
+        let folder = self.folder.join(name);
+        files::create_folder(&folder).map_err(DetectorError::from)?;
+        let mut inner = Context {
+            folder: &folder,
+            clock: std::mem::replace(&mut self.clock, Clock::start()),
+            ..*self
+        };
+        let result = work(&mut inner);
+        self.stages = inner.stages;
+        self.clock = inner.clock;
+        result
     }
 
     /// Shows a line.

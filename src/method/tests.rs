@@ -39,6 +39,7 @@ fn another(key: &str, value: &Value) -> Vec<Value> {
             let others = texts.iter().filter(|text| *text != old);
             others.map(|&text| Value::String(text.to_owned())).collect()
         }
+        Value::Array(items) if items.len() > 1 => vec![Value::Array(items[1..].to_vec())],
         other => panic!("{key}: no other value of {other} is known"),
     }
 }

@@ -338,11 +338,15 @@ impl Sources<'_> {
 
     fn curves(&self) -> Result<Vec<LearningCurve>, RunError> {
         let mut curves = Vec::new();
-        for &kind in self.method.entry().stages {
-            let Kind { name, monitors, .. } = kind;
-            if !self.done.stages.iter().any(|stage| stage.name == *name) {
+        let kinds = self.method.entry().stages;
+        for stage in &self.done.stages {
+            // A stage lies in its own folder, or in one of several parts of the method.
+            let name = &stage.name;
+            let of = |kind: &&&Kind| name.rsplit('/').next() == Some(kind.name);
+            let Some(kind) = kinds.iter().find(of) else {
                 continue;
-            }
+            };
+            let monitors = kind.monitors;
             let history = Stage::history(&self.stages.join(name))?;
             let loss = kind.loss();
             // A game of two networks is judged by more than one curve.

@@ -3,12 +3,12 @@
 use serde::Serialize;
 use toml::Table;
 
-use super::{EncoderFlow, FlowSettings, Sizes};
+use super::{EncoderFlow, Sizes};
 use crate::flow::Standardizer;
 use crate::method::representation::standardized;
 use crate::method::{
-    Context, EncoderKind, EncoderSettings, Encoding, Fitted, MethodError, Parts, Plan, Scores,
-    as_table,
+    Context, EncoderKind, EncoderSettings, Encoding, Fitted, FlowSettings, MethodError, Parts,
+    Plan, Scores, as_table,
 };
 
 /// What a fit reads.

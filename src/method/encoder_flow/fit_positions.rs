@@ -4,15 +4,15 @@ use rand::seq::index::sample;
 use serde::Serialize;
 use toml::Table;
 
-use super::{FlowSettings, PositionFlow, PositionSizes, PositionWeights};
+use super::{PositionFlow, PositionSizes, PositionWeights};
 use crate::data::{Images, Samples, Vectors};
 use crate::encoder::{
     MapEncoder, MapSizes, POSITION_CONTEXT, PatchPca, PositionEncoder, Projection, SqueezeNet,
     position_context,
 };
 use crate::method::{
-    AutoEncoderSettings, Context, EncoderKind, EncoderSettings, Fitted, MethodError, Parts, Plan,
-    as_table,
+    AutoEncoderSettings, Context, EncoderKind, EncoderSettings, Fitted, FlowSettings, MethodError,
+    Parts, Plan, as_table,
 };
 use crate::train::StageSummary;
 

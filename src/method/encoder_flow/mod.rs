@@ -5,13 +5,11 @@ pub(super) mod detector;
 mod fit;
 mod fit_positions;
 pub(super) mod positions;
-mod settings;
 
 pub use detector::{EncoderFlow, EncoderFlowWeights, Sizes};
 pub use positions::{PositionFlow, PositionSizes, PositionWeights};
-pub use settings::FlowSettings;
 
-use super::{EncoderSettings, Entry, Plan, Section};
+use super::{EncoderSettings, Entry, FlowSettings, Plan, Section};
 use crate::encoder::ENCODER_STAGE;
 use crate::flow::FLOW_STAGE;
 use fit::WholeImages;

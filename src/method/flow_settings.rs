@@ -6,10 +6,10 @@ use rand::rngs::StdRng;
 use rand::seq::index::sample;
 use serde::{Deserialize, Serialize};
 
+use super::context::digest;
+use super::{Context, MethodError, derive};
 use crate::data::{Noisy, Samples, Vectors};
 use crate::flow::{BaseKind, FLOW_STAGE, Mixing, RealNvp, RealNvpConfig};
-use crate::method::context::digest;
-use crate::method::{Context, MethodError, derive};
 use crate::study::{Check, Fault, Settings, first_fault, optimisation_fault};
 use crate::train::{Optimisation, StageSummary};
 
@@ -104,6 +104,23 @@ impl FlowSettings {
         }
     }
 
+    /// The flow before its first step: what starts from data has been set from the rows.
+    pub(super) fn start(
+        &self,
+        context: &mut Context,
+        sizes: RealNvpConfig,
+        train: &Vectors,
+    ) -> RealNvp {
+        let rng = &mut context.rng("flow weights");
+        let model = sizes.init(rng, context.device);
+        let rows = self.initial_rows(train, &mut context.rng("flow start"));
+        let model = model.initialised_from(train.batch(&rows, context.device), rng);
+        if sizes.gaussians > 0 {
+            context.clock.step("base distribution", Some(rows.len()));
+        }
+        model
+    }
+
     /// The flow stage on rows of latents, each followed by its context if the flow has one.
     ///
     /// # Errors
@@ -115,13 +132,7 @@ impl FlowSettings {
         train: Vectors,
         valid: Vectors,
     ) -> Result<(RealNvp, StageSummary), MethodError> {
-        let rng = &mut context.rng("flow weights");
-        let model = sizes.init(rng, context.device);
-        let rows = self.initial_rows(&train, &mut context.rng("flow start"));
-        let model = model.initialised_from(train.batch(&rows, context.device), rng);
-        if sizes.gaussians > 0 {
-            context.clock.step("base distribution", Some(rows.len()));
-        }
+        let model = self.start(context, sizes, &train);
         let bytes = |vectors: &Vectors| -> Vec<u8> {
             let values = vectors.values().iter();
             values.flat_map(|value| value.to_le_bytes()).collect()
