@@ -28,6 +28,7 @@ mod representation;
 mod scorer;
 mod scores;
 mod seed;
+pub mod views;
 
 use std::fmt;
 use std::str::FromStr;
@@ -74,17 +75,20 @@ pub enum Method {
     Gmm,
     /// Distance from the mean in units of the covariance.
     Mahalanobis,
+    /// Likelihoods of several descriptions of an image without its size.
+    Views,
 }
 
 impl Method {
     /// All methods, the paper's first.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::EncoderFlow,
         Self::Autoencoder,
         Self::Ganomaly,
         Self::Knn,
         Self::Gmm,
         Self::Mahalanobis,
+        Self::Views,
     ];
 
     /// What the program knows of it.
@@ -96,6 +100,7 @@ impl Method {
             Self::Knn => &knn::ENTRY,
             Self::Gmm => &gmm::ENTRY,
             Self::Mahalanobis => &mahalanobis::ENTRY,
+            Self::Views => &views::ENTRY,
         }
     }
 

@@ -15,6 +15,7 @@ pub(in crate::method) fn scorers() -> Vec<Box<dyn Scorer>> {
         Box::new(knn::bank::tests::detector()),
         Box::new(gmm::tests::detector()),
         Box::new(mahalanobis::gaussian::tests::detector()),
+        Box::new(views::detector::tests::detector()),
     ]
 }
 

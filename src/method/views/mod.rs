@@ -1,0 +1,216 @@
+//! The method `views`: several descriptions of an image without its size, each with a density of its
+//! own; the score is the mean of their standardised scores.
+//!
+//! The paper ends with the question why a flow gives other data sets a higher likelihood than its own.
+//! Where a description scales with the contrast of an image, so does its distance from the mode: what
+//! is smooth is likely. A view takes that out before the density sees it.
+
+pub(super) mod detector;
+mod settings;
+
+use serde::Serialize;
+use toml::Table;
+
+pub use detector::{ViewFlow, ViewSizes, Views};
+pub use settings::{ViewSettings, ViewsSettings};
+
+use super::flow_settings::FlowSettings;
+use super::{Context, Entry, Fitted, MethodError, Part, Parts, Plan, Scores, Section, as_table};
+use crate::data::{Samples, Vectors};
+use crate::encoder::{Look, Projection, SqueezeNet};
+use crate::flow::{BaseKind, FLOW_STAGE};
+use crate::train::StageSummary;
+use detector::{BATCH, NAMES, ViewWeights, Weights};
+
+pub(super) static ENTRY: Entry = Entry {
+    name: "views",
+    summary: "several descriptions of an image without its size, a flow on a fitted mixture for each",
+    sections: &[Section {
+        defaults: include_str!("settings.toml"),
+        fault: ViewsSettings::fault,
+    }],
+    plan: |settings| {
+        let views = ViewsSettings::read(settings)?;
+        let flow = FlowSettings {
+            couplings: views.couplings,
+            base: BaseKind::Fitted,
+            ..FlowSettings::read(settings)?
+        };
+        Ok(Box::new(ViewsPlan { views, flow }))
+    },
+    words: detector::WORDS,
+    stages: &[&FLOW_STAGE],
+    notes: &[
+        "Scores of views are negative log-likelihoods in deviations from their mean on normal validation images; the deciding score is their mean.",
+    ],
+    loaders: &[(detector::KIND, Views::load)],
+};
+
+/// What a fit reads.
+#[derive(Debug, Serialize)]
+struct ViewsPlan {
+    views: ViewsSettings,
+    /// The couplings and the stage that all views share; Gaussians are each view's own.
+    flow: FlowSettings,
+}
+
+impl ViewsPlan {
+    fn looks_through_network(&self) -> bool {
+        self.views
+            .list
+            .iter()
+            .any(|view| view.of == Look::SqueezeNet)
+    }
+
+    /// Fits the density of one view.
+    fn fit_view(
+        &self,
+        number: usize,
+        view: &ViewSettings,
+        (context, parts): (&mut Context, &Parts),
+        network: Option<&SqueezeNet>,
+    ) -> Result<(ViewWeights, Option<StageSummary>), MethodError> {
+        let seen = view.view();
+        let purpose = |purpose: &str| format!("{purpose} of view {number}");
+        let describe = |context: &Context, part: &Part| -> Vectors {
+            let mut rows = Vectors::new(seen.dim(context.image_shape()));
+            let all: Vec<usize> = (0..part.images.len()).collect();
+            for indices in all.chunks(BATCH) {
+                let batch = match (&part.features, seen.of) {
+                    (Some(features), Look::SqueezeNet) => {
+                        seen.normalised(features.batch(indices, context.device))
+                    }
+                    _ => seen.describe(part.images.batch(indices, context.device), network),
+                };
+                rows.extend(batch.into_data().iter::<f32>());
+            }
+            rows
+        };
+        let project = |context: &Context, projection: &Projection, rows: &Vectors| -> Vectors {
+            let mut latents = Vectors::new(projection.dim());
+            let all: Vec<usize> = (0..rows.len()).collect();
+            for indices in all.chunks(BATCH) {
+                let batch = projection.forward(rows.batch(indices, context.device));
+                latents.extend(batch.into_data().iter::<f32>());
+            }
+            latents
+        };
+        let train = describe(context, parts.train());
+        let rng = &mut context.rng(&purpose("components"));
+        let projection = Projection::fit(&train, view.components, rng, context.device);
+        let train = project(context, &projection, &train);
+        let valid = describe(context, parts.validation());
+        let valid = project(context, &projection, &valid);
+        context
+            .clock
+            .step(&purpose("components"), Some(train.len()));
+        let flow = FlowSettings {
+            gaussians: view.gaussians,
+            ..self.flow.clone()
+        };
+        let sizes = flow.sizes(train.dim(), train.len());
+        let (flow, summary) = match self.views.couplings {
+            0 => (flow.start(context, sizes, &train), None),
+            _ => {
+                let folder = format!("view-{number}");
+                let trained =
+                    context.within(&folder, |context| flow.fit(context, sizes, train, valid));
+                let (flow, mut summary) = trained?;
+                summary.name = format!("{folder}/{}", summary.name);
+                (flow, Some(summary))
+            }
+        };
+        Ok((ViewWeights { projection, flow }, summary))
+    }
+}
+
+impl Plan for ViewsPlan {
+    fn settings(&self) -> Table {
+        as_table(self)
+    }
+
+    fn pretrained_input(&self) -> Option<usize> {
+        self.looks_through_network().then_some(self.views.input)
+    }
+
+    fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
+        let network = match self.looks_through_network() {
+            true => {
+                let network = SqueezeNet::load(context.weights, context.device)?;
+                Some(network.with_input(self.views.input))
+            }
+            false => None,
+        };
+        if self.views.couplings > 0 {
+            context.stages[1] = self.views.list.len();
+        }
+        let (mut views, mut stages) = (Vec::new(), Vec::new());
+        for (number, view) in (1..).zip(&self.views.list) {
+            context.say(&format!("view {number}: {}", view.name()));
+            let (weights, stage) =
+                self.fit_view(number, view, (context, parts), network.as_ref())?;
+            views.push(weights);
+            stages.extend(stage);
+        }
+        let sizes = ViewSizes {
+            shape: context.image_shape(),
+            input: self.views.input,
+            views: self
+                .views
+                .list
+                .iter()
+                .zip(&views)
+                .map(|(view, weights)| ViewFlow {
+                    view: view.view(),
+                    flow: self.sizes_of(view, weights, parts),
+                    mean: 0.0,
+                    deviation: 1.0,
+                })
+                .collect(),
+        };
+        let weights = Weights { network, views };
+        let mut scorer = Views::new(context.conversion, sizes, weights, context.device);
+        let nll: Vec<(String, Vec<Vec<f32>>)> = parts
+            .iter()
+            .map(|part| {
+                context.say(&format!(
+                    "scoring {} {} images",
+                    part.images.len(),
+                    part.name
+                ));
+                let found = scorer.nll(&part.images, part.features.as_ref());
+                (part.name.clone(), found)
+            })
+            .collect();
+        // The second part is the validation images.
+        scorer.standardise(&nll[1].1);
+        let scores: Vec<(String, Scores)> = nll
+            .into_iter()
+            .map(|(name, columns)| (name, scorer.combined(columns)))
+            .collect();
+        context.scored(&scores);
+        Ok(Fitted {
+            scorer: Box::new(scorer),
+            scores,
+            stages,
+        })
+    }
+}
+
+impl ViewsPlan {
+    fn sizes_of(
+        &self,
+        view: &ViewSettings,
+        weights: &ViewWeights,
+        parts: &Parts,
+    ) -> crate::flow::RealNvpConfig {
+        let flow = FlowSettings {
+            gaussians: view.gaussians,
+            ..self.flow.clone()
+        };
+        flow.sizes(weights.projection.dim(), parts.train().images.len())
+    }
+}
+
+/// Most views.
+const MOST: usize = NAMES.len() - 1;

@@ -1,0 +1,92 @@
+//! The section `views`.
+
+use serde::{Deserialize, Serialize};
+
+use super::MOST;
+use crate::encoder::{EncoderSizes, Look, Normalisation, SqueezeNet, View};
+use crate::study::{Check, Fault, Settings, first_fault};
+
+/// The section `views`: a fit reads all of it, and of the section `flow` all but the base.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ViewsSettings {
+    /// Coupling layers of the flow on each view's mixture; 0 for the mixture alone.
+    pub couplings: usize,
+    /// Side to which images are resized for the pretrained network.
+    pub input: usize,
+    /// The views.
+    pub list: Vec<ViewSettings>,
+}
+
+/// One view and its density.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ViewSettings {
+    /// What of the image is described.
+    pub of: Look,
+    /// What is taken out of the description.
+    pub normalise: Normalisation,
+    /// Whitened principal components of it, at most as many as it has entries.
+    pub components: usize,
+    /// Gaussians of the mixture.
+    pub gaussians: usize,
+}
+
+impl ViewSettings {
+    /// The description and its normalisation.
+    pub fn view(&self) -> View {
+        View {
+            of: self.of,
+            normalise: self.normalise,
+        }
+    }
+
+    /// In a few words, for progress.
+    pub(super) fn name(&self) -> String {
+        format!(
+            "{:?}, normalised by {:?}, {} components, {} Gaussians",
+            self.of, self.normalise, self.components, self.gaussians
+        )
+        .to_lowercase()
+    }
+}
+
+impl ViewsSettings {
+    /// Reads the section.
+    pub(super) fn read(settings: &Settings) -> Result<Self, toml::de::Error> {
+        settings.section("views")
+    }
+
+    /// The first key with which no run is possible.
+    pub(super) fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
+        let views = Self::read(settings)?;
+        let all = |holds: fn(&ViewSettings) -> bool| views.list.iter().all(holds);
+        let checks = [
+            Check::new(
+                "couplings",
+                views.couplings <= 256,
+                "must be at most 256 (0 for none)",
+            ),
+            Check::within("input", views.input, SqueezeNet::INPUTS),
+            Check::new(
+                "list",
+                (1..=MOST).contains(&views.list.len()),
+                format!("must name from 1 to {MOST} views"),
+            ),
+            Check::new(
+                "list",
+                all(|view| (2..=EncoderSizes::LARGEST_LATENT).contains(&view.components)),
+                format!(
+                    "must have from 2 to {} components in every view",
+                    EncoderSizes::LARGEST_LATENT
+                ),
+            ),
+            Check::new(
+                "list",
+                all(|view| (1..=1000).contains(&view.gaussians)),
+                "must have from 1 to 1000 gaussians in every view",
+            ),
+        ];
+        Ok(first_fault("views", checks))
+    }
+}
