@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use indicatif::HumanCount;
 
-use crate::data::{Asset, DataStore, DatasetName, FileState, Verdict, squeezenet_checkpoint};
+use crate::data::{Asset, DataStore, DatasetName, FileCheck, FileState, squeezenet_checkpoint};
 use crate::encoder::SqueezeNet;
 
 /// Arguments of `encoder-flow data`.
@@ -164,13 +164,13 @@ fn squeezenet_state(store: &DataStore) -> FileState {
 }
 
 /// Checks what is here of a data set or of the pretrained weights.
-fn verdicts_on(asset: Asset, store: &DataStore) -> Vec<Verdict> {
+fn checks_of(asset: Asset, store: &DataStore) -> Vec<FileCheck> {
     match asset {
         Asset::Dataset(name) => store.verify(name),
         Asset::SqueezeNet => {
             let checkpoint = store.verify_backbone(&squeezenet_checkpoint());
             let path = store.backbone(SqueezeNet::FILE);
-            let converted = path.is_file().then(|| Verdict {
+            let converted = path.is_file().then(|| FileCheck {
                 outcome: SqueezeNet::check(&path)
                     .map(|()| {
                         "no official file, so only names and shapes of its tensors were checked"
@@ -190,10 +190,10 @@ fn verify(name: Option<Asset>, store: &DataStore, out: &mut impl Write) -> anyho
     let mut faults = 0;
     let mut checked = 0;
     for asset in assets {
-        for verdict in verdicts_on(asset, store) {
+        for check in checks_of(asset, store) {
             checked += 1;
-            let path = verdict.path.display();
-            match verdict.outcome {
+            let path = check.path.display();
+            match check.outcome {
                 Ok(what) => writeln!(out, "good  {path}  {what}")?,
                 Err(what) => {
                     faults += 1;

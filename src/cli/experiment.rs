@@ -2,9 +2,13 @@
 
 use clap::Args;
 
-use super::{DataPlace, RunPlace, StudyPlace, command_line, print};
+use super::{DEFAULT_METHOD, DataPlace, RunPlace, StudyPlace, command_line, print};
+use crate::method::Method;
 use crate::run::{RunOptions, run as run_experiment};
 use crate::train::{Display, install_signal_handlers};
+
+/// What the names of variants begin with that a study recommends.
+const BEST: &str = "best";
 
 #[derive(Args)]
 pub struct ExperimentArgs {
@@ -28,10 +32,8 @@ pub struct ExperimentArgs {
 }
 
 pub fn run(args: ExperimentArgs) -> anyhow::Result<()> {
-    let experiment = args
-        .studies
-        .studies()?
-        .find(&args.name, &args.run.method, &args.overrides)?;
+    let studies = args.studies.studies()?;
+    let experiment = studies.find(&args.name, &args.run.method, &args.overrides)?;
     install_signal_handlers()?;
     let options = RunOptions {
         seed: args.run.seed,
@@ -46,5 +48,19 @@ pub fn run(args: ExperimentArgs) -> anyhow::Result<()> {
     };
     let summary = run_experiment(&experiment, &args.data.store()?, &options)?;
     print(&summary.to_string());
+    if experiment.variant == DEFAULT_METHOD {
+        // The paper's pipeline runs unless another is named; a study may know a better one.
+        let variants = studies.study(&experiment.study)?.variants()?;
+        for better in variants
+            .iter()
+            .filter(|variant| variant.name.starts_with(BEST))
+        {
+            print(&format!(
+                "  recommended here: --method {} ({})",
+                better.name,
+                better.method.parse::<Method>()?.entry().summary
+            ));
+        }
+    }
     Ok(())
 }

@@ -30,5 +30,5 @@ pub use noisy::Noisy;
 pub use order::EpochOrder;
 pub use picture::Picture;
 pub use split::{Split, SplitShares};
-pub use store::{DataStore, FileState, Verdict};
+pub use store::{DataStore, FileCheck, FileState};
 pub use vectors::Vectors;

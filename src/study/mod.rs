@@ -6,11 +6,14 @@ mod error;
 mod names;
 mod resolve;
 mod settings;
+#[allow(clippy::module_inception)]
+mod study;
 
 pub use checks::{Check, Fault};
 pub(crate) use checks::{first_fault, optimisation_fault};
 pub use error::StudyError;
-pub use names::{Choice, Experiment, Studies, Study, class_tags, find_class};
+pub use names::{Studies, class_tags, find_class};
 pub use resolve::Schema;
 pub(crate) use resolve::differences;
 pub use settings::{DataSettings, EvaluationSettings, SETTINGS, Settings};
+pub use study::{Choice, Experiment, Study};

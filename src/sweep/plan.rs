@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
-use std::time::Instant;
 
 use super::executor::lock;
 use super::{Cell, Executor, SweepResult, SweepTable, SweepWorkspace, Threads};
@@ -116,7 +115,6 @@ pub(super) fn sweep_part(
     };
     let known = known_cells(study, overrides, plan, store, options)?;
     let table = Mutex::new(known);
-    let started = Mutex::new(Instant::now());
     let done = |cell: &Cell, result: Result<Summary, String>| -> Result<(), RunError> {
         let experiment = cell.experiment(study)?;
         let skipped = result.as_ref().is_ok_and(|summary| summary.was_complete);
@@ -125,13 +123,11 @@ pub(super) fn sweep_part(
             Err(error) => SweepResult::failed(cell, &experiment, error),
         };
         let line = row.line();
+        let seconds = row.seconds.unwrap_or_default();
         let mut table = lock(&table);
         table.enter(row);
         workspace.write(&table)?;
         drop(table);
-        let seconds = std::mem::replace(&mut *lock(&started), Instant::now())
-            .elapsed()
-            .as_secs_f64();
         let total = overall.total;
         let (number, left) = lock(&overall.count).add(seconds, skipped, total);
         options.display.say(&format!(

@@ -1,8 +1,8 @@
 //! Data sets by name, and pretrained weights: where their files are looked for, and how missing ones
 //! get there.
 
+mod check;
 mod locate;
-mod verdict;
 
 use std::path::{Path, PathBuf};
 
@@ -12,8 +12,8 @@ use super::{
     DataError, DatasetName, FetchOptions, Images, Labelled, RemoteFile, cifar10, digits, fetch,
     idx, svhn,
 };
+pub use check::FileCheck;
 use locate::{Piece, locate};
-pub use verdict::Verdict;
 
 /// Environment variable with a data folder, looked into after `--data-dir`.
 const DATA_VARIABLE: &str = "ENCODER_FLOW_DATA";
@@ -126,9 +126,9 @@ impl DataStore {
     }
 
     /// Checks size and checksums of an official file of pretrained weights, where it is found.
-    pub fn verify_backbone(&self, file: &RemoteFile) -> Option<Verdict> {
+    pub fn verify_backbone(&self, file: &RemoteFile) -> Option<FileCheck> {
         let path = self.backbone(&file.name);
-        path.is_file().then(|| verdict::official(&path, file))
+        path.is_file().then(|| check::official(&path, file))
     }
 
     /// Reads a data set, downloading what is missing.
@@ -227,10 +227,10 @@ impl DataStore {
 
     /// Checks size and checksums of every file of a set that is found. Missing files are no
     /// fault here: see [`state`](Self::state).
-    pub fn verify(&self, name: DatasetName) -> Vec<Verdict> {
+    pub fn verify(&self, name: DatasetName) -> Vec<FileCheck> {
         locate(&self.roots, name)
             .iter()
-            .flat_map(|piece| verdict::verdicts(name, piece))
+            .flat_map(|piece| check::checks(name, piece))
             .collect()
     }
 

@@ -112,9 +112,9 @@ fn an_incomplete_folder_of_batches_is_named() {
         set.source
             .starts_with("cifar-10-batches-bin (6 images; not the complete official file)")
     );
-    let verdicts = store.verify(DatasetName::Cifar10);
-    assert_eq!(verdicts.len(), 6);
-    assert!(verdicts.iter().all(|verdict| verdict.outcome.is_err()));
+    let checks = store.verify(DatasetName::Cifar10);
+    assert_eq!(checks.len(), 6);
+    assert!(checks.iter().all(|check| check.outcome.is_err()));
 }
 
 #[test]

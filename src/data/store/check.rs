@@ -10,7 +10,7 @@ use crate::data::{Checksum, DatasetName, RemoteFile, svhn};
 
 /// What a check of one file came to.
 #[derive(Clone, Debug)]
-pub struct Verdict {
+pub struct FileCheck {
     /// The file.
     pub path: PathBuf,
     /// What was checked, or what is wrong.
@@ -18,7 +18,7 @@ pub struct Verdict {
 }
 
 /// Checks what was found of one official file; nothing when it is missing.
-pub(super) fn verdicts(name: DatasetName, piece: &Piece) -> Vec<Verdict> {
+pub(super) fn checks(name: DatasetName, piece: &Piece) -> Vec<FileCheck> {
     let Some(path) = &piece.path else {
         return Vec::new();
     };
@@ -36,7 +36,7 @@ pub(super) fn verdicts(name: DatasetName, piece: &Piece) -> Vec<Verdict> {
     }
 }
 
-pub(super) fn official(path: &Path, file: &RemoteFile) -> Verdict {
+pub(super) fn official(path: &Path, file: &RemoteFile) -> FileCheck {
     let sums: Vec<_> = file
         .checksums
         .iter()
@@ -45,14 +45,14 @@ pub(super) fn official(path: &Path, file: &RemoteFile) -> Verdict {
             Checksum::Sha256(_) => "SHA-256",
         })
         .collect();
-    Verdict {
+    FileCheck {
         path: path.to_path_buf(),
         outcome: verify(path, file).map(|()| format!("official: size, {} agree", sums.join(", "))),
     }
 }
 
 /// A file for which nobody published a checksum: all that can be checked is that it reads.
-fn subset(path: &Path) -> Verdict {
+fn subset(path: &Path) -> FileCheck {
     let outcome = svhn::read(path)
         .map(|(images, _)| {
             format!(
@@ -61,7 +61,7 @@ fn subset(path: &Path) -> Verdict {
             )
         })
         .map_err(|error| error.to_string());
-    Verdict {
+    FileCheck {
         path: path.to_path_buf(),
         outcome,
     }
