@@ -31,6 +31,14 @@ pub struct ExperimentArgs {
     studies: StudyPlace,
 }
 
+#[cfg(test)]
+impl ExperimentArgs {
+    /// What decides the run's numbers: name, method, seed, overrides.
+    pub fn identity(&self) -> (&str, &str, u64, &[String]) {
+        (&self.name, &self.run.method, self.run.seed, &self.overrides)
+    }
+}
+
 pub fn run(args: ExperimentArgs) -> anyhow::Result<()> {
     let studies = args.studies.studies()?;
     let experiment = studies.find(&args.name, &args.run.method, &args.overrides)?;

@@ -162,6 +162,27 @@ fn print(text: &str) {
 
 #[cfg(test)]
 mod tests {
+    /// A cell is a command line: whatever can run a command can run it.
+    #[test]
+    fn the_arguments_of_a_sweep_s_cell_are_those_of_experiment() {
+        use clap::Parser;
+        let cell = crate::sweep::Cell {
+            study: "mnist".to_owned(),
+            class: 3,
+            variant: "knn".to_owned(),
+            seed: 7,
+            overrides: vec!["data.ood=[\"svhn\", \"digits\"]".to_owned()],
+        };
+        let words = std::iter::once("encoder-flow".to_owned()).chain(cell.arguments());
+        let parsed = super::Cli::try_parse_from(words).unwrap();
+        let super::Verb::Experiment(arguments) = parsed.verb else {
+            panic!("another verb");
+        };
+        let (name, method, seed, overrides) = arguments.identity();
+        assert_eq!((name, method, seed), ("mnist-3", "knn", 7));
+        assert_eq!(overrides, cell.overrides);
+    }
+
     #[test]
     fn arguments_are_consistent() {
         use clap::CommandFactory;

@@ -165,10 +165,16 @@ pub trait Plan: fmt::Debug + Send + Sync {
     /// All of it, under the keys of the settings.
     fn settings(&self) -> Table;
 
+    /// The encoder of whole images that the method looks through, if it is of that kind: the two
+    /// answers below follow from it.
+    fn encoding(&self) -> Option<&Encoding> {
+        None
+    }
+
     /// Side to which images are brought for a pretrained network, where the method looks at one
     /// description of the whole image through it: those features can be computed once for all runs.
     fn pretrained_input(&self) -> Option<usize> {
-        None
+        self.encoding()?.pretrained_input()
     }
 
     /// True when a fit reads pretrained weights.
@@ -178,7 +184,7 @@ pub trait Plan: fmt::Debug + Send + Sync {
 
     /// True when a fit trains the autoencoder of the section `encoder`, which methods share.
     fn trains_autoencoder(&self) -> bool {
-        false
+        matches!(self.encoding(), Some(Encoding::Autoencoder(_)))
     }
 
     /// True where a training image's score says nothing: a threshold then comes from held-out ones.

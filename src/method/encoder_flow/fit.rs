@@ -57,12 +57,8 @@ impl Plan for WholeImages {
         ])
     }
 
-    fn pretrained_input(&self) -> Option<usize> {
-        self.encoding.pretrained_input()
-    }
-
-    fn trains_autoencoder(&self) -> bool {
-        self.encoding.kind() == EncoderKind::Autoencoder
+    fn encoding(&self) -> Option<&Encoding> {
+        Some(&self.encoding)
     }
 
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {

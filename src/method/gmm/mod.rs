@@ -6,7 +6,9 @@ use toml::Table;
 
 use super::on_latents::{Density, Looks, OnLatents};
 use super::representation::standardized;
-use super::{Context, EncoderKind, Entry, Fitted, MethodError, Parts, Plan, Section, as_table};
+use super::{
+    Context, EncoderKind, Encoding, Entry, Fitted, MethodError, Parts, Plan, Section, as_table,
+};
 use crate::data::Vectors;
 use crate::encoder::ENCODER_STAGE;
 use crate::flow::{FullMixture, MixtureConfig, Standardizer};
@@ -79,12 +81,8 @@ impl Plan for Mixture {
         self.looks.settings()
     }
 
-    fn pretrained_input(&self) -> Option<usize> {
-        self.looks.encoding.pretrained_input()
-    }
-
-    fn trains_autoencoder(&self) -> bool {
-        self.looks.encoding.kind() == EncoderKind::Autoencoder
+    fn encoding(&self) -> Option<&Encoding> {
+        Some(&self.looks.encoding)
     }
 
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {

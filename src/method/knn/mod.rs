@@ -8,7 +8,9 @@ use toml::Table;
 pub use bank::{Knn, KnnSizes};
 
 use super::on_latents::{Looks, OnLatents};
-use super::{Context, EncoderKind, Entry, Fitted, MethodError, Parts, Plan, Section, as_table};
+use super::{
+    Context, EncoderKind, Encoding, Entry, Fitted, MethodError, Parts, Plan, Section, as_table,
+};
 use crate::encoder::{ENCODER_STAGE, EncoderSizes};
 use crate::study::{Check, Fault, Settings, first_fault};
 
@@ -84,12 +86,8 @@ impl Plan for NearestNeighbours {
         self.looks.settings()
     }
 
-    fn pretrained_input(&self) -> Option<usize> {
-        self.looks.encoding.pretrained_input()
-    }
-
-    fn trains_autoencoder(&self) -> bool {
-        self.looks.encoding.kind() == EncoderKind::Autoencoder
+    fn encoding(&self) -> Option<&Encoding> {
+        Some(&self.looks.encoding)
     }
 
     fn skips_training_scores(&self) -> bool {

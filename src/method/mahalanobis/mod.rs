@@ -8,7 +8,7 @@ use toml::Table;
 pub use gaussian::Mahalanobis;
 
 use super::on_latents::{Looks, OnLatents};
-use super::{Context, EncoderKind, Entry, Fitted, MethodError, Parts, Plan, Section};
+use super::{Context, EncoderKind, Encoding, Entry, Fitted, MethodError, Parts, Plan, Section};
 use crate::encoder::{ENCODER_STAGE, EncoderSizes};
 use crate::study::{Check, Fault, Settings, first_fault};
 
@@ -63,12 +63,8 @@ impl Plan for Distance {
         self.looks.settings()
     }
 
-    fn pretrained_input(&self) -> Option<usize> {
-        self.looks.encoding.pretrained_input()
-    }
-
-    fn trains_autoencoder(&self) -> bool {
-        self.looks.encoding.kind() == EncoderKind::Autoencoder
+    fn encoding(&self) -> Option<&Encoding> {
+        Some(&self.looks.encoding)
     }
 
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
