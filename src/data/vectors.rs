@@ -53,6 +53,23 @@ impl Vectors {
         sums.into_iter().map(|sum| (sum / count) as f32).collect()
     }
 
+    /// Takes `by`, which has as many entries as a vector, from every vector.
+    pub fn shift(&mut self, by: &[f32]) {
+        for row in self.values.chunks_exact_mut(self.dim) {
+            for (value, by) in row.iter_mut().zip(by) {
+                *value -= by;
+            }
+        }
+    }
+
+    /// The vector at `index`.
+    ///
+    /// # Panics
+    /// When `index` is not below [`len`](Self::len), like a slice.
+    pub fn row(&self, index: usize) -> &[f32] {
+        &self.values[index * self.dim..(index + 1) * self.dim]
+    }
+
     /// Number of vectors.
     pub fn len(&self) -> usize {
         self.values.len() / self.dim

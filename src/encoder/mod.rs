@@ -22,6 +22,6 @@ pub use positions::{
     MapEncoder, MapSizes, POSITION_CONTEXT, PositionEncoder, position_context, position_contexts,
 };
 pub use projection::Projection;
-pub use squeezenet::{BackboneError, SqueezeNet};
+pub use squeezenet::{BackboneError, PretrainedLook, SqueezeNet};
 pub use training::ENCODER_STAGE;
 pub use view::{Look, Normalisation, View};

@@ -165,7 +165,7 @@ impl MapEncoder {
             }
             Self::Patches(model) => model.maps(images),
             Self::SqueezeNet(model) => {
-                let maps = model.maps(images).into_iter();
+                let maps = model.maps(images, &[3, 5, 9]).into_iter();
                 Tensor::cat(maps.map(|map| on_grid(map, grid)).collect(), 1)
             }
         };

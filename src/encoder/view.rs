@@ -17,8 +17,6 @@ const LEAST_ENERGY: f64 = 1e-6;
 const LEAST_NORM: f64 = 1e-6;
 /// Share of a block's sum below which an entry counts as zero.
 const LEAST_SHARE: f64 = 1e-8;
-/// Entries of the pretrained network's three maps.
-const BLOCKS: [usize; 3] = [128, 256, 512];
 /// Luminance and the two colour differences of ITU-R BT.601, by rows, from red, green and blue.
 const YCBCR: [f32; 9] = [
     0.299, 0.587, 0.114, -0.168_736, -0.331_264, 0.5, 0.5, -0.418_688, -0.081_312,
@@ -38,6 +36,16 @@ pub enum Look {
     /// Means of three maps of SqueezeNet, pretrained on ImageNet.
     #[serde(rename = "squeezenet")]
     SqueezeNet,
+    /// Means and standard deviations of four of its maps.
+    #[serde(rename = "squeezenet-moments")]
+    SqueezeNetMoments,
+}
+
+impl Look {
+    /// True where the pretrained network looks.
+    pub fn is_pretrained(self) -> bool {
+        matches!(self, Self::SqueezeNet | Self::SqueezeNetMoments)
+    }
 }
 
 /// What is taken out of a description.
@@ -76,6 +84,7 @@ impl View {
                 luminance + (channels - 1) * (RINGS + 1)
             }
             Look::SqueezeNet => SqueezeNet::LATENT,
+            Look::SqueezeNetMoments => SqueezeNet::MOMENTS,
         }
     }
 
@@ -88,13 +97,25 @@ impl View {
     /// When the description is the network's and there is none.
     pub fn describe(&self, images: Tensor<4>, network: Option<&SqueezeNet>) -> Tensor<2> {
         let description = match self.of {
-            Look::SqueezeNet => {
+            Look::SqueezeNet | Look::SqueezeNetMoments => {
                 let network = network.expect("a view of the pretrained network comes with it");
-                network.encode(images)
+                return self.of_features(network.encode(images));
             }
             Look::Pixels => unit(images).flatten(1, 3),
             Look::Differences => differences(luminance(unit(images))),
             Look::Bands => bands(unit(images)),
+        };
+        self.normalised(description)
+    }
+
+    /// The description that is part of the pretrained network's latents.
+    ///
+    /// # Shapes
+    /// `[batch, 896]`, or with moments `[batch, 2560]`, to `[batch, dim]`.
+    pub fn of_features(&self, features: Tensor<2>) -> Tensor<2> {
+        let description = match (self.of, features.dims()[1]) {
+            (Look::SqueezeNet, SqueezeNet::MOMENTS) => SqueezeNet::means_of(features),
+            _ => features,
         };
         self.normalised(description)
     }
@@ -114,7 +135,8 @@ impl View {
             Normalisation::Sqrt => {
                 let [_, dim] = description.dims();
                 let blocks = match self.of {
-                    Look::SqueezeNet => BLOCKS.to_vec(),
+                    Look::SqueezeNet => SqueezeNet::blocks(false),
+                    Look::SqueezeNetMoments => SqueezeNet::blocks(true),
                     _ => vec![dim],
                 };
                 let mut start = 0;

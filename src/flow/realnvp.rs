@@ -179,11 +179,11 @@ impl RealNvp {
     }
 
     /// Sets every [`ActNorm`], front to back, and the base distribution from data; without either,
-    /// nothing changes.
+    /// nothing changes. A fitted base distribution is the average of so many `starts`.
     ///
     /// # Shapes
     /// `rows`: `[batch, dim + context]`, at least two rows.
-    pub fn initialised_from(mut self, rows: Tensor<2>, rng: &mut impl Rng) -> Self {
+    pub fn initialised_from(mut self, rows: Tensor<2>, starts: usize, rng: &mut impl Rng) -> Self {
         let (mut x, context) = self.split_context(rows);
         self.layers = self
             .layers
@@ -197,7 +197,7 @@ impl RealNvp {
                 layer
             })
             .collect();
-        self.base = self.base.initialised(x, rng);
+        self.base = self.base.initialised(x, starts, rng);
         self
     }
 

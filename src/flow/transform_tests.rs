@@ -251,7 +251,7 @@ fn actnorm_starts_from_the_data() {
     assert_close(variance, Tensor::ones([DIM], &device), 1e-3, "variance");
     let flow = config(Mixing::Permutation, true)
         .init(rng, &device)
-        .initialised_from(x.clone(), &mut StdRng::seed_from_u64(1));
+        .initialised_from(x.clone(), 1, &mut StdRng::seed_from_u64(1));
     let (z, _) = flow.forward(x, None);
     let variance = z.var_bias(0).squeeze_dim(0);
     assert_close(
@@ -274,11 +274,12 @@ fn with_a_fitted_base_a_new_flow_is_the_mixture() {
         ..config(Mixing::Permutation, false)
     };
     let flow = sizes.init(rng, &device);
-    let flow = flow.initialised_from(x.clone(), &mut StdRng::seed_from_u64(8));
+    let flow = flow.initialised_from(x.clone(), 1, &mut StdRng::seed_from_u64(8));
     let mut vectors = crate::data::Vectors::new(DIM);
     vectors.extend(x.clone().into_data().iter::<f32>());
     let config = MixtureConfig {
         gaussians: 2,
+        starts: 1,
         samples: 600,
     };
     let mixture = FullMixture::fit(&vectors, config, &mut StdRng::seed_from_u64(9), &device);

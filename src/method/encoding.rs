@@ -10,7 +10,7 @@ use super::{Context, MethodError, Parts, Representation, as_table};
 use crate::data::{Images, Samples, Vectors};
 use crate::encoder::{
     AutoEncoder, AutoEncoderConfig, ENCODER_STAGE, Encoder, EncoderSizes, PatchPca, Pca, Pixels,
-    Pretrained, Projection, SqueezeNet,
+    Pretrained, PretrainedLook, Projection, SqueezeNet,
 };
 use crate::files::hex;
 use crate::study::{Check, Fault, Settings, first_fault, optimisation_fault};
@@ -218,10 +218,13 @@ impl Encoding {
         }
     }
 
-    /// Side to which images are brought for the pretrained network.
-    pub fn pretrained_input(&self) -> Option<usize> {
+    /// How the pretrained network looks at images.
+    pub fn pretrained(&self) -> Option<PretrainedLook> {
         match *self {
-            Self::SqueezeNet { input, .. } => Some(input),
+            Self::SqueezeNet { input, .. } => Some(PretrainedLook {
+                input,
+                moments: false,
+            }),
             _ => None,
         }
     }
@@ -353,13 +356,16 @@ fn fingerprint(encoder: &Encoder, parts: &Parts) -> String {
 /// What a pretrained network's features depend on: the images, and its weights.
 pub(crate) fn features_fingerprint(network: &SqueezeNet, images: &Images) -> String {
     let mut hash = weights_hash(network);
+    if network.latent() != SqueezeNet::LATENT {
+        hash.update(b"moments");
+    }
     hash.update(images.as_bytes());
     hex(&hash.finalize())
 }
 
 /// A pretrained network's features of every image.
 pub(crate) fn features_of(network: &SqueezeNet, images: &Images, device: &Device) -> Vectors {
-    let mut features = Vectors::new(SqueezeNet::LATENT);
+    let mut features = Vectors::new(network.latent());
     let all: Vec<usize> = (0..images.len()).collect();
     for indices in all.chunks(FEATURE_BATCH) {
         let batch = network.encode(images.batch(indices, device));

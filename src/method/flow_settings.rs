@@ -36,6 +36,8 @@ pub struct FlowSettings {
     pub gaussians: usize,
     /// How these Gaussians come about.
     pub base: BaseKind,
+    /// Of a fitted base distribution, runs of expectation maximisation whose mixtures are averaged.
+    pub starts: usize,
     /// Standard deviation of the noise added to every training latent, in units of its own.
     pub noise: f64,
     /// Its stage.
@@ -62,6 +64,7 @@ impl FlowSettings {
                 (0.0..=10.0).contains(&flow.noise),
                 "must be from 0 (none) to 10",
             ),
+            Check::within("starts", flow.starts, 1..=100),
             Check::within("couplings", flow.couplings, 1..=256),
             Check::within("hidden", flow.hidden, 1..=8192),
             Check::new("layers", flow.layers <= 16, "must be at most 16"),
@@ -75,6 +78,14 @@ impl FlowSettings {
         Ok(fault.or_else(|| optimisation_fault("flow", &flow.training)))
     }
 
+    /// How often the Gaussians are there.
+    fn starts(&self) -> usize {
+        match self.base {
+            BaseKind::Fitted => self.starts,
+            BaseKind::Trained => 1,
+        }
+    }
+
     /// Sizes of the flow on `rows` latents of `dim` entries.
     pub fn sizes(&self, dim: usize, rows: usize) -> RealNvpConfig {
         RealNvpConfig {
@@ -85,7 +96,7 @@ impl FlowSettings {
             clamp: self.clamp,
             mixing: self.mixing,
             actnorm: self.actnorm,
-            gaussians: self.gaussians.min(rows),
+            gaussians: self.gaussians.min(rows) * self.starts(),
             base: self.base,
             context: 0,
         }
@@ -114,7 +125,7 @@ impl FlowSettings {
         let rng = &mut context.rng("flow weights");
         let model = sizes.init(rng, context.device);
         let rows = self.initial_rows(train, &mut context.rng("flow start"));
-        let model = model.initialised_from(train.batch(&rows, context.device), rng);
+        let model = model.initialised_from(train.batch(&rows, context.device), self.starts(), rng);
         if sizes.gaussians > 0 {
             context.clock.step("base distribution", Some(rows.len()));
         }

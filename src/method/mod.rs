@@ -56,6 +56,7 @@ pub use scores::Scores;
 pub(crate) use seed::derive;
 
 use crate::data::Conversion;
+use crate::encoder::PretrainedLook;
 use crate::study::{Fault, SETTINGS, Schema, Settings, StudyError};
 use crate::suggest::did_you_mean;
 use crate::train::Kind;
@@ -171,15 +172,15 @@ pub trait Plan: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Side to which images are brought for a pretrained network, where the method looks at one
-    /// description of the whole image through it: those features can be computed once for all runs.
-    fn pretrained_input(&self) -> Option<usize> {
-        self.encoding()?.pretrained_input()
+    /// How a pretrained network looks at images, where the method sees one description of the whole image
+    /// through it: those features can be computed once for all runs.
+    fn pretrained(&self) -> Option<PretrainedLook> {
+        self.encoding()?.pretrained()
     }
 
     /// True when a fit reads pretrained weights.
     fn reads_weights(&self) -> bool {
-        self.pretrained_input().is_some()
+        self.pretrained().is_some()
     }
 
     /// True when a fit trains the autoencoder of the section `encoder`, which methods share.

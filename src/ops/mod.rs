@@ -16,6 +16,7 @@ mod conv4x4;
 mod coupling;
 mod elementary;
 mod matrix;
+mod mixture;
 mod nearest;
 mod norm;
 mod tanh;
@@ -25,6 +26,9 @@ pub(crate) use adam::{AdamRule, adam_step};
 pub(crate) use batch_norm::batch_norm;
 pub(crate) use conv4x4::{conv_transpose2d_4x4_s2, conv2d_4x4_s2};
 pub(crate) use coupling::{Affine, Direction, Network, affine_coupling};
+pub(crate) use mixture::{
+    WhitenedGaussians, log_densities, mixture_log_densities, nearest_centres,
+};
 pub(crate) use nearest::Bank;
 pub(crate) use norm::{scale, sum_of_squares};
 pub(crate) use tanh::tanh;

@@ -78,7 +78,6 @@ impl Pools {
     pub fn extract_features(
         &mut self,
         network: &SqueezeNet,
-        input: usize,
         folder: &Path,
         device: &Device,
         say: impl Fn(&str),
@@ -87,7 +86,8 @@ impl Pools {
         for pool in std::iter::once(&mut self.own).chain(self.others.iter_mut().map(|(_, p)| p)) {
             let fingerprint = features_fingerprint(network, &pool.images);
             let path = folder.join(format!(
-                "squeezenet-{input}-{}.safetensors",
+                "squeezenet-{}-{}.safetensors",
+                network.input(),
                 &fingerprint[..16]
             ));
             let stored = Representation::load(&path, &fingerprint).ok();

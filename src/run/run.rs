@@ -236,14 +236,14 @@ impl Run<'_> {
     /// With the features of all images, where the method looks through a pretrained network: they
     /// do not depend on the split, so all runs in one folder of artifacts share them.
     fn with_features(&self, mut pools: Pools) -> Result<Pools, RunError> {
-        if let Some(input) = self.plan.pretrained_input() {
+        if let Some(look) = self.plan.pretrained() {
             let device = &self.open.device;
-            let network = SqueezeNet::load(&self.weights, device)?.with_input(input);
+            let network = SqueezeNet::load(&self.weights, device)?.with(look);
             let options = self.options;
             let own = || features_folder(&options.artifacts);
             let folder = options.features.clone().unwrap_or_else(own);
             let display = self.options.display;
-            pools.extract_features(&network, input, &folder, device, |line| display.say(line))?;
+            pools.extract_features(&network, &folder, device, |line| display.say(line))?;
         }
         Ok(pools)
     }

@@ -39,6 +39,13 @@ use self::weights::{Weights, read};
 const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 /// Standard deviation of ImageNet's pixels in `[0, 1]`, per channel.
 const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
+/// Fire modules whose maps a latent has the means of: the last before each reduction of the side, and
+/// the last of all.
+const MEAN_LAYERS: [usize; 3] = [3, 5, 9];
+/// Fire modules whose maps a latent with moments describes.
+const MOMENT_LAYERS: [usize; 4] = [3, 5, 7, 9];
+/// Added to the variance of a channel over the positions.
+const LEAST_VARIANCE: f64 = 1e-8;
 /// Channels after the first convolution.
 const STEM: usize = 64;
 /// The fire modules: number among torchvision's `features`, and
@@ -68,6 +75,16 @@ pub struct SqueezeNet {
     second: Vec<Fire>,
     third: Vec<Fire>,
     input: usize,
+    moments: bool,
+}
+
+/// How a SqueezeNet looks at whole images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PretrainedLook {
+    /// Side to which images are resized.
+    pub input: usize,
+    /// The latent is the means and the standard deviations of four maps, instead of the means of three.
+    pub moments: bool,
 }
 
 /// Fire module: few channels first ("squeeze"), then 1x1 and 3x3 convolutions side by side.
@@ -83,6 +100,10 @@ impl SqueezeNet {
     pub const FILE: &'static str = "squeezenet1_1_features.safetensors";
     /// Entries of a latent: the channels of the three maps.
     pub const LATENT: usize = 128 + 256 + 512;
+    /// Entries of a latent with [moments](PretrainedLook::moments): two for each channel of four maps.
+    pub const MOMENTS: usize = 2 * (128 + 256 + 384 + 512);
+    /// The fire modules, by their numbers in the paper's table 1.
+    pub const LAYERS: RangeInclusive<usize> = 2..=9;
     /// Smallest side that leaves a whole 3x3 window to every pooling.
     pub const SMALLEST_INPUT: usize = 25;
     /// Sides to which images may be resized.
@@ -100,6 +121,7 @@ impl SqueezeNet {
             second: fires.by_ref().take(2).collect(),
             third: fires.collect(),
             input: Self::INPUT,
+            moments: false,
         }
         .no_grad()
     }
@@ -125,43 +147,124 @@ impl SqueezeNet {
         self
     }
 
-    /// The latent: the means of the three [`maps`](Self::maps) over all positions, side by side.
+    /// Side to which images are resized.
+    pub fn input(&self) -> usize {
+        self.input
+    }
+
+    /// Sets how it looks at images.
+    pub fn with(self, look: PretrainedLook) -> Self {
+        let mut network = self.with_input(look.input);
+        network.moments = look.moments;
+        network
+    }
+
+    /// Entries of a latent.
+    pub fn latent(&self) -> usize {
+        match self.moments {
+            true => Self::MOMENTS,
+            false => Self::LATENT,
+        }
+    }
+
+    /// Lengths of the parts of a latent that come of one map.
+    pub fn blocks(moments: bool) -> Vec<usize> {
+        match moments {
+            false => MEAN_LAYERS.map(Self::channels).to_vec(),
+            true => MOMENT_LAYERS.map(Self::channels).repeat(2),
+        }
+    }
+
+    /// Channels of the map after a fire module.
+    ///
+    /// # Panics
+    /// When there is no module of this number.
+    pub fn channels(layer: usize) -> usize {
+        let (_, [_, _, expanded]) = FIRES[layer - Self::LAYERS.start()];
+        2 * expanded
+    }
+
+    /// The latent: the means of three [`maps`](Self::maps) over all positions, side by side; with
+    /// [moments](PretrainedLook::moments) the means of four and then their standard deviations.
     ///
     /// The entries are strongly correlated, and more than a density method wants: reduce them with
     /// principal components first.
     ///
     /// # Shapes
-    /// `[batch, 1 or 3, height, width]` in `[-1, 1]` to `[batch, 896]`.
+    /// `[batch, 1 or 3, height, width]` in `[-1, 1]` to `[batch, 896]`, with moments `[batch, 2560]`.
     pub fn encode(&self, images: Tensor<4>) -> Tensor<2> {
-        let means = self
-            .maps(images)
-            .map(|map| map.mean_dim(3).mean_dim(2).flatten::<2>(1, 3)); // [n, c, h, w] -> [n, c]
-        Tensor::cat(means.into(), 1)
+        let layers = match self.moments {
+            true => MOMENT_LAYERS.as_slice(),
+            false => &MEAN_LAYERS,
+        };
+        let maps = self.maps(images, layers);
+        let mut entries = Vec::new();
+        let mut deviations = Vec::new();
+        for map in maps {
+            let rows = map.flatten::<3>(2, 3); // [n, c, h, w] -> [n, c, h * w]
+            let means = rows.clone().mean_dim(2);
+            if self.moments {
+                let variances = (rows - means.clone()).square().mean_dim(2);
+                // The root of zero has no slope, and heat maps want one.
+                let deviation = (variances + LEAST_VARIANCE).sqrt();
+                deviations.push(deviation.squeeze_dim::<2>(2));
+            }
+            entries.push(means.squeeze_dim::<2>(2));
+        }
+        entries.append(&mut deviations);
+        Tensor::cat(entries, 1)
     }
 
-    /// The maps after `features.4`, `features.7` and `features.12`: the last one before each
-    /// reduction of the side, and the last of all.
+    /// The means of a latent with moments that [`encode`](Self::encode) gives without.
     ///
     /// # Shapes
-    /// `[batch, 1 or 3, height, width]` in `[-1, 1]` to `[batch, 128, s, s]`,
-    /// `[batch, 256, s/2, s/2]` and `[batch, 512, s/4, s/4]`: sides 31, 15 and 7 for an input of
-    /// 128.
-    pub fn maps(&self, images: Tensor<4>) -> [Tensor<4>; 3] {
+    /// `[batch, 2560]` to `[batch, 896]`.
+    pub fn means_of(moments: Tensor<2>) -> Tensor<2> {
+        let mut start = 0;
+        let mut kept = Vec::new();
+        for layer in MOMENT_LAYERS {
+            let channels = Self::channels(layer);
+            if MEAN_LAYERS.contains(&layer) {
+                kept.push(moments.clone().narrow(1, start, channels));
+            }
+            start += channels;
+        }
+        Tensor::cat(kept, 1)
+    }
+
+    /// The maps after the fire modules `layers`, in rising order.
+    ///
+    /// # Shapes
+    /// `[batch, 1 or 3, height, width]` in `[-1, 1]` to `[batch, channels, s, s]` each: sides of 31
+    /// after fire 2 and 3, 15 after 4 and 5 and 7 after 6 to 9 for an input of 128.
+    pub fn maps(&self, images: Tensor<4>, layers: &[usize]) -> Vec<Tensor<4>> {
         // Bilinear interpolation keeps constants, so it may come after the normalisation: images
         // are mostly smaller before it.
-        self.forward(resize(normalise(to_rgb(images)), self.input))
+        self.forward(resize(normalise(to_rgb(images)), self.input), layers)
     }
 
-    /// The layers alone.
+    /// The layers alone, as far as they are asked for.
     ///
     /// # Shapes
-    /// `[batch, 3, height, width]`, normalised, to the three maps.
-    fn forward(&self, x: Tensor<4>) -> [Tensor<4>; 3] {
-        let x = activation::relu(self.stem.forward(x)); // [n, 64, h/2, w/2]
-        let first = run(&self.first, pool(x)); // [n, 128, h/4, w/4]
-        let second = run(&self.second, pool(first.clone())); // [n, 256, h/8, w/8]
-        let third = run(&self.third, pool(second.clone())); // [n, 512, h/16, w/16]
-        [first, second, third]
+    /// `[batch, 3, height, width]`, normalised, to the maps.
+    pub(super) fn forward(&self, x: Tensor<4>, layers: &[usize]) -> Vec<Tensor<4>> {
+        let mut x = activation::relu(self.stem.forward(x)); // [n, 64, h/2, w/2]
+        let mut maps = Vec::new();
+        let mut layer = *Self::LAYERS.start();
+        for fires in [&self.first, &self.second, &self.third] {
+            if layers.iter().all(|&wanted| wanted < layer) {
+                break;
+            }
+            x = pool(x); // half the side
+            for fire in fires {
+                x = fire.forward(x);
+                if layers.contains(&layer) {
+                    maps.push(x.clone());
+                }
+                layer += 1;
+            }
+        }
+        maps
     }
 
     /// Replaces all weights.
@@ -200,11 +303,6 @@ impl Fire {
         let wide = self.expand3x3.forward(x);
         activation::relu(Tensor::cat(vec![narrow, wide], 1))
     }
-}
-
-/// One fire module after the other.
-fn run(fires: &[Fire], x: Tensor<4>) -> Tensor<4> {
-    fires.iter().fold(x, |x, fire| fire.forward(x))
 }
 
 /// Convolution with a square kernel and zero weights.
@@ -274,137 +372,4 @@ fn resize(images: Tensor<4>, side: usize) -> Tensor<4> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::backend::test_device;
-    use std::path::PathBuf;
-
-    fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
-        Tensor::from_data(TensorData::new(values, shape), &test_device())
-    }
-
-    fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-        tensor.into_data().iter::<f32>().collect()
-    }
-
-    fn assert_close(found: &[f32], expected: &[f32]) {
-        assert_eq!(found.len(), expected.len());
-        for (found, expected) in found.iter().zip(expected) {
-            assert!(
-                (found - expected).abs() <= 1e-4 * (1.0 + expected.abs()),
-                "{found} {expected}"
-            );
-        }
-    }
-
-    #[test]
-    fn layers_have_the_published_sizes() {
-        let network = SqueezeNet::new(&test_device());
-        // in * out * kernel + out, for the three convolutions of each module.
-        assert_eq!(network.stem.num_params(), 1_792);
-        let count = |fires: &[Fire]| -> Vec<usize> { fires.iter().map(Fire::num_params).collect() };
-        assert_eq!(count(&network.first), [11_408, 12_432]);
-        assert_eq!(count(&network.second), [45_344, 49_440]);
-        assert_eq!(count(&network.third), [104_880, 111_024, 188_992, 197_184]);
-        assert_eq!(network.num_params(), 722_496);
-    }
-
-    #[test]
-    fn maps_and_latents_have_the_documented_shapes() {
-        let network = SqueezeNet::new(&test_device());
-        let images = tensor(vec![0.5; 2 * 32 * 32], [2, 1, 32, 32]);
-        let shapes = network.maps(images.clone()).map(|map| map.dims());
-        assert_eq!(shapes, [[2, 128, 31, 31], [2, 256, 15, 15], [2, 512, 7, 7]]);
-        assert_eq!(network.encode(images).dims(), [2, SqueezeNet::LATENT]);
-    }
-
-    #[test]
-    fn even_sides_keep_their_last_row() {
-        let network = SqueezeNet::new(&test_device());
-        // 66 -> 32 by the first convolution, then three poolings; 15, 7 and 3 without ceil mode.
-        let images = tensor(vec![0.5; 3 * 66 * 66], [1, 3, 66, 66]);
-        let sides = network.forward(images).map(|map| map.dims()[3]);
-        assert_eq!(sides, [16, 8, 4]);
-    }
-
-    #[test]
-    fn the_smallest_input_leaves_one_position() {
-        let network = SqueezeNet::new(&test_device()).with_input(0);
-        let images = tensor(vec![0.5; 3 * 8 * 8], [1, 3, 8, 8]);
-        let sides = network.maps(images).map(|map| map.dims()[3]);
-        assert_eq!(sides, [6, 3, 1]);
-    }
-
-    #[test]
-    fn pooling_counts_windows_over_the_edge() {
-        #[rustfmt::skip]
-        let even = tensor(vec![
-            -9.0, -2.0, -5.0, -4.0,
-            -3.0, -8.0, -7.0, -6.0,
-            -7.0, -5.0, -8.0, -7.0,
-            -1.0, -6.0, -9.0, -3.0,
-        ], [1, 1, 4, 4]);
-        assert_eq!(values(pool(even)), [-2.0, -4.0, -1.0, -3.0]);
-        let odd = tensor((0..25).map(|value| value as f32).collect(), [1, 1, 5, 5]);
-        assert_eq!(values(pool(odd)), [12.0, 14.0, 22.0, 24.0]);
-    }
-
-    #[test]
-    fn grey_images_become_normalised_colours() {
-        let images = tensor(vec![-1.0, 1.0], [1, 1, 1, 2]);
-        let found = normalise(to_rgb(images));
-        assert_eq!(found.dims(), [1, 3, 1, 2]);
-        // (0 - 0.485) / 0.229, (1 - 0.485) / 0.229, ...
-        let expected = [
-            -2.117_904, 2.248_908, -2.035_714, 2.428_571, -1.804_444, 2.64,
-        ];
-        assert_close(&values(found), &expected);
-    }
-
-    #[test]
-    fn resizing_interpolates_between_pixel_centres() {
-        let images = tensor(vec![0.0, 1.0, 0.0, 1.0], [1, 1, 2, 2]);
-        let found = resize(images.clone(), 4);
-        assert_close(&values(found), &[0.0f32, 0.25, 0.75, 1.0].repeat(4));
-        assert_eq!(values(resize(images, 2)), [0.0, 1.0, 0.0, 1.0]);
-    }
-
-    /// Where the weights lie: `ENCODER_FLOW_BACKBONES` (the file or its folder), or beside the
-    /// repository.
-    fn weights_file() -> PathBuf {
-        let path = std::env::var_os("ENCODER_FLOW_BACKBONES").map_or_else(
-            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/backbones"),
-            PathBuf::from,
-        );
-        if path.is_dir() {
-            path.join(SqueezeNet::FILE)
-        } else {
-            path
-        }
-    }
-
-    /// The reference values were delivered with the weights.
-    #[test]
-    fn pretrained_weights_give_the_reference_outputs() {
-        let path = weights_file();
-        if !path.is_file() {
-            println!("skipped: no pretrained weights at {}", path.display());
-            return;
-        }
-        let network = SqueezeNet::load(&path, &test_device()).unwrap();
-        let input = (0..3 * 64 * 64).map(|index| (index % 97) as f32 / 97.0);
-        let [_, _, output] = network.forward(tensor(input.collect(), [1, 3, 64, 64]));
-        assert_eq!(output.dims(), [1, 512, 3, 3]);
-        let output = values(output);
-        assert_close(
-            &output[..6],
-            &[0.0, 12.589_659, 9.546_684, 2.828_797, 0.0, 0.0],
-        );
-        let max = output.iter().copied().fold(0.0, f32::max);
-        assert_close(&[output.iter().sum::<f32>(), max], &[4139.217, 76.851_08]);
-
-        let zeros = tensor(vec![0.0; 3 * 64 * 64], [1, 3, 64, 64]);
-        let [_, _, output] = network.forward(zeros);
-        assert_close(&[values(output).iter().sum::<f32>()], &[3401.61]);
-    }
-}
+mod tests;

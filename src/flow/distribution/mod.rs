@@ -72,11 +72,12 @@ impl Base {
         }
     }
 
-    /// Set from vectors: where a mixture is trained, its means; where it is fitted, all of it.
+    /// Set from vectors: where a mixture is trained, its means; where it is fitted, all of it, as the
+    /// average of so many `starts`.
     ///
     /// # Shapes
     /// `z`: `[batch, dim]`, at least one row.
-    pub(super) fn initialised(self, z: Tensor<2>, rng: &mut impl Rng) -> Self {
+    pub(super) fn initialised(self, z: Tensor<2>, starts: usize, rng: &mut impl Rng) -> Self {
         match self {
             Self::Normal(normal) => Self::Normal(normal),
             Self::Trained(mixture) => Self::Trained(mixture.initialised(z)),
@@ -84,7 +85,8 @@ impl Base {
                 let [rows, dim] = z.dims();
                 let device = z.device();
                 let config = MixtureConfig {
-                    gaussians: mixture.gaussians(),
+                    gaussians: mixture.gaussians() / starts.max(1),
+                    starts,
                     samples: rows,
                 };
                 let mut vectors = Vectors::new(dim);

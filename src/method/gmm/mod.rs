@@ -38,6 +38,8 @@ struct GmmSettings {
     components: usize,
     /// Number of Gaussians.
     gaussians: usize,
+    /// Runs of expectation maximisation, whose mixtures are averaged.
+    starts: usize,
     /// Training latents used, at most.
     samples: usize,
 }
@@ -47,6 +49,7 @@ fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
     let checks = [
         Check::within("components", gmm.components, 2..=256),
         Check::within("gaussians", gmm.gaussians, 1..=1000),
+        Check::within("starts", gmm.starts, 1..=100),
         Check::new("samples", gmm.samples >= 2, "must be at least 2"),
     ];
     Ok(first_fault("gmm", checks))
@@ -65,9 +68,14 @@ impl Mixture {
             encoder,
             components,
             gaussians,
+            starts,
             samples,
         } = settings.section("gmm")?;
-        let config = MixtureConfig { gaussians, samples };
+        let config = MixtureConfig {
+            gaussians,
+            starts,
+            samples,
+        };
         let own = as_table(&config);
         Ok(Self {
             looks: Looks::new("gmm", (encoder, components), own, settings)?,
@@ -137,6 +145,7 @@ pub(super) mod tests {
     pub fn detector() -> OnLatents<FullMixture> {
         let config = MixtureConfig {
             gaussians: 3,
+            starts: 1,
             samples: 300,
         };
         on_noise(true, |latents, rng, device| {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::backend::Backend;
 use crate::data::{Conversion, Images, Samples, Vectors};
-use crate::encoder::{Look, Projection, SqueezeNet, View};
+use crate::encoder::{Look, PretrainedLook, Projection, SqueezeNet, View};
 use crate::flow::{RealNvp, RealNvpConfig};
 use crate::method::model_file::{check_shape, load_weights};
 use crate::method::pictures::heatmaps;
@@ -92,10 +92,14 @@ pub(super) struct ViewWeights {
 }
 
 impl ViewSizes {
-    fn looks_through_network(&self) -> bool {
-        self.views
-            .iter()
-            .any(|view| view.view.of == Look::SqueezeNet)
+    /// How the pretrained network looks at images, if it does.
+    fn pretrained(&self) -> Option<PretrainedLook> {
+        let mut looks = self.views.iter().map(|view| view.view.of);
+        let look = PretrainedLook {
+            input: self.input,
+            moments: looks.clone().any(|of| of == Look::SqueezeNetMoments),
+        };
+        looks.any(Look::is_pretrained).then_some(look)
     }
 
     fn check(&self, conversion: Conversion, bytes: usize) -> Result<(), String> {
@@ -164,8 +168,8 @@ impl Views {
         let rng = &mut StdRng::seed_from_u64(0);
         let mut weights = Weights {
             network: sizes
-                .looks_through_network()
-                .then(|| SqueezeNet::new(device).with_input(sizes.input)),
+                .pretrained()
+                .map(|look| SqueezeNet::new(device).with(look)),
             views: sizes
                 .views
                 .iter()
@@ -197,7 +201,9 @@ impl Views {
             let views = self.sizes.views.iter().zip(&self.weights.views);
             for (column, (sizes, weights)) in columns.iter_mut().zip(views) {
                 let description = match (&features, sizes.view.of) {
-                    (Some(features), Look::SqueezeNet) => sizes.view.normalised(features.clone()),
+                    (Some(features), of) if of.is_pretrained() => {
+                        sizes.view.of_features(features.clone())
+                    }
                     _ => sizes.view.describe(batch.clone(), network),
                 };
                 let latents = weights.projection.forward(description);
@@ -368,7 +374,7 @@ pub(in crate::method) mod tests {
             rows.extend(description.clone().into_data().iter::<f32>());
             let projection = Projection::fit(&rows, 4, rng, &device);
             let latents = projection.forward(description);
-            let fitted = flow.init(rng, &device).initialised_from(latents, rng);
+            let fitted = flow.init(rng, &device).initialised_from(latents, 1, rng);
             views.push(ViewWeights {
                 projection,
                 flow: fitted,

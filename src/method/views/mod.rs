@@ -17,7 +17,7 @@ pub use settings::{ViewSettings, ViewsSettings};
 use super::flow_settings::FlowSettings;
 use super::{Context, Entry, Fitted, MethodError, Part, Parts, Plan, Scores, Section, as_table};
 use crate::data::{Samples, Vectors};
-use crate::encoder::{Look, Projection, SqueezeNet};
+use crate::encoder::{PretrainedLook, Projection, SqueezeNet};
 use crate::flow::{BaseKind, FLOW_STAGE};
 use crate::train::StageSummary;
 use detector::{BATCH, NAMES, ViewWeights, Weights};
@@ -55,13 +55,6 @@ struct ViewsPlan {
 }
 
 impl ViewsPlan {
-    fn looks_through_network(&self) -> bool {
-        self.views
-            .list
-            .iter()
-            .any(|view| view.of == Look::SqueezeNet)
-    }
-
     /// Fits the density of one view.
     fn fit_view(
         &self,
@@ -77,8 +70,8 @@ impl ViewsPlan {
             let all: Vec<usize> = (0..part.images.len()).collect();
             for indices in all.chunks(BATCH) {
                 let batch = match (&part.features, seen.of) {
-                    (Some(features), Look::SqueezeNet) => {
-                        seen.normalised(features.batch(indices, context.device))
+                    (Some(features), of) if of.is_pretrained() => {
+                        seen.of_features(features.batch(indices, context.device))
                     }
                     _ => seen.describe(part.images.batch(indices, context.device), network),
                 };
@@ -129,17 +122,14 @@ impl Plan for ViewsPlan {
         as_table(self)
     }
 
-    fn pretrained_input(&self) -> Option<usize> {
-        self.looks_through_network().then_some(self.views.input)
+    fn pretrained(&self) -> Option<PretrainedLook> {
+        self.views.pretrained()
     }
 
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
-        let network = match self.looks_through_network() {
-            true => {
-                let network = SqueezeNet::load(context.weights, context.device)?;
-                Some(network.with_input(self.views.input))
-            }
-            false => None,
+        let network = match self.views.pretrained() {
+            Some(look) => Some(SqueezeNet::load(context.weights, context.device)?.with(look)),
+            None => None,
         };
         if self.views.couplings > 0 {
             context.stages[1] = self.views.list.len();

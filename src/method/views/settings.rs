@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::MOST;
-use crate::encoder::{EncoderSizes, Look, Normalisation, SqueezeNet, View};
+use crate::encoder::{EncoderSizes, Look, Normalisation, PretrainedLook, SqueezeNet, View};
 use crate::study::{Check, Fault, Settings, first_fault};
 
 /// The section `views`: a fit reads all of it, and of the section `flow` all but the base.
@@ -52,6 +52,16 @@ impl ViewSettings {
 }
 
 impl ViewsSettings {
+    /// How the pretrained network looks at images, if it does.
+    pub(super) fn pretrained(&self) -> Option<PretrainedLook> {
+        let mut looks = self.list.iter().map(|view| view.of);
+        let look = PretrainedLook {
+            input: self.input,
+            moments: looks.clone().any(|of| of == Look::SqueezeNetMoments),
+        };
+        looks.any(Look::is_pretrained).then_some(look)
+    }
+
     /// Reads the section.
     pub(super) fn read(settings: &Settings) -> Result<Self, toml::de::Error> {
         settings.section("views")

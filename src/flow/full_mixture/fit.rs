@@ -1,0 +1,431 @@
+//! Fitting a mixture: k-means++, then expectation maximisation.
+//!
+//! On the processor, whatever the backend: most of a row's responsibilities are nothing, and what is
+//! left is added up in f64.
+
+use burn::tensor::Device;
+use nalgebra::{DMatrix, DMatrixView};
+use rand::distr::Distribution as _;
+use rand::distr::weighted::WeightedIndex;
+use rand::seq::index::sample;
+use rand::{Rng, RngExt};
+use rayon::prelude::*;
+
+use super::{FullMixture, MixtureConfig, Parameters};
+use crate::data::Vectors;
+use crate::flow::whitening::whitening;
+use crate::ops::{log_densities, nearest_centres};
+
+/// Largest number of rounds of k-means, which chooses the first responsibilities.
+const KMEANS_ROUNDS: usize = 100;
+/// Largest number of rounds of expectation maximisation.
+const ROUNDS: usize = 100;
+/// Gain in mean log-likelihood, in nats, below which the rounds end.
+const TOLERANCE: f64 = 1e-3;
+/// Added to the diagonal of every covariance, as in scikit-learn; latents are standardised.
+const RIDGE: f64 = 1e-6;
+/// Sum of responsibilities that a Gaussian is taken to have at least.
+const LEAST_MASS: f64 = 1e-6;
+/// Responsibility that counts as none: those of a row add up to one in f32, whose last place is larger.
+/// Most of them are smaller, and a round then takes a fraction of the time.
+const NEGLIGIBLE: f32 = 1e-8;
+/// Rows of one product of the maximisation step.
+const BLOCK: usize = 256;
+/// Rows per task of the expectation step.
+const CHUNK: usize = 2048;
+
+/// Of each Gaussian, the rows that it is responsible for and how much, in parts.
+type Responsibilities = Vec<Vec<Vec<(u32, f32)>>>;
+
+impl FullMixture {
+    /// Fits the mixture to standardised `latents`: of several starts, all that they end in, with equal
+    /// weights.
+    ///
+    /// Where expectation maximisation starts decides which of many optima it ends in. A mixture of
+    /// mixtures is one itself, and depends less on it.
+    pub fn fit(
+        latents: &Vectors,
+        config: MixtureConfig,
+        rng: &mut impl Rng,
+        device: &Device,
+    ) -> Self {
+        let count = latents.len().min(config.samples);
+        let chosen = sample(rng, latents.len(), count).into_vec();
+        let mut rows = latents.select(&chosen);
+        // Distances and whitened differences, in f32, are the more exact the nearer the origin is.
+        let shift = rows.means();
+        rows.shift(&shift);
+        let starts = (0..config.starts.max(1)).map(|_| maximised(&rows, config.gaussians, rng));
+        let mixture = of_equal_weights(&starts.collect::<Vec<_>>());
+        Self::from_parameters(mixture.shifted(&shift), device)
+    }
+}
+
+/// One run of expectation maximisation.
+fn maximised(rows: &Vectors, gaussians: usize, rng: &mut impl Rng) -> Parameters {
+    let gaussians = gaussians.min(rows.len()).max(1);
+    let mut mixture = maximisation(rows, &clusters(rows, gaussians, rng), gaussians);
+    let mut last = f64::NEG_INFINITY;
+    for _ in 0..ROUNDS {
+        let (likelihood, responsibilities) = expectation(rows, &mixture);
+        mixture = maximisation(rows, &responsibilities, gaussians);
+        // Written so that a likelihood that is not a number ends it too.
+        if likelihood.is_nan() || likelihood - last < TOLERANCE {
+            break;
+        }
+        last = likelihood;
+    }
+    mixture
+}
+
+/// All Gaussians of `mixtures`, each mixture with the same weight.
+fn of_equal_weights(mixtures: &[Parameters]) -> Parameters {
+    let share = (mixtures.len() as f32).ln();
+    let dim = mixtures.first().map_or(0, Parameters::dim);
+    let mut all = Parameters::default();
+    for row in 0..dim {
+        for mixture in mixtures {
+            let width = mixture.centres.len();
+            all.whitening
+                .extend_from_slice(&mixture.whitening[row * width..][..width]);
+        }
+    }
+    for mixture in mixtures {
+        all.centres.extend_from_slice(&mixture.centres);
+        all.constants
+            .extend(mixture.constants.iter().map(|constant| constant - share));
+    }
+    all
+}
+
+/// Mean log-likelihood and responsibilities.
+fn expectation(rows: &Vectors, mixture: &Parameters) -> (f64, Responsibilities) {
+    let gaussians = mixture.constants.len();
+    let chunks = rows.values().par_chunks(CHUNK * rows.dim()).enumerate();
+    let parts: Vec<(f64, Vec<Vec<(u32, f32)>>)> = chunks
+        .map(|(chunk, values)| {
+            let joint = log_densities(values, mixture.whitened());
+            let mut total = 0.0;
+            let mut responsible = vec![Vec::new(); gaussians];
+            for (row, joint) in joint.chunks_exact(gaussians).enumerate() {
+                let largest = joint.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let sum: f32 = joint.iter().map(|value| (value - largest).exp()).sum();
+                let evidence = largest + sum.ln();
+                total += f64::from(evidence);
+                let index = (chunk * CHUNK + row) as u32;
+                for (responsible, value) in responsible.iter_mut().zip(joint) {
+                    let share = (value - evidence).exp();
+                    // One that is not a number counts, and shows in the scores.
+                    if share >= NEGLIGIBLE || share.is_nan() {
+                        responsible.push((index, share));
+                    }
+                }
+            }
+            (total, responsible)
+        })
+        .collect();
+    let total: f64 = parts.iter().map(|(total, _)| total).sum();
+    let responsible = parts.into_iter().map(|(_, responsible)| responsible);
+    (total / rows.len().max(1) as f64, responsible.collect())
+}
+
+/// The maximisation step: weights, means and covariances, in f64.
+fn maximisation(rows: &Vectors, responsible: &Responsibilities, gaussians: usize) -> Parameters {
+    let dim = rows.dim();
+    let fitted: Vec<(DMatrix<f64>, Vec<f32>, f32)> = (0..gaussians)
+        .into_par_iter()
+        .map(|index| {
+            let shares = responsible
+                .iter()
+                .flat_map(|part| part[index].iter().copied());
+            let Gaussian {
+                mass,
+                mean,
+                covariance,
+            } = Gaussian::fit(rows, &shares.collect::<Vec<_>>());
+            let (inverse, half_log_det) = whitening(&covariance);
+            let centre = (0..dim).map(|out| {
+                let products = mean
+                    .iter()
+                    .enumerate()
+                    .map(|(from, mean)| inverse[(out, from)] * mean);
+                products.sum::<f64>() as f32
+            });
+            let normal = -0.5 * dim as f64 * std::f64::consts::TAU.ln();
+            let constant = (mass / rows.len() as f64).ln() + half_log_det + normal;
+            (inverse.clone(), centre.collect(), constant as f32)
+        })
+        .collect();
+    let mut mixture = Parameters {
+        whitening: vec![0.0; dim * gaussians * dim],
+        ..Parameters::default()
+    };
+    for (index, (inverse, centre, constant)) in fitted.into_iter().enumerate() {
+        for from in 0..dim {
+            let row = &mut mixture.whitening[(from * gaussians + index) * dim..][..dim];
+            for (out, value) in row.iter_mut().enumerate() {
+                *value = inverse[(out, from)] as f32;
+            }
+        }
+        mixture.centres.extend(centre);
+        mixture.constants.push(constant);
+    }
+    mixture
+}
+
+/// One Gaussian of the maximisation step.
+struct Gaussian {
+    mass: f64,
+    mean: Vec<f64>,
+    covariance: DMatrix<f64>,
+}
+
+impl Gaussian {
+    /// Mean and covariance of the `rows` with these `shares`.
+    ///
+    /// The rows are centred before they are multiplied: the difference of the second moment and the
+    /// squared mean loses a covariance that is small beside the mean.
+    fn fit(rows: &Vectors, shares: &[(u32, f32)]) -> Self {
+        let dim = rows.dim();
+        let total: f64 = shares.iter().map(|&(_, share)| f64::from(share)).sum();
+        let mass = total.max(LEAST_MASS);
+        let mut mean = vec![0.0; dim];
+        for &(row, share) in shares {
+            for (mean, &value) in mean.iter_mut().zip(rows.row(row as usize)) {
+                *mean += f64::from(share) * f64::from(value);
+            }
+        }
+        mean.iter_mut().for_each(|mean| *mean /= mass);
+        let mut covariance = DMatrix::identity(dim, dim) * RIDGE;
+        let mut centred = vec![0.0; BLOCK * dim];
+        for shares in shares.chunks(BLOCK) {
+            for (target, &(row, share)) in centred.chunks_exact_mut(dim).zip(shares) {
+                let scale = (f64::from(share) / mass).sqrt();
+                let values = target.iter_mut().zip(rows.row(row as usize));
+                for ((target, &value), mean) in values.zip(&mean) {
+                    *target = (f64::from(value) - mean) * scale;
+                }
+            }
+            let count = shares.len();
+            let columns = DMatrixView::from_slice(&centred, dim, count);
+            let rows = DMatrixView::from_slice_with_strides(&centred, count, dim, dim, 1);
+            covariance.gemm(1.0, &columns, &rows, 1.0);
+        }
+        Self {
+            mass,
+            mean,
+            covariance,
+        }
+    }
+}
+
+/// Responsibilities of 1 for the nearest of `count` centres of k-means.
+///
+/// Where the centres start decides how good a mixture is found from them: with centres drawn
+/// uniformly, dense places get too many and rare kinds of samples none.
+fn clusters(rows: &Vectors, count: usize, rng: &mut impl Rng) -> Responsibilities {
+    let dim = rows.dim();
+    let first = spread_samples(rows.values(), dim, count, rng);
+    let mut centres = rows.select(&first);
+    let mut nearest = Vec::new();
+    for _ in 0..KMEANS_ROUNDS {
+        let found = nearest_centres(rows.values(), centres.values(), dim);
+        if found == nearest {
+            break;
+        }
+        nearest = found;
+        let mut sums = vec![0.0f64; count * dim];
+        let mut masses = vec![0u32; count];
+        for (row, &centre) in nearest.iter().enumerate() {
+            masses[centre as usize] += 1;
+            let sums = &mut sums[centre as usize * dim..][..dim];
+            for (sum, &value) in sums.iter_mut().zip(rows.row(row)) {
+                *sum += f64::from(value);
+            }
+        }
+        let mut moved = Vectors::new(dim);
+        for (index, &mass) in masses.iter().enumerate() {
+            match mass {
+                // A centre that has lost all samples stays where it is.
+                0 => moved.extend(centres.row(index).iter().copied()),
+                _ => {
+                    let sums = sums[index * dim..][..dim].iter();
+                    moved.extend(sums.map(|sum| (sum / f64::from(mass)) as f32));
+                }
+            }
+        }
+        centres = moved;
+    }
+    let mut responsible = vec![Vec::new(); count];
+    for (row, &centre) in nearest.iter().enumerate() {
+        responsible[centre as usize].push((row as u32, 1.0));
+    }
+    vec![responsible]
+}
+
+/// Rows of `values` for k-means to start from, far from one another: each is drawn with a
+/// probability in proportion to the squared distance to the nearest one before (k-means++, Arthur &
+/// Vassilvitskii 2007), the best of a few draws, as in scikit-learn.
+fn spread_samples(values: &[f32], dim: usize, count: usize, rng: &mut impl Rng) -> Vec<usize> {
+    let rows = values.len() / dim;
+    let draws = 2 + (count as f64).ln() as usize;
+    let mut chosen = vec![rng.random_range(0..rows)];
+    let mut distances = vec![f32::INFINITY; rows];
+    closer(&mut distances, values, dim, chosen[0]);
+    while chosen.len() < count {
+        // Where all samples are chosen already, any one is as good.
+        let tries: Vec<usize> = match WeightedIndex::new(&distances) {
+            Ok(weights) => weights.sample_iter(&mut *rng).take(draws).collect(),
+            Err(_) => vec![rng.random_range(0..rows)],
+        };
+        let candidates = tries.into_iter().map(|row| {
+            let mut distances = distances.clone();
+            closer(&mut distances, values, dim, row);
+            let sum: f64 = distances.iter().map(|&distance| f64::from(distance)).sum();
+            (sum, row, distances)
+        });
+        let best = candidates.min_by(|(a, ..), (b, ..)| a.total_cmp(b));
+        if let Some((_, row, nearer)) = best {
+            chosen.push(row);
+            distances = nearer;
+        }
+    }
+    chosen
+}
+
+/// Lowers the squared distances of all rows to that to `centre`, where it is nearer.
+fn closer(distances: &mut [f32], values: &[f32], dim: usize, centre: usize) {
+    let centre = &values[centre * dim..(centre + 1) * dim];
+    distances
+        .par_iter_mut()
+        .zip(values.par_chunks_exact(dim))
+        .for_each(|(nearest, row)| {
+            let squares = row.iter().zip(centre).map(|(a, b)| (a - b).powi(2));
+            *nearest = nearest.min(squares.sum());
+        });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::test_device;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+    use rand_distr::{Distribution, StandardNormal};
+
+    #[test]
+    fn first_samples_are_spread_over_the_clusters() {
+        // Nine of ten samples lie in one of three clusters; uniform draws would miss the others in
+        // half of all cases.
+        let mut values = Vec::new();
+        for index in 0..300 {
+            let centre = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 50.0][index % 10];
+            let centre = if index % 20 == 9 { -centre } else { centre };
+            values.extend([centre + index as f32 * 1e-3, -centre]);
+        }
+        for seed in 0..10 {
+            let rng = &mut StdRng::seed_from_u64(seed);
+            let mut clusters: Vec<i32> = spread_samples(&values, 2, 3, rng)
+                .into_iter()
+                .map(|row| (values[2 * row] / 40.0) as i32)
+                .collect();
+            clusters.sort_unstable();
+            assert_eq!(clusters, [-1, 0, 1], "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn more_components_than_different_samples_are_no_trouble() {
+        let rng = &mut StdRng::seed_from_u64(0);
+        assert_eq!(spread_samples(&[1.0; 8], 2, 4, rng).len(), 4);
+    }
+
+    #[test]
+    fn a_mixture_finds_its_clusters() {
+        // Three unit clusters far apart: entropy = ln 3 + 2/2 ln(2 pi e) nats.
+        let rng = &mut StdRng::seed_from_u64(3);
+        let mut draw = |count: usize| {
+            let mut vectors = Vectors::new(2);
+            for index in 0..count {
+                let angle = (index % 3) as f32 * 2.1;
+                let noise: [f32; 2] = std::array::from_fn(|_| StandardNormal.sample(&mut *rng));
+                vectors.extend([20.0 * angle.cos() + noise[0], 20.0 * angle.sin() + noise[1]]);
+            }
+            vectors
+        };
+        let (train, test) = (draw(3000), draw(3000));
+        let config = MixtureConfig {
+            gaussians: 6,
+            starts: 1,
+            samples: 3000,
+        };
+        let gmm = FullMixture::fit(
+            &train,
+            config,
+            &mut StdRng::seed_from_u64(1),
+            &test_device(),
+        );
+        let scores = gmm.nll(&test);
+        let mean = scores.iter().map(|&score| f64::from(score)).sum::<f64>() / 3000.0;
+        let entropy = 3f64.ln() + (std::f64::consts::TAU * std::f64::consts::E).ln();
+        assert!((mean - entropy).abs() < 0.05, "{mean} is not {entropy}");
+    }
+
+    #[test]
+    fn data_far_from_the_origin_are_fitted_as_well() {
+        // Two clusters of deviation 0.1 around 1000 and 1004: entropy = ln 2 + 3/2 ln(2 pi e 0.01).
+        let rng = &mut StdRng::seed_from_u64(3);
+        let mut draw = |count: usize| {
+            let mut vectors = Vectors::new(3);
+            for index in 0..count {
+                let centre = 1000.0 + 4.0 * (index % 2) as f32;
+                let noise: [f32; 3] = std::array::from_fn(|_| StandardNormal.sample(&mut *rng));
+                vectors.extend(noise.map(|noise| centre + 0.1 * noise));
+            }
+            vectors
+        };
+        let (train, test) = (draw(3000), draw(3000));
+        let config = MixtureConfig {
+            gaussians: 2,
+            starts: 1,
+            samples: 3000,
+        };
+        let rng = &mut StdRng::seed_from_u64(1);
+        let gmm = FullMixture::fit(&train, config, rng, &test_device());
+        let scores = gmm.nll(&test);
+        let mean = scores.iter().map(|&score| f64::from(score)).sum::<f64>() / 3000.0;
+        let spread = std::f64::consts::TAU * std::f64::consts::E * 0.01;
+        let entropy = 2f64.ln() + 1.5 * spread.ln();
+        assert!((mean - entropy).abs() < 0.05, "{mean} is not {entropy}");
+    }
+
+    #[test]
+    fn several_starts_are_the_mean_of_their_densities() {
+        let rng = &mut StdRng::seed_from_u64(5);
+        let mut latents = Vectors::new(2);
+        latents.extend((0..400).map(|_| -> f32 { StandardNormal.sample(&mut *rng) }));
+        let config = |starts| MixtureConfig {
+            gaussians: 3,
+            starts,
+            samples: 200,
+        };
+        let device = test_device();
+        let rng = &mut StdRng::seed_from_u64(6);
+        let parameters = [(); 2].map(|()| maximised(&latents, 3, rng));
+        let both = FullMixture::from_parameters(of_equal_weights(&parameters), &device);
+        let [one, two] = parameters.map(|one| FullMixture::from_parameters(one, &device));
+        let densities = one.nll(&latents).into_iter().zip(two.nll(&latents));
+        let mean =
+            densities.map(|(a, b)| -((f64::from(-a).exp() + f64::from(-b).exp()) / 2.0).ln());
+        let mean: Vec<f64> = mean.collect();
+        assert_eq!(both.gaussians(), 6);
+        for (found, expected) in both.nll(&latents).into_iter().zip(mean) {
+            assert!((f64::from(found) - expected).abs() < 1e-4);
+        }
+        let rng = &mut StdRng::seed_from_u64(0);
+        assert_eq!(
+            FullMixture::fit(&latents, config(4), rng, &device).gaussians(),
+            12
+        );
+    }
+}
