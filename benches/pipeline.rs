@@ -141,7 +141,8 @@ fn bench_scoring(criterion: &mut Criterion) {
     let values: Vec<f32> = latents(256, &device).into_data().iter::<f32>().collect();
     let conversion = Conversion {
         channels: 1,
-        size: 32,
+        height: 32,
+        width: 32,
         fit: Framing::Pad,
     };
     let detector = Arc::new(EncoderFlow::new(

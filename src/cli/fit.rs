@@ -23,7 +23,8 @@ pub struct FitArgs {
     /// Method, or variant that the study `folder` names (`encoder-flow list` shows all).
     #[arg(long, value_name = "NAME", default_value = DEFAULT_METHOD)]
     method: String,
-    /// Side in pixels that images are brought to: 32, 64 or 128.
+    /// Side in pixels of the square that images are brought to, from 16 to 1024; where their proportions
+    /// are kept, of the square of the same area.
     #[arg(long, value_name = "PIXELS")]
     size: Option<usize>,
     /// Override a setting, e.g. --set encoder.kind=autoencoder or --set data.fit=crop (repeatable).

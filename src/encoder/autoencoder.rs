@@ -49,6 +49,17 @@ impl AutoEncoderConfig {
         }
     }
 
+    /// What keeps images of `shape` from being trained on, if anything does.
+    pub(crate) fn check_images(&self, shape: [usize; 3]) -> Result<(), String> {
+        match shape == self.image_shape() && matches!(self.size, 32 | 64 | 128) {
+            true => self.check(),
+            false => Err(format!(
+                "{}x{} pixels, and an autoencoder wants squares of 32, 64 or 128",
+                shape[1], shape[2]
+            )),
+        }
+    }
+
     /// Builds the autoencoder with initial weights drawn from `rng`.
     pub fn init(&self, rng: &mut impl Rng, device: &Device) -> AutoEncoder {
         let model = AutoEncoder {

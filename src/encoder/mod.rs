@@ -19,7 +19,8 @@ pub use conv::{ConvDecoder, ConvEncoder};
 pub use patches::PatchPca;
 pub use pca::Pca;
 pub use positions::{
-    MapEncoder, MapSizes, POSITION_CONTEXT, PositionEncoder, position_context, position_contexts,
+    Grid, MapEncoder, MapSource, POSITION_CONTEXT, PositionConfig, position_context,
+    position_contexts,
 };
 pub use projection::Projection;
 pub use squeezenet::{BackboneError, PretrainedLook, SqueezeNet};

@@ -45,6 +45,39 @@ impl Projection {
         }
     }
 
+    /// Fits all components, each multiplied by the fourth root of its precision, and the logarithm of the
+    /// map's determinant: their variances come nearer to one another, but what hardly varies does not
+    /// count as much as all else. `share` of the mean variance is added to each before.
+    pub fn softened(
+        vectors: &Vectors,
+        share: f64,
+        rng: &mut impl Rng,
+        device: &Device,
+    ) -> (Self, f64) {
+        let dim = vectors.dim();
+        let mean = vectors.means();
+        let covariance = covariance(vectors, &mean, device);
+        let (mut matrix, variances) = principal_directions(&covariance, dim, rng);
+        let added = share * variances.iter().sum::<f64>() / dim as f64;
+        let scales: Vec<f64> = variances
+            .iter()
+            .map(|variance| (variance.max(0.0) + added.max(f64::MIN_POSITIVE)).powf(-0.25))
+            .collect();
+        for row in matrix.chunks_exact_mut(dim) {
+            for (value, scale) in row.iter_mut().zip(&scales) {
+                *value = (f64::from(*value) * scale) as f32;
+            }
+        }
+        let tensor = |values: Vec<f32>, shape: [usize; 2]| {
+            Tensor::<2>::from_data(TensorData::new(values, shape), device)
+        };
+        let projection = Self {
+            mean: Param::from_tensor(tensor(mean, [1, dim]).squeeze_dim(0)),
+            matrix: Param::from_tensor(tensor(matrix, [dim, dim])),
+        };
+        (projection, scales.iter().map(|scale| scale.ln()).sum())
+    }
+
     /// A projection of these sizes, to be filled with stored weights.
     pub fn empty(from: usize, to: usize, device: &Device) -> Self {
         Self {

@@ -97,6 +97,7 @@ impl RealNvpConfig {
             layers,
             base: Base::new(self.base, self.gaussians, self.dim, rng, device),
             dim: self.dim,
+            context: self.context,
         }
     }
 }
@@ -125,12 +126,18 @@ pub struct RealNvp {
     layers: Vec<Layer>,
     base: Base,
     dim: usize,
+    context: usize,
 }
 
 impl RealNvp {
     /// Entries of a vector.
     pub fn dim(&self) -> usize {
         self.dim
+    }
+
+    /// Whether its density is conditioned on a context.
+    pub fn has_context(&self) -> bool {
+        self.context > 0
     }
 
     /// What it maps data to.

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
 use crate::backend::Backend;
-use crate::data::folder::{Layout, Skipped, layout, load};
+use crate::data::folder::{Layout, Skipped, in_proportion, layout, load};
 use crate::data::{Images, SplitShares};
 use crate::evaluate::{Conformal, EvaluateError};
 use crate::files::{self, FileError};
@@ -100,7 +100,8 @@ pub fn fit_folder(studies: &Studies, fit: &FolderFit) -> Result<FittedFolder, Ru
             normal, ignored, ..
         } => (normal, ignored),
     };
-    let loaded = load(&normal, settings.conversion(), fit.strict)?;
+    let conversion = in_proportion(settings.conversion(), &normal);
+    let loaded = load(&normal, conversion, fit.strict)?;
     let shares = SplitShares {
         train: 1.0 - fit.calibration_share,
         validation: settings.data.validation_share,
@@ -119,7 +120,7 @@ pub fn fit_folder(studies: &Studies, fit: &FolderFit) -> Result<FittedFolder, Ru
         folder: workspace.root(),
         log: &log,
         weights: &fit.backbone,
-        conversion: settings.conversion(),
+        conversion,
         display: fit.display,
         clock: Clock::start(),
         stages: [0, 1],

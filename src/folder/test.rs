@@ -146,11 +146,11 @@ impl<'a> FolderTest<'a> {
 /// Which pixels of a converted test image are defective; none when no mask says so.
 fn defective_pixels(
     test: &MvtecTest,
-    Conversion { size, fit, .. }: Conversion,
+    conversion: Conversion,
 ) -> Result<Option<Vec<bool>>, DataError> {
     match (&test.defect, &test.mask) {
-        (None, _) => Ok(Some(vec![false; size * size])),
-        (Some(_), Some(path)) => load_mask(path, size, fit).map(Some),
+        (None, _) => Ok(Some(vec![false; conversion.height * conversion.width])),
+        (Some(_), Some(path)) => load_mask(path, conversion).map(Some),
         (Some(_), None) => Ok(None),
     }
 }

@@ -49,8 +49,7 @@ pub struct Fitted {
 impl Context<'_> {
     /// `[channels, height, width]` of an image.
     pub fn image_shape(&self) -> [usize; 3] {
-        let Conversion { channels, size, .. } = self.conversion;
-        [channels, size, size]
+        self.conversion.shape()
     }
 
     /// Latents and reconstruction errors of every part.

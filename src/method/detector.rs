@@ -254,10 +254,10 @@ impl Detector {
         let source = self.heat_source(source)?;
         let maps = self.scorer().heat(images, source);
         let maps = maps.ok_or(DetectorError::NoAnswer { what: "heat map" })?;
-        let size = self.conversion().size;
+        let [height, width] = self.conversion().sides();
         Ok(maps
             .into_iter()
-            .map(|map| map.resized(size, size).smoothed(SMOOTHING))
+            .map(|map| map.resized(height, width).smoothed(SMOOTHING))
             .collect())
     }
 
@@ -308,12 +308,12 @@ impl Detector {
 mod tests {
     use super::*;
     use crate::backend::test_device;
-    use crate::method::encoder_flow::positions::tests::detector as position_flow;
+    use crate::method::on_positions::detectors;
     use crate::method::scorer::tests::noise;
     use image::{GrayImage, Luma};
 
     fn detector() -> Detector {
-        let model = position_flow();
+        let model = detectors().remove(0);
         let [validation, calibration] = [1, 2].map(|seed| model.score(&noise(20, seed)).unwrap());
         let calibration = Calibration::fit(model.deciding(), &validation, &calibration).unwrap();
         Detector::new(Box::new(model), calibration, "a test")
@@ -392,7 +392,7 @@ mod tests {
     fn an_uncalibrated_model_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
-        let scorer = position_flow();
+        let scorer = detectors().remove(0);
         let description = Description::new(&scorer, None, "a test");
         model_file::save(&scorer, &description, &path).unwrap();
         let error = Detector::load_on(&path, &test_device()).err().unwrap();

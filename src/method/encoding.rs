@@ -6,7 +6,7 @@ use sha2::Digest;
 use toml::Table;
 
 use super::context::weights_hash;
-use super::{Context, MethodError, Parts, Representation, as_table};
+use super::{Context, DetectorError, MethodError, Parts, Representation, as_table};
 use crate::data::{Images, Samples, Vectors};
 use crate::encoder::{
     AutoEncoder, AutoEncoderConfig, ENCODER_STAGE, Encoder, EncoderSizes, PatchPca, Pca, Pixels,
@@ -183,6 +183,9 @@ impl AutoEncoderSettings {
         parts: &Parts,
     ) -> Result<(AutoEncoder, StageSummary), MethodError> {
         let sizes = self.sizes(context.image_shape());
+        sizes
+            .check_images(context.image_shape())
+            .map_err(DetectorError::Shape)?;
         let model = sizes.init(&mut context.rng("encoder weights"), context.device);
         context.train_on_images(&ENCODER_STAGE, &self.training, model, parts)
     }

@@ -51,6 +51,11 @@ pub enum DetectorError {
         /// What is wrong.
         reason: String,
     },
+    /// Images that a method cannot look at.
+    #[error(
+        "the method cannot look at these images: {0}: set data.size, or other positions.layers or positions.scales"
+    )]
+    Shape(String),
     /// Scores that cannot be turned into p-values.
     #[error("the detector cannot be calibrated: {0}")]
     Calibration(String),

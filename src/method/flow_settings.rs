@@ -65,7 +65,7 @@ impl FlowSettings {
                 "must be from 0 (none) to 10",
             ),
             Check::within("starts", flow.starts, 1..=100),
-            Check::within("couplings", flow.couplings, 1..=256),
+            Check::within("couplings", flow.couplings, 0..=256),
             Check::within("hidden", flow.hidden, 1..=8192),
             Check::new("layers", flow.layers <= 16, "must be at most 16"),
             Check::new(

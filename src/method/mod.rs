@@ -18,11 +18,15 @@ pub mod gmm;
 mod heat;
 mod heatmap;
 mod identity;
+pub mod kernel;
 pub mod knn;
 pub mod mahalanobis;
 mod model_file;
 pub mod on_latents;
+pub mod on_positions;
+pub mod padim;
 mod parts;
+pub mod patchcore;
 mod pictures;
 mod representation;
 mod scorer;
@@ -78,11 +82,17 @@ pub enum Method {
     Mahalanobis,
     /// Likelihoods of several descriptions of an image without its size.
     Views,
+    /// Distance of positions to the nearest of those seen.
+    Patchcore,
+    /// A Gaussian for every place in the image.
+    Padim,
+    /// Likelihood of positions under kernels.
+    Kernel,
 }
 
 impl Method {
     /// All methods, the paper's first.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::EncoderFlow,
         Self::Autoencoder,
         Self::Ganomaly,
@@ -90,6 +100,9 @@ impl Method {
         Self::Gmm,
         Self::Mahalanobis,
         Self::Views,
+        Self::Patchcore,
+        Self::Padim,
+        Self::Kernel,
     ];
 
     /// What the program knows of it.
@@ -102,6 +115,9 @@ impl Method {
             Self::Gmm => &gmm::ENTRY,
             Self::Mahalanobis => &mahalanobis::ENTRY,
             Self::Views => &views::ENTRY,
+            Self::Patchcore => &patchcore::ENTRY,
+            Self::Padim => &padim::ENTRY,
+            Self::Kernel => &kernel::ENTRY,
         }
     }
 

@@ -169,12 +169,11 @@ pub(super) fn load_weights<M: Module>(weights: &mut M, bytes: Vec<u8>) -> Result
 /// What keeps images that are brought to `conversion` from having the shape that networks were built
 /// for, if anything does.
 pub(super) fn check_shape(conversion: Conversion, shape: [usize; 3]) -> Result<(), String> {
-    let Conversion { channels, size, .. } = conversion;
-    match shape == [channels, size, size] {
+    match shape == conversion.shape() {
         true => Ok(()),
         false => Err(format!(
             "its networks are for images of shape {shape:?}, and it brings images to {:?}",
-            [channels, size, size]
+            conversion.shape()
         )),
     }
 }
@@ -286,7 +285,7 @@ mod tests {
     fn equal_detectors_make_equal_files() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
-        let scorer = crate::method::encoder_flow::positions::tests::detector();
+        let scorer = crate::method::on_positions::detectors().remove(0);
         let bytes = || {
             store(&scorer, &path);
             std::fs::read(&path).unwrap()
@@ -340,7 +339,7 @@ mod tests {
     fn a_description_that_does_not_fit_itself_is_refused() {
         for scorer in scorers() {
             let scorer = scorer.as_ref();
-            let error = with_change(scorer, |description| description.conversion.size = 64);
+            let error = with_change(scorer, |description| description.conversion.width = 64);
             assert!(error.contains("images of shape"), "{error}");
             let error = with_change(scorer, |description| description.conversion.channels = 3);
             assert!(error.contains("images of shape"), "{error}");
@@ -401,7 +400,7 @@ mod tests {
         fn no_bytes_bring_the_reader_down(position in 0.0f64..1.0, value: u8, cut in 0.0f64..1.0, both: bool) {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("model.safetensors");
-            store(&crate::method::encoder_flow::positions::tests::detector(), &path);
+            store(&crate::method::on_positions::detectors().remove(0), &path);
             let mut bytes = std::fs::read(&path).unwrap();
             // Most of the damage goes to the header, where it matters.
             let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;

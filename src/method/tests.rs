@@ -7,16 +7,18 @@ use crate::study::differences;
 
 /// A fitted scorer of every kind.
 pub(in crate::method) fn scorers() -> Vec<Box<dyn Scorer>> {
-    vec![
+    let positions = on_positions::detectors().into_iter();
+    let positions = positions.map(|detector| Box::new(detector) as Box<dyn Scorer>);
+    let others: Vec<Box<dyn Scorer>> = vec![
         Box::new(encoder_flow::detector::tests::detector()),
-        Box::new(encoder_flow::positions::tests::detector()),
         Box::new(autoencoder::tests::detector()),
         Box::new(ganomaly::detector::tests::detector()),
         Box::new(knn::bank::tests::detector()),
         Box::new(gmm::tests::detector()),
         Box::new(mahalanobis::gaussian::tests::detector()),
         Box::new(views::detector::tests::detector()),
-    ]
+    ];
+    positions.chain(others).collect()
 }
 
 fn defaults() -> Settings {
@@ -39,6 +41,9 @@ fn another(key: &str, value: &Value) -> Vec<Value> {
         Value::String(old) => {
             let others = texts.iter().filter(|text| *text != old);
             others.map(|&text| Value::String(text.to_owned())).collect()
+        }
+        Value::Array(items) if matches!(items[..], [Value::Integer(_)]) => {
+            vec![Value::Array(vec![Value::Integer(8)])]
         }
         Value::Array(items) if items.len() > 1 => vec![Value::Array(items[1..].to_vec())],
         other => panic!("{key}: no other value of {other} is known"),
@@ -85,6 +90,10 @@ fn changing_a_key_changes_the_identity_or_cannot_change_the_fit() {
         (
             &["knn.encoder", "gmm.encoder", "mahalanobis.encoder"],
             "pixels",
+        ),
+        (
+            &["patchcore.encoder", "padim.encoder", "kernel.encoder"],
+            "squeezenet",
         ),
     ] {
         let table = keys.iter().fold(schema().defaults, |table, key| {

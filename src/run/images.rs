@@ -208,7 +208,12 @@ impl Pool {
             loaded.labels.truncate(limit);
             loaded.source += &format!(", the first {limit} images of it");
         }
-        let conversion = experiment.settings.conversion();
+        let mut conversion = experiment.settings.conversion();
+        if name == DatasetName::Folder {
+            // They have been brought to the folder's proportions.
+            let [_, height, width] = loaded.images.shape();
+            conversion = conversion.with_sides([height, width]);
+        }
         Ok(Self {
             source: format!("{name}: {}", loaded.source),
             conversion: format!("{name}: {}", conversion.describe(loaded.images.shape())),

@@ -187,13 +187,17 @@ impl Run<'_> {
             let backend = self.open.backend.name();
             self.workspace.adopt_encoder(&self.identity, backend)?;
         }
+        // Images of a folder keep its proportions.
+        let [_, height, width] = prepared.parts.train().images.shape();
+        let conversion = self.experiment.settings.conversion();
+        let conversion = conversion.with_sides([height, width]);
         let mut context = Context {
             seed: self.options.seed,
             device: &self.open.device,
             folder: self.workspace.root(),
             log: &self.log,
             weights: &self.weights,
-            conversion: self.experiment.settings.conversion(),
+            conversion,
             display: self.options.display,
             clock,
             stages: [0, 1],

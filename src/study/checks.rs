@@ -100,8 +100,8 @@ impl Settings {
             ),
             Check::new(
                 "size",
-                matches!(data.size, 32 | 64 | 128),
-                "must be 32, 64 or 128",
+                (16..=1024).contains(&data.size),
+                "must be from 16 to 1024",
             ),
             Check::share("train_share", data.train_share, ""),
             Check::share("validation_share", data.validation_share, ""),

@@ -90,7 +90,8 @@ impl Settings {
     pub fn conversion(&self) -> Conversion {
         Conversion {
             channels: self.data.channels,
-            size: self.data.size,
+            height: self.data.size,
+            width: self.data.size,
             fit: self.data.fit,
         }
     }

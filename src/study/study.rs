@@ -321,7 +321,7 @@ mod tests {
             ),
             ("", &["encoder.training.epochs=-1"], "epochs"),
             ("", &["flow.training.learning_rate=nan"], "learning_rate"),
-            ("", &["data.size=33"], "data.size"),
+            ("", &["data.size=8"], "data.size"),
             ("", &["evaluation.confidence=1"], "evaluation.confidence"),
             ("", &["data.ood=[\"digits\"]"], "data.ood"),
             ("", &["data.stand_in=10"], "number of classes"),

@@ -16,6 +16,8 @@ pub enum Framing {
     /// The shorter side is brought to the size as by [`Resize`](Self::Resize), the longer one in
     /// proportion, and only the centre of that is kept; an odd pixel goes from the bottom or right.
     Crop,
+    /// As large as it fits in with its proportions, in the middle, and its edges repeated around it.
+    Keep,
 }
 
 impl Framing {
@@ -30,9 +32,21 @@ impl Framing {
         let (seen, lands) = match self {
             Self::Pad => (sides, sides),
             Self::Resize => (sides, square),
-            Self::Crop => ([sides[0].min(sides[1]); 2], square),
+            Self::Crop => (inside(square, sides), square),
+            Self::Keep => (sides, inside(sides, square)),
         };
         (Rect::centred(seen, sides), Rect::centred(lands, square))
+    }
+}
+
+/// The largest rectangle with the proportions of `shape` that fits into `outer`, `[height, width]` both;
+/// no side is zero.
+fn inside(shape: [usize; 2], outer: [usize; 2]) -> [usize; 2] {
+    let [height, width] = shape.map(|side| side.max(1));
+    let scaled = |side: usize, to: usize, by: usize| ((side * to + by / 2) / by).max(1);
+    match outer[0] * width <= outer[1] * height {
+        true => [outer[0], scaled(width, outer[0], height).min(outer[1])],
+        false => [scaled(height, outer[1], width).min(outer[0]), outer[1]],
     }
 }
 
@@ -113,6 +127,18 @@ mod tests {
                 [35, 32],
                 rect(1, 0, 32, 32),
                 rect(0, 0, 32, 32),
+            ),
+            (
+                Framing::Keep,
+                [100, 50],
+                rect(0, 0, 100, 50),
+                rect(0, 8, 32, 16),
+            ),
+            (
+                Framing::Keep,
+                [30, 91],
+                rect(0, 0, 30, 91),
+                rect(10, 0, 11, 32),
             ),
             // No conversion does this, but a map may be smaller than its image.
             (

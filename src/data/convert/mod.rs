@@ -4,12 +4,19 @@ mod framing;
 
 pub use framing::Framing;
 
+use std::ops::RangeInclusive;
+
 use image::imageops::{FilterType, resize};
 use image::{ImageBuffer, Luma};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use framing::Rect;
+
 use super::{DataError, Images};
+
+/// Sides that an image may be brought to, in pixels.
+const SIDES: RangeInclusive<usize> = 16..=1024;
 
 /// What every image of an experiment is brought to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,19 +24,21 @@ use super::{DataError, Images};
 pub struct Conversion {
     /// 1 for grey or 3 for RGB. RGB becomes grey by the Rec. 601 luma; grey is repeated to RGB.
     pub channels: usize,
-    /// Height and width in pixels, 32, 64 or 128.
-    pub size: usize,
+    /// Height in pixels, from 16 to 1024.
+    pub height: usize,
+    /// Width in pixels, from 16 to 1024.
+    pub width: usize,
     /// How an image of another size is made to fit.
     pub fit: Framing,
 }
 
 impl Conversion {
-    /// Converts `images` `[len, c, h, w]` to `[len, channels, size, size]`.
+    /// Converts `images` `[len, c, h, w]` to `[len, channels, height, width]`.
     ///
     /// Images that already have that shape are handed back unchanged.
     ///
     /// # Errors
-    /// [`DataError::Format`] when `channels` or `size` is not one of the values above, when the
+    /// [`DataError::Format`] when `channels`, `height` or `width` is not one of the values above, when the
     /// images have neither 1 nor 3 channels, or when they are too large to be padded.
     pub fn apply(&self, images: Images) -> Result<Images, DataError> {
         let from = images.shape();
@@ -45,8 +54,8 @@ impl Conversion {
         Images::new(self.shape(), pixels)
     }
 
-    /// Brings a mask `[height, width]` to `[size, size]` by the geometry that the images have, each
-    /// pixel taking the value of the nearest one; outside of a padded mask is `false`.
+    /// Brings a mask of `sides` = `[height, width]` to the target's sides by the geometry that the images have, each
+    /// pixel taking the value of the nearest one; outside of a padded or kept mask is `false`.
     ///
     /// # Errors
     /// As [`apply`](Self::apply).
@@ -56,9 +65,9 @@ impl Conversion {
         sides: [usize; 2],
     ) -> Result<Vec<bool>, DataError> {
         self.check([1, sides[0], sides[1]])?;
-        let (seen, lands) = self.fit.place(sides, [self.size; 2]);
-        let mut to = vec![false; self.size * self.size];
-        for (row, places) in lands.rows(self.size).enumerate() {
+        let (seen, lands) = self.fit.place(sides, self.sides());
+        let mut to = vec![false; self.height * self.width];
+        for (row, places) in lands.rows(self.width).enumerate() {
             let from = seen.top + nearest(row, lands.height, seen.height);
             for (column, place) in places.enumerate() {
                 to[place] =
@@ -78,13 +87,14 @@ impl Conversion {
         if channels > self.channels {
             text += ", to grey by Rec. 601 luma";
         }
-        if [height, width] != [self.size; 2] {
+        if [height, width] != self.sides() {
             let how = match self.fit {
                 Framing::Pad => "zero-padded",
                 Framing::Resize => "resized bilinearly",
                 Framing::Crop => "resized to cover and centre-cropped",
+                Framing::Keep => "resized to fit, edges repeated,",
             };
-            text += &format!(", {how} to {0}x{0}", self.size);
+            text += &format!(", {how} to {}x{}", self.height, self.width);
         }
         if channels < self.channels {
             text += ", repeated to RGB";
@@ -93,21 +103,37 @@ impl Conversion {
     }
 
     /// `[channels, height, width]` of a converted image.
-    pub(super) fn shape(&self) -> [usize; 3] {
-        [self.channels, self.size, self.size]
+    pub fn shape(&self) -> [usize; 3] {
+        [self.channels, self.height, self.width]
+    }
+
+    /// The same to other `[height, width]`.
+    pub fn with_sides(self, [height, width]: [usize; 2]) -> Self {
+        Self {
+            height,
+            width,
+            ..self
+        }
+    }
+
+    /// `[height, width]` of a converted image.
+    pub fn sides(&self) -> [usize; 2] {
+        [self.height, self.width]
     }
 
     /// Whether there is such a conversion at all, whatever the images.
     ///
     /// # Errors
-    /// [`DataError::Format`] when `channels` or `size` has another value than described there.
+    /// [`DataError::Format`] when `channels`, `height` or `width` has another value than described there.
     pub(super) fn check_target(&self) -> Result<(), DataError> {
         let wrong = |reason| Err(DataError::format("conversion", reason));
         if !matches!(self.channels, 1 | 3) {
             return wrong(format!("channels = {}, expected 1 or 3", self.channels));
         }
-        if !matches!(self.size, 32 | 64 | 128) {
-            return wrong(format!("size = {}, expected 32, 64 or 128", self.size));
+        for (name, side) in [("height", self.height), ("width", self.width)] {
+            if !SIDES.contains(&side) {
+                return wrong(format!("{name} = {side}, expected 16 to 1024"));
+            }
         }
         Ok(())
     }
@@ -120,10 +146,10 @@ impl Conversion {
                 "the images have {channels} channels, expected 1 (grey) or 3 (RGB)"
             ));
         }
-        if self.fit == Framing::Pad && height.max(width) > self.size {
+        if self.fit == Framing::Pad && (height > self.height || width > self.width) {
             return wrong(format!(
-                "{height}x{width} images cannot be padded to {0}x{0}: set fit = \"resize\" or \"crop\", or a larger size",
-                self.size
+                "{height}x{width} images cannot be padded to {}x{}: set fit = \"resize\" or \"crop\", or a larger size",
+                self.height, self.width
             ));
         }
         Ok(())
@@ -138,14 +164,14 @@ impl Conversion {
         } else {
             image
         };
-        let area = self.size * self.size;
-        let (seen, lands) = self.fit.place([height, width], [self.size; 2]);
+        let area = self.height * self.width;
+        let (seen, lands) = self.fit.place([height, width], self.sides());
         for (to, plane) in to
             .chunks_exact_mut(area)
             .zip(planes.chunks_exact(height * width))
         {
             if seen.sides() == lands.sides() {
-                for (from, place) in seen.rows(width).zip(lands.rows(self.size)) {
+                for (from, place) in seen.rows(width).zip(lands.rows(self.width)) {
                     to[place].copy_from_slice(&plane[from]);
                 }
             } else {
@@ -153,7 +179,14 @@ impl Conversion {
                 for row in seen.rows(width) {
                     part.extend_from_slice(&plane[row]);
                 }
-                stretch(&part, seen.sides(), self.size, to);
+                let resized = stretched(&part, seen.sides(), lands.sides());
+                let rows = resized.chunks_exact(lands.width);
+                for (from, place) in rows.zip(lands.rows(self.width)) {
+                    to[place].copy_from_slice(from);
+                }
+            }
+            if self.fit == Framing::Keep {
+                repeat_edges(to, lands, self.width);
             }
         }
         if channels < self.channels {
@@ -182,13 +215,33 @@ fn nearest(index: usize, to: usize, from: usize) -> usize {
     (2 * index + 1) * from / (2 * to)
 }
 
-/// Resizes `plane` into `to`, which is `size` x `size`. The filter treats channels apart, so a
-/// plane at a time gives what a whole RGB image would.
-fn stretch(plane: &[u8], [height, width]: [usize; 2], size: usize, to: &mut [u8]) {
+/// `plane` resized. The filter treats channels apart, so a plane at a time gives what a whole RGB
+/// image would.
+fn stretched(plane: &[u8], [height, width]: [usize; 2], to: [usize; 2]) -> Vec<u8> {
     let source = ImageBuffer::<Luma<u8>, _>::from_raw(width as u32, height as u32, plane);
-    if let Some(source) = source {
-        let resized = resize(&source, size as u32, size as u32, FilterType::Triangle);
-        to.copy_from_slice(resized.as_raw());
+    match source {
+        Some(source) => {
+            resize(&source, to[1] as u32, to[0] as u32, FilterType::Triangle).into_raw()
+        }
+        // A plane has as many values as its sides say.
+        None => vec![0; to[0] * to[1]],
+    }
+}
+
+/// Fills what lies around the rectangle `inner` of a plane that is `width` wide with the rectangle's
+/// nearest pixels.
+fn repeat_edges(plane: &mut [u8], inner: Rect, width: usize) {
+    for row in inner.rows(width) {
+        let line = row.start - inner.left..row.start - inner.left + width;
+        let (first, last) = (plane[row.start], plane[row.end - 1]);
+        plane[line.start..row.start].fill(first);
+        plane[row.end..line.end].fill(last);
+    }
+    let lines = plane.len() / width;
+    let (first, last) = (inner.top, inner.top + inner.height - 1);
+    for line in (0..first).chain(last + 1..lines) {
+        let from = if line < first { first } else { last };
+        plane.copy_within(from * width..(from + 1) * width, line * width);
     }
 }
 
@@ -199,7 +252,8 @@ mod tests {
     const fn to(channels: usize, size: usize, fit: Framing) -> Conversion {
         Conversion {
             channels,
-            size,
+            height: size,
+            width: size,
             fit,
         }
     }
@@ -344,9 +398,31 @@ mod tests {
         };
         assert!(error(to(1, 32, Framing::Pad), [1, 33, 20]).contains("cannot be padded"));
         assert!(error(to(2, 32, Framing::Pad), [1, 28, 28]).contains("channels = 2"));
-        assert!(error(to(1, 0, Framing::Resize), [1, 28, 28]).contains("size = 0"));
-        assert!(error(to(1, 48, Framing::Crop), [1, 28, 28]).contains("32, 64 or 128"));
+        assert!(error(to(1, 0, Framing::Resize), [1, 28, 28]).contains("height = 0"));
+        assert!(error(to(1, 2048, Framing::Crop), [1, 28, 28]).contains("16 to 1024"));
         assert!(error(to(1, 32, Framing::Resize), [4, 28, 28]).contains("4 channels"));
+    }
+
+    #[test]
+    fn what_is_kept_has_its_edges_repeated_around_it() {
+        // 2x4 pixels into 16x16: 8 rows of 16 in the middle.
+        let image = Images::new([1, 2, 4], vec![10, 20, 30, 40, 50, 60, 70, 80]).unwrap();
+        let kept = to(1, 16, Framing::Keep).apply(image).unwrap();
+        let rows: Vec<&[u8]> = kept.as_bytes().chunks(16).collect();
+        assert!(rows[..4].iter().all(|row| *row == rows[4]));
+        assert!(rows[12..].iter().all(|row| *row == rows[11]));
+        assert_eq!((rows[4][0], rows[4][15], rows[11][0]), (10, 40, 50));
+        // 4x2 pixels: 8 columns in the middle.
+        let image = Images::new([1, 4, 2], vec![10, 20, 30, 40, 50, 60, 70, 80]).unwrap();
+        let kept = to(1, 16, Framing::Keep).apply(image).unwrap();
+        for row in kept.as_bytes().chunks(16) {
+            assert!(row[..4].iter().all(|value| *value == row[4]));
+            assert!(row[12..].iter().all(|value| *value == row[11]));
+        }
+        assert_eq!(
+            to(1, 16, Framing::Keep).describe([1, 2, 4]),
+            "2x4 grey, resized to fit, edges repeated, to 16x16"
+        );
     }
 
     #[test]
@@ -373,7 +449,7 @@ mod tests {
 
     #[test]
     fn refuses_unknown_keys() {
-        let good = r#"{"channels":1,"size":32,"fit":"pad"}"#;
+        let good = r#"{"channels":1,"height":32,"width":32,"fit":"pad"}"#;
         let parsed: Conversion = serde_json::from_str(good).unwrap();
         assert_eq!(parsed, to(1, 32, Framing::Pad));
         let crop = good.replace("pad", "crop");

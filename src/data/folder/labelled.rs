@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{Layout, MvtecTest, Skipped, layout, load};
+use super::{Layout, MvtecTest, Skipped, in_proportion, layout, load};
 use crate::data::{Conversion, DataError, DatasetName, Images, Labelled};
 
 /// Index of the class of all defects.
@@ -33,6 +33,7 @@ pub fn labelled(
             folder.display()
         )));
     };
+    let conversion = in_proportion(conversion, &normal);
     let (good, defective): (Vec<MvtecTest>, Vec<MvtecTest>) =
         test.into_iter().partition(|image| image.defect.is_none());
     let defects: BTreeSet<String> = defective
@@ -92,7 +93,8 @@ mod tests {
 
     const CONVERSION: Conversion = Conversion {
         channels: 1,
-        size: 32,
+        height: 32,
+        width: 32,
         fit: Framing::Resize,
     };
 

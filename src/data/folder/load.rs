@@ -9,7 +9,7 @@ use crate::data::{Conversion, DataError, Framing, Images, Picture};
 /// What [`load`] made of the files.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The images that could be read, `[len, channels, size, size]`, in the order of the files.
+    /// The images that could be read, `[len, channels, height, width]`, in the order of the files.
     pub images: Images,
     /// The file of each image.
     pub paths: Vec<PathBuf>,
@@ -82,12 +82,12 @@ fn load_one(path: &Path, conversion: Conversion, to: &mut [u8]) -> Result<(), Da
 /// Reads the mask of an image: where it is not black, there is the defect.
 ///
 /// # Returns
-/// `[size, size]`, row-major, by the same geometry as an image that is made to fit by `fit`; each
+/// `[height, width]`, row-major, by the same geometry as an image that is converted so; each
 /// pixel takes the value of the nearest one of the file.
 ///
 /// # Errors
 /// Those of [`Picture::decode`]; [`DataError::Format`] when the mask cannot be converted.
-pub fn load_mask(path: &Path, size: usize, fit: Framing) -> Result<Vec<bool>, DataError> {
+pub fn load_mask(path: &Path, conversion: Conversion) -> Result<Vec<bool>, DataError> {
     let picture = Picture::decode(path)?;
     let sides = [picture.height(), picture.width()];
     let mut mask = vec![false; sides[0] * sides[1]];
@@ -96,11 +96,6 @@ pub fn load_mask(path: &Path, size: usize, fit: Framing) -> Result<Vec<bool>, Da
             *set |= value > 0;
         }
     }
-    let conversion = Conversion {
-        channels: 1,
-        size,
-        fit,
-    };
     conversion
         .apply_mask(&mask, sides)
         .map_err(|error| DataError::format(path, error.reason()))
@@ -114,7 +109,8 @@ mod tests {
 
     const CONVERSION: Conversion = Conversion {
         channels: 1,
-        size: 32,
+        height: 32,
+        width: 32,
         fit: Framing::Resize,
     };
 
@@ -178,11 +174,11 @@ mod tests {
         assert!(error.contains("b.png: 33x33"), "{error}");
 
         let odd = Conversion {
-            size: 33,
+            height: 8,
             ..CONVERSION
         };
         let error = load(&paths, odd, false).unwrap_err().to_string();
-        assert!(error.contains("size = 33"), "{error}");
+        assert!(error.contains("height = 8"), "{error}");
     }
 
     #[test]
@@ -193,7 +189,7 @@ mod tests {
         let blue = |x: u32, _: u32| Rgb([0, 0, u8::from((16..32).contains(&x))]);
         RgbImage::from_fn(64, 32, blue).save(&path).unwrap();
         let columns = |fit| {
-            let mask = load_mask(&path, 32, fit).unwrap();
+            let mask = load_mask(&path, Conversion { fit, ..CONVERSION }).unwrap();
             assert_eq!(mask.len(), 32 * 32);
             let set = |column: &usize| (0..32).all(|row: usize| mask[32 * row + *column]);
             let none = |column: &usize| (0..32).all(|row: usize| !mask[32 * row + *column]);
@@ -202,7 +198,15 @@ mod tests {
         };
         assert_eq!(columns(Framing::Resize), (8..16).collect::<Vec<_>>());
         assert_eq!(columns(Framing::Crop), (0..16).collect::<Vec<_>>());
-        let error = load_mask(&path, 32, Framing::Pad).unwrap_err().to_string();
+        let error = load_mask(
+            &path,
+            Conversion {
+                fit: Framing::Pad,
+                ..CONVERSION
+            },
+        )
+        .unwrap_err()
+        .to_string();
         assert!(error.contains("mask.png: 32x64"), "{error}");
     }
 }

@@ -4,8 +4,10 @@ mod labelled;
 mod layout;
 mod list;
 mod load;
+mod proportions;
 
 pub use labelled::labelled;
 pub use layout::{Layout, MvtecTest, layout};
 pub use list::{Ignored, Listing, list};
 pub use load::{Loaded, Skipped, load, load_mask};
+pub use proportions::in_proportion;

@@ -243,6 +243,33 @@ impl SqueezeNet {
         self.forward(resize(normalise(to_rgb(images)), self.input), layers)
     }
 
+    /// The maps of images as they are, not resized.
+    ///
+    /// # Shapes
+    /// As [`maps`](Self::maps).
+    pub fn maps_of(&self, images: Tensor<4>, layers: &[usize]) -> Vec<Tensor<4>> {
+        self.forward(normalise(to_rgb(images)), layers)
+    }
+
+    /// Pixels between neighbouring positions of the map after a fire module.
+    pub fn stride(layer: usize) -> usize {
+        match layer {
+            ..4 => 4,
+            4..6 => 8,
+            6.. => 16,
+        }
+    }
+
+    /// Positions along a side of so many pixels in the map after a fire module.
+    pub fn side(layer: usize, pixels: usize) -> usize {
+        // The first convolution, then the poolings, whose windows of three lie two apart.
+        let mut side = pixels.saturating_sub(3) / 2 + 1;
+        for _ in 0..Self::stride(layer).ilog2() - 1 {
+            side = side.saturating_sub(1).div_ceil(2);
+        }
+        side
+    }
+
     /// The layers alone, as far as they are asked for.
     ///
     /// # Shapes

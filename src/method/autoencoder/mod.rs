@@ -190,7 +190,8 @@ pub(super) mod tests {
         let model = sizes.init(&mut StdRng::seed_from_u64(1), &device);
         let conversion = Conversion {
             channels: 1,
-            size: 32,
+            height: 32,
+            width: 32,
             fit: Framing::Pad,
         };
         AutoEncoderScorer::new(conversion, sizes, Encoder::Autoencoder(model), &device)

@@ -303,7 +303,8 @@ pub(in crate::method) mod tests {
         let standardizer = Standardizer::fit(representation.latents.values(), 6);
         let conversion = Conversion {
             channels: 1,
-            size: 32,
+            height: 32,
+            width: 32,
             fit: Framing::Pad,
         };
         EncoderFlow::new(conversion, sizes, encoder, standardizer, flow, &device)

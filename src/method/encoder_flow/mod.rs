@@ -3,17 +3,14 @@
 
 pub(super) mod detector;
 mod fit;
-mod fit_positions;
-pub(super) mod positions;
 
 pub use detector::{EncoderFlow, EncoderFlowWeights, Sizes};
-pub use positions::{PositionFlow, PositionSizes, PositionWeights};
 
-use super::{EncoderSettings, Entry, FlowSettings, Plan, Section};
+use super::on_positions::{DensityPlan, OnPositions, PositionPlan, PositionSettings};
+use super::{EncoderSettings, Entry, FlowSettings, Plan, Section, on_positions};
 use crate::encoder::ENCODER_STAGE;
 use crate::flow::FLOW_STAGE;
 use fit::WholeImages;
-use fit_positions::Positions;
 
 pub(super) static ENTRY: Entry = Entry {
     name: "encoder-flow",
@@ -27,12 +24,18 @@ pub(super) static ENTRY: Entry = Entry {
             defaults: "",
             fault: FlowSettings::fault,
         },
+        Section {
+            defaults: include_str!("../on_positions/settings.toml"),
+            fault: PositionSettings::fault,
+        },
     ],
     plan: |settings| {
         let encoder = EncoderSettings::read(settings)?;
         let flow = FlowSettings::read(settings)?;
         Ok(match encoder.positions {
-            true => Box::new(Positions::new(&encoder, flow)) as Box<dyn Plan>,
+            true => Box::new(PositionPlan::read(settings, encoder.kind, |positions| {
+                DensityPlan::Flow(positions.components(), flow)
+            })?) as Box<dyn Plan>,
             false => Box::new(WholeImages::new(&encoder, flow)),
         })
     },
@@ -40,13 +43,17 @@ pub(super) static ENTRY: Entry = Entry {
         ("nll", "flow NLL"),
         ("reconstruction", "reconstruction error"),
         ("latent_norm", "norm after the flow"),
-        ("top_positions", "NLL of the least likely positions"),
-        ("mean_position", "mean NLL of the positions"),
+        // Of all methods that look at positions: their scorer is one, and is loaded here.
+        on_positions::WORDS[0],
+        on_positions::WORDS[1],
+        on_positions::WORDS[2],
+        on_positions::WORDS[3],
+        on_positions::WORDS[4],
     ],
     stages: &[&ENCODER_STAGE, &FLOW_STAGE],
     notes: &["Log-likelihoods are those of the standardised latent, in nats."],
     loaders: &[
         (detector::KIND, EncoderFlow::load),
-        (positions::KIND, PositionFlow::load),
+        (on_positions::KIND, OnPositions::load),
     ],
 };

@@ -133,7 +133,8 @@ pub(in crate::method) mod tests {
         let model = Ganomaly::new(&config, &mut StdRng::seed_from_u64(1), &device);
         let conversion = Conversion {
             channels: 1,
-            size: 32,
+            height: 32,
+            width: 32,
             fit: Framing::Pad,
         };
         GanomalyDetector::new(conversion, model, &device)

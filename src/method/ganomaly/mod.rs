@@ -9,7 +9,7 @@ use toml::Table;
 pub use detector::GanomalyDetector;
 pub use networks::{GANOMALY_STAGE, Ganomaly};
 
-use super::{Context, Entry, Fitted, MethodError, Parts, Plan, Section, as_table};
+use super::{Context, DetectorError, Entry, Fitted, MethodError, Parts, Plan, Section, as_table};
 use crate::encoder::{AutoEncoderConfig, EncoderSizes};
 use crate::study::{Check, Fault, Settings, first_fault, optimisation_fault};
 use crate::train::Optimisation;
@@ -68,6 +68,9 @@ impl Plan for GanomalySettings {
             width: self.width,
             latent: self.latent,
         };
+        sizes
+            .check_images(context.image_shape())
+            .map_err(DetectorError::Shape)?;
         let model = Ganomaly::new(&sizes, &mut context.rng("ganomaly weights"), context.device);
         let trained = context.train_on_images(&GANOMALY_STAGE, &self.training, model, parts);
         let (model, summary) = trained?;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use super::on_latents::{Density, Looks, OnLatents};
+use super::on_positions::{DensityPlan, PositionPlan, WORDS};
 use super::representation::standardized;
 use super::{
     Context, EncoderKind, Encoding, Entry, Fitted, MethodError, Parts, Plan, Section, as_table,
@@ -21,8 +22,23 @@ pub(super) static ENTRY: Entry = Entry {
         defaults: include_str!("settings.toml"),
         fault,
     }],
-    plan: |settings| Ok(Box::new(Mixture::read(settings)?)),
-    words: &[("nll", "mixture NLL")],
+    plan: |settings| {
+        let own: GmmSettings = settings.section("gmm")?;
+        Ok(match own.positions {
+            true => Box::new(PositionPlan::read(settings, own.encoder, |positions| {
+                DensityPlan::Mixture(positions.components().components, own.config())
+            })?),
+            false => Box::new(Mixture::read(settings)?) as Box<dyn Plan>,
+        })
+    },
+    words: &[
+        ("nll", "mixture NLL"),
+        WORDS[0],
+        WORDS[1],
+        WORDS[2],
+        WORDS[3],
+        WORDS[4],
+    ],
     stages: &[&ENCODER_STAGE],
     notes: &["Log-likelihoods are those of the standardised latent, in nats."],
     loaders: &[("gmm", OnLatents::<FullMixture>::load)],
@@ -42,6 +58,18 @@ struct GmmSettings {
     starts: usize,
     /// Training latents used, at most.
     samples: usize,
+    /// Looks at every position instead of the whole image.
+    positions: bool,
+}
+
+impl GmmSettings {
+    fn config(&self) -> MixtureConfig {
+        MixtureConfig {
+            gaussians: self.gaussians,
+            starts: self.starts,
+            samples: self.samples,
+        }
+    }
 }
 
 fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
@@ -64,21 +92,11 @@ struct Mixture {
 
 impl Mixture {
     fn read(settings: &Settings) -> Result<Self, toml::de::Error> {
-        let GmmSettings {
-            encoder,
-            components,
-            gaussians,
-            starts,
-            samples,
-        } = settings.section("gmm")?;
-        let config = MixtureConfig {
-            gaussians,
-            starts,
-            samples,
-        };
-        let own = as_table(&config);
+        let own: GmmSettings = settings.section("gmm")?;
+        let config = own.config();
+        let read = as_table(&config);
         Ok(Self {
-            looks: Looks::new("gmm", (encoder, components), own, settings)?,
+            looks: Looks::new("gmm", (own.encoder, own.components), read, settings)?,
             config,
         })
     }

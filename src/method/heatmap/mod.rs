@@ -94,7 +94,11 @@ impl Heatmap {
                 self.at(row, (lands.left + column).min(self.width - 1))
             })
         } else {
-            self.resized(seen.height, seen.width)
+            // Around what was kept lie repeated edges.
+            let kept = Self::from_fn(lands.sides(), |row, column| {
+                self.at(lands.top + row, lands.left + column)
+            });
+            kept.resized(seen.height, seen.width)
         };
         if seen.sides() == original {
             return part;
@@ -312,7 +316,8 @@ mod tests {
     fn converted(fit: Framing, sides: [usize; 2], pixels: Vec<u8>) -> Heatmap {
         let conversion = Conversion {
             channels: 1,
-            size: 32,
+            height: 32,
+            width: 32,
             fit,
         };
         let images = Images::new([1, sides[0], sides[1]], pixels).unwrap();

@@ -8,6 +8,7 @@ use toml::Table;
 pub use gaussian::Mahalanobis;
 
 use super::on_latents::{Looks, OnLatents};
+use super::on_positions::{DensityPlan, PositionPlan, WORDS};
 use super::{Context, EncoderKind, Encoding, Entry, Fitted, MethodError, Parts, Plan, Section};
 use crate::encoder::{ENCODER_STAGE, EncoderSizes};
 use crate::study::{Check, Fault, Settings, first_fault};
@@ -19,8 +20,23 @@ pub(super) static ENTRY: Entry = Entry {
         defaults: include_str!("settings.toml"),
         fault,
     }],
-    plan: |settings| Ok(Box::new(Distance::read(settings)?)),
-    words: &[("mahalanobis", "Mahalanobis distance")],
+    plan: |settings| {
+        let own: MahalanobisSettings = settings.section("mahalanobis")?;
+        Ok(match own.positions {
+            true => Box::new(PositionPlan::read(settings, own.encoder, |positions| {
+                DensityPlan::Gaussian(positions.components().components)
+            })?),
+            false => Box::new(Distance::read(settings)?) as Box<dyn Plan>,
+        })
+    },
+    words: &[
+        ("mahalanobis", "Mahalanobis distance"),
+        WORDS[0],
+        WORDS[1],
+        WORDS[2],
+        WORDS[3],
+        WORDS[4],
+    ],
     stages: &[&ENCODER_STAGE],
     notes: &[],
     loaders: &[("mahalanobis", OnLatents::<Mahalanobis>::load)],
@@ -34,6 +50,8 @@ struct MahalanobisSettings {
     encoder: EncoderKind,
     /// Number of principal components.
     components: usize,
+    /// Looks at every position instead of the whole image.
+    positions: bool,
 }
 
 fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {

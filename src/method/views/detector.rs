@@ -341,7 +341,8 @@ pub(in crate::method) mod tests {
         let device = test_device();
         let conversion = Conversion {
             channels: 1,
-            size: 32,
+            height: 32,
+            width: 32,
             fit: Framing::Pad,
         };
         let flow = RealNvpConfig {

@@ -1,0 +1,81 @@
+//! The proportions of a folder's images.
+
+use std::path::PathBuf;
+
+use rayon::prelude::*;
+
+use crate::data::{Conversion, Framing};
+
+/// Sides are multiples of so many pixels: what networks halve four times.
+const STEP: usize = 16;
+/// Smallest and largest side.
+const SIDES: (usize, usize) = (32, 1024);
+
+/// With [`Framing::Keep`], the conversion to the proportions that most of `files` have and to the area
+/// of the square that `conversion` asks for; otherwise `conversion` itself. Files whose sides cannot be
+/// read do not count.
+pub fn in_proportion(conversion: Conversion, files: &[PathBuf]) -> Conversion {
+    if conversion.fit != Framing::Keep {
+        return conversion;
+    }
+    let mut ratios: Vec<f64> = files
+        .par_iter()
+        .filter_map(|path| image::image_dimensions(path).ok())
+        .filter(|&(width, height)| width > 0 && height > 0)
+        .map(|(width, height)| f64::from(width) / f64::from(height))
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    match ratios.get(ratios.len() / 2) {
+        Some(&ratio) => conversion.with_sides(sides(conversion.height, ratio)),
+        None => conversion,
+    }
+}
+
+/// `[height, width]` of about the area of a square of `side`, with this ratio of width to height.
+fn sides(side: usize, ratio: f64) -> [usize; 2] {
+    let rounded = |pixels: f64| {
+        let steps = (pixels / STEP as f64).round() as usize;
+        (steps * STEP).clamp(SIDES.0, SIDES.1)
+    };
+    let side = side as f64;
+    [rounded(side / ratio.sqrt()), rounded(side * ratio.sqrt())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::GrayImage;
+
+    #[test]
+    fn the_area_stays_and_the_proportions_are_those_of_most_images() {
+        assert_eq!(sides(128, 1.0), [128, 128]);
+        assert_eq!(sides(128, 250.0 / 630.0), [208, 80]);
+        assert_eq!(sides(256, 16.0), [64, 1024]);
+        assert_eq!(sides(32, 100.0), [32, 320]);
+
+        let folder = tempfile::tempdir().unwrap();
+        let files: Vec<PathBuf> = [(20, 40), (20, 40), (50, 10)]
+            .into_iter()
+            .enumerate()
+            .map(|(index, (width, height))| {
+                let path = folder.path().join(format!("{index}.png"));
+                GrayImage::new(width, height).save(&path).unwrap();
+                path
+            })
+            .chain([folder.path().join("none.png")])
+            .collect();
+        let keep = Conversion {
+            channels: 1,
+            height: 64,
+            width: 64,
+            fit: Framing::Keep,
+        };
+        assert_eq!(in_proportion(keep, &files).sides(), [96, 48]);
+        assert_eq!(in_proportion(keep, &[]).sides(), [64, 64]);
+        let resize = Conversion {
+            fit: Framing::Resize,
+            ..keep
+        };
+        assert_eq!(in_proportion(resize, &files), resize);
+    }
+}

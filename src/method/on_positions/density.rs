@@ -1,0 +1,175 @@
+//! How unlikely what a position shows is, in one of several ways.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde::{Deserialize, Serialize};
+
+use super::{KernelDensity, PatchBank, PlaceGaussians};
+use crate::encoder::{POSITION_CONTEXT, Projection, position_contexts};
+use crate::flow::{RealNvp, RealNvpConfig};
+
+/// A density of the features of positions, or what is compared with one.
+// There are as many as scales: a box would save nothing.
+#[allow(clippy::large_enum_variant)]
+#[derive(Module, Debug)]
+pub enum PositionDensity {
+    /// A flow on whitened components; without couplings its base distribution alone.
+    Flow(ComponentFlow),
+    /// A kernel around each of many centres.
+    Kernel(KernelDensity),
+    /// The nearest of many remembered positions (PatchCore).
+    Bank(PatchBank),
+    /// A Gaussian for every place (PaDiM).
+    Places(PlaceGaussians),
+}
+
+/// A flow's likelihood of whitened components; what the flow does not see is normal.
+#[derive(Module, Debug)]
+pub struct ComponentFlow {
+    pub(super) projection: Projection,
+    pub(super) flow: RealNvp,
+}
+
+/// Sizes of a [`PositionDensity`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum DensitySizes {
+    /// Of [`PositionDensity::Flow`].
+    Flow {
+        /// Whitened components.
+        components: usize,
+        /// Of the flow, which sees the first of them.
+        flow: RealNvpConfig,
+    },
+    /// Of [`PositionDensity::Kernel`].
+    Kernel {
+        /// Centres.
+        centres: usize,
+    },
+    /// Of [`PositionDensity::Bank`].
+    Bank {
+        /// Remembered positions.
+        patches: usize,
+    },
+    /// Of [`PositionDensity::Places`].
+    Places {
+        /// Features that are looked at.
+        dimensions: usize,
+    },
+}
+
+impl DensitySizes {
+    /// What keeps a density of so many `features` at so many `places` from being built out of a file
+    /// of so many `bytes`, if anything does.
+    pub(super) fn check(&self, features: usize, places: usize, bytes: usize) -> Result<(), String> {
+        let numbers = match self {
+            Self::Flow { components, flow } => {
+                flow.check()?;
+                if flow.dim > *components
+                    || *components > features
+                    || !matches!(flow.context, 0 | POSITION_CONTEXT)
+                {
+                    return Err("the flow is not of the features' dimension".to_owned());
+                }
+                let base = flow.dim * flow.dim;
+                (features * components).checked_add(base * flow.gaussians)
+            }
+            Self::Kernel { centres } => features.checked_mul(*centres),
+            Self::Bank { patches } => features.checked_mul(*patches),
+            Self::Places { dimensions } => match *dimensions <= features {
+                true => (dimensions * dimensions).checked_mul(places),
+                false => None,
+            },
+        };
+        match numbers.is_some_and(|numbers| numbers <= bytes / size_of::<f32>()) {
+            true => Ok(()),
+            false => Err("it is too short for the density that it describes".to_owned()),
+        }
+    }
+
+    /// A density of these sizes, to be filled from a store.
+    pub(super) fn empty(&self, features: usize, places: usize, device: &Device) -> PositionDensity {
+        match *self {
+            Self::Flow { components, flow } => PositionDensity::Flow(ComponentFlow {
+                projection: Projection::empty(features, components, device),
+                // The initial weights are replaced; any seed will do.
+                flow: flow.init(&mut StdRng::seed_from_u64(0), device),
+            }),
+            Self::Kernel { centres } => {
+                PositionDensity::Kernel(KernelDensity::empty(features, centres, device))
+            }
+            Self::Bank { patches } => {
+                PositionDensity::Bank(PatchBank::empty(features, patches, device))
+            }
+            Self::Places { dimensions } => {
+                PositionDensity::Places(PlaceGaussians::empty(features, places, dimensions, device))
+            }
+        }
+    }
+}
+
+impl PositionDensity {
+    /// How unlikely each position is: nats where it is a density, else a distance.
+    ///
+    /// # Shapes
+    /// `[batch * rows * columns, features]` to `[batch * rows * columns]`; `sides`: `[rows, columns]`.
+    pub fn score(&self, features: Tensor<2>, sides: [usize; 2]) -> Tensor<1> {
+        match self {
+            Self::Flow(density) => density.nll(features, sides),
+            Self::Kernel(density) => density.nll(features),
+            Self::Bank(bank) => bank.distances(features),
+            Self::Places(places) => places.distances(features),
+        }
+    }
+}
+
+impl ComponentFlow {
+    /// # Shapes
+    /// `[batch * rows * columns, features]` to `[batch * rows * columns]`, in nats.
+    fn nll(&self, features: Tensor<2>, sides: [usize; 2]) -> Tensor<1> {
+        let [count, _] = features.dims();
+        let device = features.device();
+        let latents = self.projection.forward(features);
+        let head = self.flow.dim();
+        let context = self
+            .flow
+            .has_context()
+            .then(|| position_contexts(count / (sides[0] * sides[1]).max(1), sides, &device));
+        let nll = self
+            .flow
+            .log_prob(latents.clone().narrow(1, 0, head), context.as_ref())
+            .neg();
+        nll + residual(latents, head)
+    }
+}
+
+/// Negative log-likelihood, under a standard normal, of the components after the first `head`.
+fn residual(latents: Tensor<2>, head: usize) -> Tensor<1> {
+    let [count, components] = latents.dims();
+    if head == components {
+        return Tensor::zeros([count], &latents.device());
+    }
+    let rest = components - head;
+    let squares = latents.narrow(1, head, rest).square().sum_dim(1);
+    squares.squeeze_dim::<1>(1) * 0.5 + 0.5 * rest as f64 * std::f64::consts::TAU.ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::test_device;
+
+    #[test]
+    fn the_components_that_the_flow_does_not_see_are_normal() {
+        // scipy.stats.norm.logpdf([[0.5, -1.0], [2.0, 0.0]]).sum(1), negated
+        let latents = Tensor::<2>::from_data([[9.0, 0.5, -1.0], [9.0, 2.0, 0.0]], &test_device());
+        let found: Vec<f32> = residual(latents.clone(), 1).into_data().iter().collect();
+        for (found, expected) in found.iter().zip([2.462_877, 3.837_877]) {
+            assert!((found - expected).abs() < 1e-4, "{found}");
+        }
+        let none: Vec<f32> = residual(latents, 3).into_data().iter().collect();
+        assert_eq!(none, [0.0, 0.0]);
+    }
+}

@@ -1,0 +1,475 @@
+//! The position-wise detector: how unlikely every position of an image is, at several scales.
+
+use burn::module::Module;
+use burn::store::{ModuleSnapshot, SafetensorsStore};
+use burn::tensor::Device;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{DensitySizes, PositionDensity};
+use crate::data::{Conversion, Images, Samples};
+use crate::encoder::{MapEncoder, PositionConfig};
+use crate::method::model_file::{check_shape, load_weights};
+use crate::method::{DetectorError, HeatSource, Heatmap, Scorer, Scores, Stored};
+
+/// Name of the scorer in a model file.
+pub(in crate::method) const KIND: &str = "positions";
+/// Pixels of the images of one forward pass.
+const BATCH_PIXELS: usize = 1 << 20;
+/// Pixels of a side of a heat map's cells.
+const CELL: usize = 4;
+/// Names of the scores: the deciding one, then one for every scale.
+const NAMES: [&str; 5] = ["positions", "scale_1", "scale_2", "scale_3", "scale_4"];
+/// The same in words.
+pub(in crate::method) const WORDS: &[(&str, &str)] = &[
+    ("positions", "least likely positions"),
+    ("scale_1", "of the largest scale"),
+    ("scale_2", "of the second scale"),
+    ("scale_3", "of the third scale"),
+    ("scale_4", "of the fourth scale"),
+];
+
+/// Scores images by how unlikely each of their positions is.
+///
+/// The paper's idea on feature maps instead of one latent, as CFLOW-AD (arXiv:2107.12571) and
+/// FastFlow (arXiv:2111.07677) do on pretrained features: the encoder describes every position, and a
+/// density gives each description's likelihood. Small defects then count as much as large ones, and
+/// the likelihood says where they are.
+///
+/// - `scale_1`, …: mean negative log-likelihood (or distance, where the method has no density) of the
+///   least likely positions at one scale, less its mean on normal validation images, in deviations
+///   there;
+/// - `positions`: the mean of these, which decides.
+pub struct OnPositions {
+    conversion: Conversion,
+    sizes: PositionSizes,
+    weights: PositionWeights,
+    device: Device,
+}
+
+/// What a model file says beside the weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PositionSizes {
+    /// How positions are described.
+    pub config: PositionConfig,
+    /// Share of the positions that the image's score is the mean of; 0 for the least likely one.
+    pub top: f64,
+    /// The scales.
+    pub scales: Vec<ScaleSizes>,
+}
+
+/// One scale.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScaleSizes {
+    /// How often the image is shrunk.
+    pub shrink: usize,
+    /// Sizes of its density.
+    pub density: DensitySizes,
+    /// Of the images' scores.
+    pub images: Spread,
+    /// Of the positions' scores.
+    pub positions: Spread,
+}
+
+/// Mean and standard deviation on normal validation images.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spread {
+    /// Mean.
+    pub mean: f64,
+    /// Standard deviation, above 0.
+    pub deviation: f64,
+}
+
+/// The fitted parts.
+#[derive(Module, Debug)]
+pub struct PositionWeights {
+    /// Where the features come from.
+    pub encoder: MapEncoder,
+    /// One for every scale.
+    pub densities: Vec<PositionDensity>,
+}
+
+impl Spread {
+    /// What nothing is changed by.
+    pub const UNIT: Self = Self {
+        mean: 0.0,
+        deviation: 1.0,
+    };
+
+    fn of(values: &[f32]) -> Self {
+        let count = values.len().max(1) as f64;
+        let mean = values.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
+        let squares = values
+            .iter()
+            .map(|&value| (f64::from(value) - mean).powi(2));
+        let deviation = (squares.sum::<f64>() / count).sqrt();
+        // Scores that are all alike: any scale that is not zero keeps the order.
+        let deviation = if deviation > 0.0 { deviation } else { 1.0 };
+        Self { mean, deviation }
+    }
+
+    fn standard(self, value: f32) -> f32 {
+        ((f64::from(value) - self.mean) / self.deviation) as f32
+    }
+
+    fn is_sound(self) -> bool {
+        self.mean.is_finite() && self.deviation > 0.0 && self.deviation.is_finite()
+    }
+}
+
+impl PositionSizes {
+    /// What keeps these sizes from being built out of a file of so many `bytes`, if anything does.
+    fn check(&self, bytes: usize) -> Result<(), String> {
+        self.config.check()?;
+        if !(1..NAMES.len()).contains(&self.scales.len()) || !(0.0..=1.0).contains(&self.top) {
+            return Err("its scales are not supported".to_owned());
+        }
+        for scale in &self.scales {
+            self.config.check_scale(scale.shrink)?;
+            let places = self.config.grid(scale.shrink).len();
+            scale.density.check(self.config.features(), places, bytes)?;
+            if !scale.images.is_sound() || !scale.positions.is_sound() {
+                return Err("the spread of a scale's score is damaged".to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl OnPositions {
+    /// Puts the fitted parts together, with frozen weights.
+    pub fn new(
+        conversion: Conversion,
+        sizes: PositionSizes,
+        weights: PositionWeights,
+        device: &Device,
+    ) -> Self {
+        Self {
+            conversion,
+            sizes,
+            weights: weights.valid().to_device(device),
+            device: device.clone(),
+        }
+    }
+
+    /// From a model file.
+    ///
+    /// # Errors
+    /// What keeps the file from being such a model.
+    pub(in crate::method) fn load(
+        described: Value,
+        conversion: Conversion,
+        bytes: Vec<u8>,
+        device: &Device,
+    ) -> Result<Box<dyn Scorer>, String> {
+        let sizes: PositionSizes =
+            serde_json::from_value(described).map_err(|error| error.to_string())?;
+        sizes.check(bytes.len())?;
+        let config = &sizes.config;
+        check_shape(conversion, config.shape)?;
+        // The initial weights are replaced; any seed will do.
+        let rng = &mut StdRng::seed_from_u64(0);
+        let densities = sizes.scales.iter().map(|scale| {
+            let places = config.grid(scale.shrink).len();
+            scale.density.empty(config.features(), places, device)
+        });
+        let mut weights = PositionWeights {
+            densities: densities.collect(),
+            encoder: config.source.empty(config.shape[0], rng, device),
+        };
+        load_weights(&mut weights, bytes)?;
+        Ok(Box::new(Self::new(conversion, sizes, weights, device)))
+    }
+
+    /// The score of every position of images that have been converted, for one scale after the other.
+    ///
+    /// # Shapes
+    /// To `[scales][len * rows * columns]`.
+    pub(super) fn maps(&self, images: &Images) -> Vec<Vec<f32>> {
+        let PositionSizes { config, scales, .. } = &self.sizes;
+        let mut maps = vec![Vec::new(); scales.len()];
+        let all: Vec<usize> = (0..images.len()).collect();
+        for indices in all.chunks(images_per_pass(config.shape)) {
+            let batch = config.prepared(images.batch(indices, &self.device));
+            let densities = scales.iter().zip(&self.weights.densities);
+            for (map, (scale, density)) in maps.iter_mut().zip(densities) {
+                let encoder = &self.weights.encoder;
+                let features = config.describe(encoder, batch.clone(), scale.shrink);
+                let scores = density.score(features, config.grid(scale.shrink).sides);
+                map.extend(scores.into_data().iter::<f32>());
+            }
+        }
+        maps
+    }
+
+    /// Takes the spreads of all scores from normal validation images.
+    pub(super) fn standardise(&mut self, images: &Images) {
+        let maps = self.maps(images);
+        for (index, map) in maps.iter().enumerate() {
+            let tops = self.tops(index, map);
+            let scale = &mut self.sizes.scales[index];
+            scale.images = Spread::of(&tops);
+            scale.positions = Spread::of(map);
+        }
+    }
+
+    /// Every image's score at one scale.
+    fn tops(&self, scale: usize, map: &[f32]) -> Vec<f32> {
+        let places = self
+            .sizes
+            .config
+            .grid(self.sizes.scales[scale].shrink)
+            .len();
+        map.chunks_exact(places)
+            .map(|positions| mean_of_largest(positions, self.sizes.top))
+            .collect()
+    }
+}
+
+/// Images of this shape in one forward pass.
+pub(super) fn images_per_pass([_, height, width]: [usize; 3]) -> usize {
+    (BATCH_PIXELS / (height * width)).clamp(1, 64)
+}
+
+impl Scorer for OnPositions {
+    fn score_names(&self) -> &'static [&'static str] {
+        &NAMES[..=self.sizes.scales.len()]
+    }
+
+    fn conversion(&self) -> Conversion {
+        self.conversion
+    }
+
+    fn stored(&self) -> Stored {
+        Stored::new(KIND, &self.sizes)
+    }
+
+    fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), String> {
+        let saved = self.weights.save_into(store);
+        saved.map_err(|error| error.to_string())
+    }
+
+    fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
+        let images = self.conversion.apply(images.clone())?;
+        let maps = self.maps(&images);
+        let scales: Vec<Vec<f32>> = maps
+            .iter()
+            .enumerate()
+            .map(|(index, map)| {
+                let spread = self.sizes.scales[index].images;
+                let tops = self.tops(index, map).into_iter();
+                tops.map(|score| spread.standard(score)).collect()
+            })
+            .collect();
+        let count = scales.len() as f32;
+        let all = (0..images.len()).map(|image| {
+            let sum: f32 = scales.iter().map(|scores| scores[image]).sum();
+            sum / count
+        });
+        let columns = std::iter::once(all.collect()).chain(scales.iter().cloned());
+        Ok(Scores::new(self.score_names(), columns.collect()))
+    }
+
+    fn heat(&self, images: &Images, source: HeatSource) -> Option<Vec<Heatmap>> {
+        if source != HeatSource::Positions {
+            return None;
+        }
+        let config = &self.sizes.config;
+        let sides = config.sides(1).map(|side| side.div_ceil(CELL));
+        let mut heat = vec![0.0; images.len() * sides[0] * sides[1]];
+        let share = 1.0 / self.sizes.scales.len() as f32;
+        for (scale, map) in self.sizes.scales.iter().zip(self.maps(images)) {
+            let grid = config.grid(scale.shrink);
+            // Where the centre of a cell lies between the positions.
+            let place = |cell: usize| {
+                let pixel = (cell as f64 + 0.5) * CELL as f64;
+                (pixel - grid.first) / grid.stride
+            };
+            let [rows, columns] = [0, 1].map(|axis| {
+                let cells = (0..sides[axis]).map(|cell| taps(place(cell), grid.sides[axis]));
+                cells.collect::<Vec<_>>()
+            });
+            let maps = map.chunks_exact(grid.len());
+            for (heat, map) in heat.chunks_exact_mut(sides[0] * sides[1]).zip(maps) {
+                for (heat, row) in heat.chunks_exact_mut(sides[1]).zip(&rows) {
+                    for (heat, column) in heat.iter_mut().zip(&columns) {
+                        let mut value = 0.0;
+                        for (row, down) in row {
+                            for (column, across) in column {
+                                value += down * across * map[row * grid.sides[1] + column];
+                            }
+                        }
+                        *heat += share * scale.positions.standard(value);
+                    }
+                }
+            }
+        }
+        let maps = heat.chunks_exact(sides[0] * sides[1]);
+        maps.map(|map| Heatmap::new(sides[0], sides[1], map.to_vec()))
+            .collect()
+    }
+
+    fn heat_sources(&self) -> &'static [HeatSource] {
+        &[HeatSource::Positions]
+    }
+}
+
+/// The two positions on an axis that lie around `place`, with their shares; outside of the first and
+/// the last, these.
+fn taps(place: f64, positions: usize) -> [(usize, f32); 2] {
+    let place = place.clamp(0.0, (positions - 1) as f64);
+    let before = place.floor() as usize;
+    let share = (place - before as f64) as f32;
+    [
+        (before, 1.0 - share),
+        ((before + 1).min(positions - 1), share),
+    ]
+}
+
+/// Mean of the largest share of the values, at least of one.
+fn mean_of_largest(values: &[f32], share: f64) -> f32 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    let count = (values.len() as f64 * share).ceil() as usize;
+    let largest = &sorted[..count.clamp(1, sorted.len())];
+    let sum: f64 = largest.iter().map(|&value| f64::from(value)).sum();
+    (sum / largest.len() as f64) as f32
+}
+
+#[cfg(test)]
+pub(in crate::method) mod tests {
+    use super::*;
+    use crate::backend::test_device;
+    use crate::data::Framing;
+    use crate::encoder::MapSource;
+    use crate::flow::transform_tests::randomised;
+    use crate::flow::{BaseKind, Mixing, RealNvpConfig};
+    use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
+
+    /// A detector of 32x32 grey images with random weights.
+    fn of(config: PositionConfig, densities: &[(usize, DensitySizes)]) -> OnPositions {
+        let device = test_device();
+        let rng = &mut StdRng::seed_from_u64(1);
+        let features = config.features();
+        let parts = densities.iter().map(|(shrink, density)| {
+            let places = config.grid(*shrink).len();
+            randomised(density.empty(features, places, &device))
+        });
+        let weights = PositionWeights {
+            densities: parts.collect(),
+            encoder: randomised(config.source.empty(config.shape[0], rng, &device)),
+        };
+        let scales = densities.iter().map(|&(shrink, density)| ScaleSizes {
+            shrink,
+            density,
+            images: Spread::UNIT,
+            positions: Spread::UNIT,
+        });
+        let sizes = PositionSizes {
+            config,
+            top: 0.1,
+            scales: scales.collect(),
+        };
+        let conversion = Conversion {
+            channels: 1,
+            height: 32,
+            width: 32,
+            fit: Framing::Resize,
+        };
+        let mut detector = OnPositions::new(conversion, sizes, weights, &device);
+        detector.standardise(&noise(40, 9));
+        detector
+    }
+
+    const FLOW: RealNvpConfig = RealNvpConfig {
+        dim: 6,
+        couplings: 3,
+        hidden: 8,
+        layers: 1,
+        clamp: 2.0,
+        mixing: Mixing::Permutation,
+        actnorm: false,
+        gaussians: 0,
+        base: BaseKind::Trained,
+        context: 16,
+    };
+
+    fn patches(density: DensitySizes) -> OnPositions {
+        let config = PositionConfig {
+            shape: [1, 32, 32],
+            source: MapSource::Patches { components: 4 },
+            intensity: true,
+            pooling: 3,
+        };
+        of(config, &[(1, density)])
+    }
+
+    /// One of every kind, and one of two scales.
+    pub fn detectors() -> Vec<OnPositions> {
+        let network = PositionConfig {
+            shape: [1, 64, 64],
+            source: MapSource::SqueezeNet { layers: vec![2, 3] },
+            intensity: true,
+            pooling: 3,
+        };
+        let bank = DensitySizes::Bank { patches: 30 };
+        let flow = DensitySizes::Flow {
+            components: 8,
+            flow: FLOW,
+        };
+        let mut two = of(
+            PositionConfig {
+                shape: [1, 32, 32],
+                ..network
+            },
+            &[(1, flow)],
+        );
+        two.sizes.top = 0.0;
+        two.standardise(&noise(40, 9));
+        vec![
+            patches(flow),
+            patches(DensitySizes::Kernel { centres: 30 }),
+            patches(bank),
+            patches(DensitySizes::Places { dimensions: 5 }),
+            two,
+        ]
+    }
+
+    #[test]
+    fn a_score_depends_on_its_image_alone() {
+        for detector in detectors() {
+            assert_score_of_image_alone(&detector, &noise(20, 2));
+        }
+    }
+
+    #[test]
+    fn the_score_is_that_of_the_least_likely_positions() {
+        let values: Vec<f32> = (0..200).map(|index| index as f32).collect();
+        assert_eq!(mean_of_largest(&values, 0.01), 198.5);
+        assert_eq!(mean_of_largest(&[3.0, 1.0], 0.0), 3.0);
+        assert_eq!(mean_of_largest(&[3.0, 1.0], 1.0), 2.0);
+    }
+
+    #[test]
+    fn scores_are_standard_on_what_they_were_standardised_on() {
+        for detector in detectors() {
+            let scores = detector.score(&noise(40, 9)).unwrap();
+            let column = &scores.columns()[1];
+            let spread = Spread::of(column);
+            assert!(spread.mean.abs() < 1e-3, "{spread:?}");
+            assert!((spread.deviation - 1.0).abs() < 1e-2, "{spread:?}");
+        }
+    }
+
+    #[test]
+    fn between_two_positions_both_have_their_share() {
+        assert_eq!(taps(1.25, 4), [(1, 0.75), (2, 0.25)]);
+        assert_eq!(taps(-3.0, 4), [(0, 1.0), (1, 0.0)]);
+        assert_eq!(taps(9.0, 4), [(3, 1.0), (3, 0.0)]);
+    }
+}

@@ -1,0 +1,202 @@
+//! The section `positions`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::encoder::{EncoderSizes, MapSource, PatchPca, PositionConfig, SqueezeNet};
+use crate::method::{AutoEncoderSettings, EncoderKind, EncoderSettings};
+use crate::study::{Check, Fault, Settings, first_fault};
+
+const SECTION: &str = "positions";
+
+/// The section `positions`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PositionSettings {
+    /// Fire modules whose maps are used.
+    layers: Vec<usize>,
+    /// How often the image is shrunk for each scale.
+    scales: Vec<usize>,
+    /// Bring every image to the same mean and standard deviation.
+    intensity: bool,
+    /// Side of the square of neighbours that a feature is the mean of.
+    pooling: usize,
+    /// Whitened components; 0 for all.
+    components: usize,
+    /// Those of them that a flow sees; 0 for all.
+    head: usize,
+    /// The flow knows the position.
+    context: bool,
+    /// Mirrored training images are seen as well.
+    flips: bool,
+    /// Share of the positions that the image's score is the mean of.
+    top: f64,
+}
+
+/// What a fit reads of the settings to describe positions.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Description {
+    #[serde(skip)]
+    pub(super) source: Source,
+    /// Scales, the image's own first.
+    pub(super) scales: Vec<usize>,
+    intensity: bool,
+    pooling: usize,
+    pub(super) flips: bool,
+    pub(super) top: f64,
+}
+
+/// Where the features come from, with what that reads.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub(super) enum Source {
+    Autoencoder(AutoEncoderSettings),
+    #[serde(rename = "pca")]
+    Patches {
+        patch_components: usize,
+    },
+    #[serde(rename = "squeezenet")]
+    SqueezeNet {
+        layers: Vec<usize>,
+    },
+}
+
+/// Which of a position's components a density sees.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Components {
+    /// All that are kept; 0 for as many as there are features.
+    pub components: usize,
+    /// Those that the flow sees; 0 for all of them.
+    pub head: usize,
+    /// The flow knows the position.
+    pub context: bool,
+}
+
+impl PositionSettings {
+    /// Reads the section.
+    pub fn read(settings: &Settings) -> Result<Self, toml::de::Error> {
+        settings.section(SECTION)
+    }
+
+    /// The first key with which no run is possible.
+    pub fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
+        let own = Self::read(settings)?;
+        let rising = |values: &[usize]| {
+            !values.is_empty() && values.windows(2).all(|pair| pair[0] < pair[1])
+        };
+        let layers = SqueezeNet::LAYERS;
+        let most = EncoderSizes::LARGEST_LATENT;
+        let checks = [
+            Check::new(
+                "layers",
+                rising(&own.layers) && own.layers.iter().all(|layer| layers.contains(layer)),
+                "must be fire modules from 2 to 9, in rising order",
+            ),
+            Check::new(
+                "scales",
+                rising(&own.scales) && own.scales.iter().all(|scale| [1, 2, 4, 8].contains(scale)),
+                "must be of 1, 2, 4 and 8, in rising order",
+            ),
+            Check::new(
+                "pooling",
+                own.pooling % 2 == 1 && own.pooling <= 15,
+                "must be odd and at most 15 (1 for none)",
+            ),
+            Check::new(
+                "components",
+                own.components <= most && own.components != 1,
+                format!("must be from 2 to {most} (0 for all)"),
+            ),
+            Check::new(
+                "head",
+                own.head != 1 && (own.components == 0 || own.head <= own.components),
+                "must be at least 2 and at most the number of components (0 for all)",
+            ),
+            Check::new(
+                "top",
+                (0.0..=1.0).contains(&own.top),
+                "must be from 0 (the least likely position) to 1 (all)",
+            ),
+        ];
+        Ok(first_fault(SECTION, checks))
+    }
+
+    /// How positions are described by an encoder of this kind.
+    pub fn description(&self, kind: EncoderKind, encoder: &EncoderSettings) -> Description {
+        let source = match kind {
+            EncoderKind::Autoencoder => Source::Autoencoder(encoder.autoencoder()),
+            // Raw pixels are refused before.
+            EncoderKind::Pca | EncoderKind::Pixels => Source::Patches {
+                patch_components: encoder.patch_components,
+            },
+            EncoderKind::SqueezeNet => Source::SqueezeNet {
+                layers: self.layers.clone(),
+            },
+        };
+        let scales = match source {
+            Source::SqueezeNet { .. } => self.scales.clone(),
+            // Patches have three scales of their own, and an autoencoder has one size.
+            Source::Autoencoder(_) | Source::Patches { .. } => vec![1],
+        };
+        // An autoencoder is trained on images as they are.
+        let intensity = self.intensity && !matches!(source, Source::Autoencoder(_));
+        Description {
+            source,
+            scales,
+            intensity,
+            pooling: self.pooling,
+            flips: self.flips,
+            top: self.top,
+        }
+    }
+
+    /// Which components a density sees.
+    pub fn components(&self) -> Components {
+        Components {
+            components: self.components,
+            head: self.head,
+            context: self.context,
+        }
+    }
+}
+
+impl Description {
+    /// True when a fit reads pretrained weights.
+    pub fn reads_weights(&self) -> bool {
+        matches!(self.source, Source::SqueezeNet { .. })
+    }
+
+    /// The autoencoder that a fit trains, if it does.
+    pub fn autoencoder(&self) -> Option<&AutoEncoderSettings> {
+        match &self.source {
+            Source::Autoencoder(settings) => Some(settings),
+            _ => None,
+        }
+    }
+
+    /// The sizes for images of `shape`.
+    ///
+    /// # Errors
+    /// What keeps such images from being described.
+    pub(super) fn config(&self, shape: [usize; 3]) -> Result<PositionConfig, String> {
+        let source = match &self.source {
+            Source::Autoencoder(settings) => MapSource::Autoencoder(settings.sizes(shape)),
+            &Source::Patches { patch_components } => MapSource::Patches {
+                components: patch_components.min(*PatchPca::COMPONENTS.end()),
+            },
+            Source::SqueezeNet { layers } => MapSource::SqueezeNet {
+                layers: layers.clone(),
+            },
+        };
+        let config = PositionConfig {
+            shape,
+            source,
+            intensity: self.intensity,
+            pooling: self.pooling,
+        };
+        config.check()?;
+        self.scales
+            .iter()
+            .try_for_each(|&scale| config.check_scale(scale))?;
+        Ok(config)
+    }
+}
