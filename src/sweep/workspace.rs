@@ -1,11 +1,10 @@
 //! What sweeps and selections leave on disk, and where.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::SweepTable;
 use crate::files;
-use crate::lock::lock_folder;
+use crate::lock::{FolderLock, lock_folder};
 use crate::report::{
     CHART_FILE, SelectionReport, render_sweep, selection_markdown, sweep_chart, sweep_markdown,
 };
@@ -18,7 +17,7 @@ const ELSEWHERE: &str = "another --seed or --artifacts";
 #[derive(Debug)]
 pub struct SweepWorkspace {
     root: PathBuf,
-    _lock: File,
+    _lock: FolderLock,
 }
 
 impl SweepWorkspace {
@@ -68,7 +67,7 @@ impl SweepWorkspace {
 #[derive(Debug)]
 pub struct SelectWorkspace {
     root: PathBuf,
-    _lock: File,
+    _lock: FolderLock,
 }
 
 impl SelectWorkspace {
