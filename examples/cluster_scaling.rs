@@ -13,7 +13,7 @@ use encoder_flow::sweep::slurm::{Delays, simulate};
 /// task is what docs/cluster.md reports.
 const DELAYS: Delays = Delays {
     start: 0.9,
-    overhead: 0.3,
+    overhead: 0.1,
     collect: 2.0,
 };
 

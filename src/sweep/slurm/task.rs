@@ -60,10 +60,10 @@ pub fn run_task(root: &Path, array: &str, task: usize) -> Result<i32, SlurmError
         }
         note.begun = true;
         note.write(&folder, work, index)?;
-        if work == Work::Cell && matches!(job.expected.shared, Some(Shared::Autoencoder(_))) {
-            // It was trained on another node, or is trained by this cell after all.
-            let is_there = || job.expected.has_autoencoder(job.experiment, job.options);
-            let _ = cell.shares.is_none() || until_seen(is_there);
+        let waits = work == Work::Cell && cell.shares.is_some();
+        if waits && matches!(job.expected.shared, Some(Shared::Autoencoder(_))) {
+            // Trained on another node perhaps; if it is not seen, this cell trains it after all.
+            until_seen(|| job.expected.has_autoencoder(job.experiment, job.options));
         }
         Ok(patiently(|| job.run())?)
     }));
