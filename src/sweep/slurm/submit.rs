@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::arrays::arrays;
 use super::client::{self, Queue};
+use super::collect::patiently;
 use super::plan_file::{PlanFile, PlanFolder, PlannedCell};
 use super::scripts::{self, Wishes};
 use super::submission::{COLLECT, Job, Submission};
@@ -325,9 +326,10 @@ fn absolute_all(paths: &[PathBuf]) -> Result<Vec<PathBuf>, SlurmError> {
     paths.iter().map(absolute).collect()
 }
 
-/// Serialises submissions of one sweep: no cell is submitted twice.
+/// Lets submissions of one sweep wait for each other: no cell is submitted twice.
 pub(super) fn alone(order: &Order) -> Result<impl Sized, SlurmError> {
     let folder = order.submissions()?;
     files::create_folder(&folder)?;
-    Ok(lock_folder(&folder, "another --artifacts").map_err(RunError::from)?)
+    let lock = || lock_folder(&folder, "another --artifacts").map_err(RunError::from);
+    Ok(patiently(lock)?)
 }

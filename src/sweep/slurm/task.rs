@@ -95,6 +95,7 @@ fn stopped(
     if signals::wish() != Some(Wish::Requeue) {
         note.stopped = true;
         note.write(folder, work, index)?;
+        signals::linger();
         return Ok(signals::TERMINATED_STATUS);
     }
     if !note.stop_at(stage, finished) {
