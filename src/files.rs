@@ -1,11 +1,14 @@
 //! Files that are whole or not there: written beside their place, then renamed.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
+
+/// What the names of files begin with that are not whole yet.
+const PARTIAL: &str = ".partial-";
 
 /// A file that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +103,7 @@ pub(crate) fn replace(
     let folder = path.parent().unwrap_or(Path::new("."));
     let attempt = || {
         let mut builder = tempfile::Builder::new();
-        builder.prefix(".partial-");
+        builder.prefix(PARTIAL);
         // A temporary file is private to its owner; a result obeys the umask like any other file.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
@@ -135,7 +138,7 @@ pub(crate) fn remove(path: &Path) -> Result<(), FileError> {
 /// [`FileError::Io`] naming what cannot be copied.
 pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<(), FileError> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".partial-");
+    builder.prefix(PARTIAL);
     // As in `replace`.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
@@ -153,6 +156,10 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<(), FileError> {
 fn copy_contents(from: &Path, to: &Path) -> Result<(), FileError> {
     for entry in std::fs::read_dir(from).map_err(FileError::io("read", from))? {
         let entry = entry.map_err(FileError::io("read", from))?;
+        // What is being written beside its place is gone in a moment.
+        if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
+            continue;
+        }
         let (source, target) = (entry.path(), to.join(entry.file_name()));
         if source.is_dir() {
             create_folder(&target)?;
@@ -179,7 +186,13 @@ pub(crate) fn write_text(path: &Path, text: &str) -> Result<(), FileError> {
 /// # Errors
 /// [`FileError::Io`] naming the file.
 pub(crate) fn read_text(path: &Path) -> Result<String, FileError> {
-    std::fs::read_to_string(path).map_err(FileError::io("read", path))
+    let read = || std::fs::read_to_string(path);
+    // On a network file system the file may have been replaced between being found and being read.
+    let read = read().or_else(|error| match error.kind() {
+        ErrorKind::StaleNetworkFileHandle => read(),
+        _ => Err(error),
+    });
+    read.map_err(FileError::io("read", path))
 }
 
 /// [`replace`]s a file by a value as indented JSON.

@@ -1,5 +1,6 @@
 //! The command line: one file per verb.
 
+mod cluster;
 mod data;
 mod evaluate;
 mod experiment;
@@ -8,6 +9,7 @@ mod labelled;
 mod list;
 mod score;
 mod select;
+mod slurm_task;
 mod sweep;
 
 use std::path::PathBuf;
@@ -47,6 +49,9 @@ enum Verb {
     List(list::ListArgs),
     /// List, download or verify the data sets.
     Data(DataVerb),
+    /// What the jobs on a cluster run.
+    #[command(hide = true)]
+    SlurmTask(slurm_task::SlurmTaskArgs),
 }
 
 #[derive(Args)]
@@ -122,6 +127,10 @@ pub fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         Verb::List(args) => list::run(args),
+        Verb::SlurmTask(args) => match slurm_task::run(args) {
+            Ok(status) => return status,
+            Err(error) => Err(error),
+        },
         Verb::Data(verb) => verb
             .place
             .store()

@@ -3,11 +3,13 @@
 use anyhow::bail;
 use clap::Args;
 
+use super::cluster::ClusterArgs;
 use super::sweep::{classes, unique};
 use super::{DataPlace, StudyPlace, command_line, print};
 use crate::report::selection_markdown;
 use crate::run::RunOptions;
-use crate::sweep::{SelectPlan, select, selection_table};
+use crate::sweep::slurm::Order;
+use crate::sweep::{Request, SelectPlan, select, selection_table};
 use crate::train::{Display, install_signal_handlers};
 
 #[derive(Args)]
@@ -20,7 +22,7 @@ pub struct SelectArgs {
         alias = "candidates",
         value_name = "NAME,...",
         value_delimiter = ',',
-        required = true
+        required_unless_present_any = ["status", "cancel"]
     )]
     candidates: Vec<String>,
     /// Classes that stand in for every class left out, one at a time: the first ones after it.
@@ -51,6 +53,8 @@ pub struct SelectArgs {
     data: DataPlace,
     #[command(flatten)]
     studies: StudyPlace,
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
 pub fn run(args: SelectArgs) -> anyhow::Result<()> {
@@ -64,7 +68,6 @@ pub fn run(args: SelectArgs) -> anyhow::Result<()> {
         seeds: unique(args.seeds),
         jobs: usize::from(args.jobs),
     };
-    install_signal_handlers()?;
     let options = RunOptions {
         seed: 0,
         fresh: args.fresh,
@@ -76,7 +79,19 @@ pub fn run(args: SelectArgs) -> anyhow::Result<()> {
         features: None,
         among_others: true,
     };
-    let report = select(study, &args.overrides, &plan, &args.data.store()?, &options)?;
+    let store = &args.data.store()?;
+    if args.cluster.is_meant() {
+        return args.cluster.run(&Order {
+            study,
+            overrides: &args.overrides,
+            request: Request::Select(plan),
+            store,
+            options: &options,
+            wishes: args.cluster.wishes()?,
+        });
+    }
+    install_signal_handlers()?;
+    let report = select(study, &args.overrides, &plan, store, &options)?;
     print(&selection_markdown(&report));
     let table = selection_table(&options.artifacts, &study.name);
     print(&format!("selection {}", table.display()));

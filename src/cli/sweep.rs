@@ -3,13 +3,15 @@
 use anyhow::bail;
 use clap::Args;
 
+use super::cluster::ClusterArgs;
 use super::{DataPlace, StudyPlace, command_line, print};
 use crate::data::DatasetName;
 use crate::method::Method;
 use crate::report::sweep_markdown;
 use crate::run::RunOptions;
 use crate::study::find_class;
-use crate::sweep::{SweepPlan, sweep, sweep_report};
+use crate::sweep::slurm::Order;
+use crate::sweep::{Request, SweepPlan, sweep, sweep_report};
 use crate::train::{Display, install_signal_handlers};
 
 #[derive(Args)]
@@ -44,6 +46,8 @@ pub struct SweepArgs {
     data: DataPlace,
     #[command(flatten)]
     studies: StudyPlace,
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
 pub fn run(args: SweepArgs) -> anyhow::Result<()> {
@@ -60,7 +64,6 @@ pub fn run(args: SweepArgs) -> anyhow::Result<()> {
         seeds: unique(args.seeds),
         jobs: usize::from(args.jobs),
     };
-    install_signal_handlers()?;
     let options = RunOptions {
         seed: 0,
         fresh: args.fresh,
@@ -72,7 +75,19 @@ pub fn run(args: SweepArgs) -> anyhow::Result<()> {
         features: None,
         among_others: true,
     };
-    let table = sweep(study, &args.overrides, &plan, &args.data.store()?, &options)?;
+    let store = &args.data.store()?;
+    if args.cluster.is_meant() {
+        return args.cluster.run(&Order {
+            study,
+            overrides: &args.overrides,
+            request: Request::Sweep(plan),
+            store,
+            options: &options,
+            wishes: args.cluster.wishes()?,
+        });
+    }
+    install_signal_handlers()?;
+    let table = sweep(study, &args.overrides, &plan, store, &options)?;
     print(&sweep_markdown(&table.report()?));
     print(&format!(
         "report {}",

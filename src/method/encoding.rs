@@ -347,6 +347,21 @@ impl Encoding {
     }
 }
 
+/// Trains the autoencoder of the section `encoder`, which methods share, and leaves it in its stage's
+/// folder.
+///
+/// # Errors
+/// [`MethodError`] when the section cannot be read, or the training fails or is stopped.
+pub(crate) fn train_autoencoder(
+    settings: &Settings,
+    context: &mut Context,
+    parts: &Parts,
+) -> Result<(), MethodError> {
+    let section = EncoderSettings::read(settings);
+    let section = section.map_err(|error| MethodError::Settings(error.to_string()))?;
+    section.autoencoder().fit(context, parts).map(|_| ())
+}
+
 /// What representations depend on: the images, and the encoder's weights.
 fn fingerprint(encoder: &Encoder, parts: &Parts) -> String {
     let mut hash = weights_hash(encoder);

@@ -28,7 +28,15 @@ pub enum MethodError {
 impl MethodError {
     /// True when the user stopped the fit, which can be continued.
     pub fn is_interruption(&self) -> bool {
-        matches!(self, Self::Train(TrainError::Interrupted { .. }))
+        self.interrupted_at().is_some()
+    }
+
+    /// Where the user stopped the fit: the stage, and its finished epochs.
+    pub fn interrupted_at(&self) -> Option<(&str, usize)> {
+        match self {
+            Self::Train(TrainError::Interrupted { stage, finished }) => Some((stage, *finished)),
+            _ => None,
+        }
     }
 }
 

@@ -56,13 +56,18 @@ impl Identity {
 
     /// True when both train the autoencoder of the section `encoder`, and the same one.
     pub fn shares_autoencoder(&self, other: &Self) -> bool {
-        let autoencoder = |identity: &Self| {
-            let encoder = identity.settings.get("encoder")?.as_table()?;
-            let part = |key| encoder.get(key).cloned();
-            Some([part("width")?, part("latent")?, part("training")?])
-        };
-        let own = autoencoder(self);
-        self.data == other.data && own.is_some() && own == autoencoder(other)
+        let own = self.autoencoder();
+        own.is_some() && own == other.autoencoder()
+    }
+
+    /// What the autoencoder of the section `encoder` depends on, where one is trained: the images, and
+    /// its settings.
+    pub fn autoencoder(&self) -> Option<String> {
+        let encoder = self.settings.get("encoder")?.as_table()?;
+        let part = |key: &str| Some((key.to_owned(), encoder.get(key)?.clone()));
+        let parts = ["width", "latent", "training"].map(part);
+        let settings = parts.into_iter().collect::<Option<Table>>()?;
+        Some(format!("{}{settings}", self.data))
     }
 
     /// First twelve digits of its SHA-256.

@@ -46,7 +46,7 @@ pub use clock::Clock;
 pub use context::{Context, Fitted};
 pub use detector::{Detector, Verdict};
 pub use encoding::{AutoEncoderSettings, EncoderKind, EncoderSettings, Encoding};
-pub(crate) use encoding::{features_fingerprint, features_of};
+pub(crate) use encoding::{features_fingerprint, features_of, train_autoencoder};
 pub use error::{DetectorError, MethodError};
 pub use flow_settings::FlowSettings;
 pub use heat::HeatSource;

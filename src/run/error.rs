@@ -54,6 +54,14 @@ pub enum RunError {
 impl RunError {
     /// True when the user stopped the run, which can be continued.
     pub fn is_interruption(&self) -> bool {
-        matches!(self, Self::Method(error) if error.is_interruption())
+        self.interrupted_at().is_some()
+    }
+
+    /// Where the user stopped the run: the stage, and its finished epochs.
+    pub fn interrupted_at(&self) -> Option<(&str, usize)> {
+        match self {
+            Self::Method(error) => error.interrupted_at(),
+            _ => None,
+        }
     }
 }

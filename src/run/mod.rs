@@ -9,6 +9,7 @@ mod report;
 #[allow(clippy::module_inception)]
 mod run;
 mod score_table;
+mod shared;
 mod summary;
 mod workspace;
 
@@ -20,5 +21,6 @@ pub use paths::{RunFolder, run_folder};
 pub use run::{RunOptions, reevaluate, run};
 pub(crate) use run::{set_aside, stored_summary};
 pub use score_table::{DECIDING, ScoreTable, ScoredPart};
+pub(crate) use shared::{Expected, Shared, make_shared, start_over};
 pub use summary::{Done, Summary};
 pub use workspace::Workspace;

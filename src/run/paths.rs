@@ -83,6 +83,12 @@ impl RunFolder {
             .all(|path| path.exists())
     }
 
+    /// True when it is complete and of this identity.
+    pub(super) fn is_done(&self, expected: &Identity) -> bool {
+        let there = || self.read_identity();
+        self.is_complete() && there().is_ok_and(|there| there.differences(expected).is_empty())
+    }
+
     /// The run's folder.
     pub fn root(&self) -> &Path {
         &self.root

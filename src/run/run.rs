@@ -16,7 +16,7 @@ use crate::encoder::SqueezeNet;
 use crate::files::{self, FileError};
 use crate::method::{
     Calibration, Clock, Context, Description, Detector, DetectorError, Fitted, Identity, Method,
-    Plan, Scorer, Scores, derive,
+    Plan, Scorer, Scores, derive, train_autoencoder,
 };
 use crate::study::Experiment;
 use crate::train::Display;
@@ -46,7 +46,14 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
-    fn folder(&self, experiment: &Experiment) -> PathBuf {
+    /// Where features of pretrained networks are kept.
+    pub(crate) fn features(&self) -> PathBuf {
+        let own = || features_folder(&self.artifacts);
+        self.features.clone().unwrap_or_else(own)
+    }
+
+    /// The folder of an experiment's run.
+    pub(crate) fn folder(&self, experiment: &Experiment) -> PathBuf {
         run_folder(
             &self.artifacts,
             &experiment.name,
@@ -65,52 +72,21 @@ pub fn run(
     store: &DataStore,
     options: &RunOptions,
 ) -> Result<Summary, RunError> {
-    let open = Backend::choose(options.device.as_deref())?;
-    let root = options.folder(experiment);
-    let mut clock = Clock::start();
-    let (method, plan) = plan_of(experiment)?;
-    let weights = store.backbone(SqueezeNet::FILE);
-    let identity = identity(experiment, plan.as_ref(), &weights);
-    // A run that is complete needs no images; and images that are missing must not cost a run that
-    // is to be replaced.
-    let complete = !options.fresh && RunFolder::new(root.clone()).is_complete();
-    let pools = match complete {
-        true => None,
-        false => Some(Pools::load(experiment, store)?),
-    };
-    let workspace = Workspace::for_run(root, &identity, &experiment.settings, options.fresh)?;
-    let log = options.log.clone().unwrap_or_else(|| workspace.log());
-    crate::logging::to_file(&log);
-    let run = Run {
-        experiment,
-        options,
-        method,
-        plan,
-        identity,
-        workspace,
-        open,
-        log,
-        weights,
-    };
-    if complete && run.workspace.is_complete() {
-        return run.complete_before(store);
+    let (run, begun) = Run::open(experiment, store, options)?;
+    match begun {
+        None => run.complete_before(store),
+        Some((pools, clock)) => run.to_report(pools, clock),
     }
-    let pools = match pools {
-        Some(pools) => pools,
-        None => Pools::load(experiment, store)?,
-    };
-    clock.step("load images", None);
-    run.to_report(pools, clock)
 }
 
 /// The experiment's method, and what it reads of the settings.
-fn plan_of(experiment: &Experiment) -> Result<(Method, Box<dyn Plan>), RunError> {
+pub(super) fn plan_of(experiment: &Experiment) -> Result<(Method, Box<dyn Plan>), RunError> {
     let method: Method = experiment.method.parse()?;
     Ok((method, method.plan(&experiment.settings)?))
 }
 
 /// What the run's numbers depend on, with the pretrained weights in the file `weights`.
-fn identity(experiment: &Experiment, plan: &dyn Plan, weights: &Path) -> Identity {
+pub(super) fn identity(experiment: &Experiment, plan: &dyn Plan, weights: &Path) -> Identity {
     let hash = plan.reads_weights().then(|| {
         // A file that cannot be read is said where it is needed.
         files::sha256(weights).unwrap_or_else(|_| "missing".to_owned())
@@ -157,51 +133,73 @@ pub fn reevaluate(
     run.evaluate_again(store, false)
 }
 
-struct Run<'a> {
+/// A run whose folder is open.
+pub(super) struct Run<'a> {
     experiment: &'a Experiment,
     options: &'a RunOptions,
     method: Method,
-    plan: Box<dyn Plan>,
-    identity: Identity,
-    workspace: Workspace,
-    open: OpenDevice,
+    pub(super) plan: Box<dyn Plan>,
+    pub(super) identity: Identity,
+    pub(super) workspace: Workspace,
+    pub(super) open: OpenDevice,
     log: PathBuf,
     /// Where the pretrained weights are looked for.
     weights: PathBuf,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    /// Opens the run's folder; with the images and a clock, unless the run is complete.
+    ///
+    /// # Errors
+    /// [`RunError`] when the folder is in use or of another run, or the images are missing.
+    pub(super) fn open(
+        experiment: &'a Experiment,
+        store: &DataStore,
+        options: &'a RunOptions,
+    ) -> Result<(Self, Option<(Pools, Clock)>), RunError> {
+        let open = Backend::choose(options.device.as_deref())?;
+        let root = options.folder(experiment);
+        let mut clock = Clock::start();
+        let (method, plan) = plan_of(experiment)?;
+        let weights = store.backbone(SqueezeNet::FILE);
+        let identity = identity(experiment, plan.as_ref(), &weights);
+        // A run that is complete needs no images; and images that are missing must not cost a run that
+        // is to be replaced.
+        let complete = !options.fresh && RunFolder::new(root.clone()).is_complete();
+        let pools = match complete {
+            true => None,
+            false => Some(Pools::load(experiment, store)?),
+        };
+        let workspace = Workspace::for_run(root, &identity, &experiment.settings, options.fresh)?;
+        let log = options.log.clone().unwrap_or_else(|| workspace.log());
+        crate::logging::to_file(&log);
+        let run = Self {
+            experiment,
+            options,
+            method,
+            plan,
+            identity,
+            workspace,
+            open,
+            log,
+            weights,
+        };
+        if complete && run.workspace.is_complete() {
+            return Ok((run, None));
+        }
+        let pools = match pools {
+            Some(pools) => pools,
+            None => Pools::load(experiment, store)?,
+        };
+        clock.step("load images", None);
+        Ok((run, Some((pools, clock))))
+    }
+
     fn to_report(&self, pools: Pools, clock: Clock) -> Result<Summary, RunError> {
         let environment = self.environment(&pools)?;
-        let path = self.workspace.split();
-        for file in &pools.skipped {
-            let path = file.path.display();
-            self.options
-                .display
-                .say(&format!("left out {path}: {}", file.reason));
-        }
-        let pools = self.with_features(pools)?;
-        let prepared = pools.split(self.experiment, self.options.seed, &path)?;
+        let prepared = self.prepare(pools)?;
         self.announce(&prepared);
-        if self.plan.trains_autoencoder() {
-            let backend = self.open.backend.name();
-            self.workspace.adopt_encoder(&self.identity, backend)?;
-        }
-        // Images of a folder keep its proportions.
-        let [_, height, width] = prepared.parts.train().images.shape();
-        let conversion = self.experiment.settings.conversion();
-        let conversion = conversion.with_sides([height, width]);
-        let mut context = Context {
-            seed: self.options.seed,
-            device: &self.open.device,
-            folder: self.workspace.root(),
-            log: &self.log,
-            weights: &self.weights,
-            conversion,
-            display: self.options.display,
-            clock,
-            stages: [0, 1],
-        };
+        let mut context = self.context(&prepared, clock);
         let Fitted {
             scorer,
             scores,
@@ -237,16 +235,65 @@ impl Run<'_> {
         summary_of(&self.workspace, self.experiment, self.options, false)
     }
 
+    /// The split images, with what other runs have left that this one shares.
+    fn prepare(&self, pools: Pools) -> Result<Prepared, RunError> {
+        for file in &pools.skipped {
+            let path = file.path.display();
+            self.options
+                .display
+                .say(&format!("left out {path}: {}", file.reason));
+        }
+        let pools = self.with_features(pools)?;
+        let path = self.workspace.split();
+        let prepared = pools.split(self.experiment, self.options.seed, &path)?;
+        if self.plan.trains_autoencoder() {
+            let backend = self.open.backend.name();
+            self.workspace.adopt_encoder(&self.identity, backend)?;
+        }
+        Ok(prepared)
+    }
+
+    /// What the method's fit is given beside the images.
+    fn context(&self, prepared: &Prepared, clock: Clock) -> Context<'_> {
+        // Images of a folder keep its proportions.
+        let [_, height, width] = prepared.parts.train().images.shape();
+        let conversion = self.experiment.settings.conversion();
+        Context {
+            seed: self.options.seed,
+            device: &self.open.device,
+            folder: self.workspace.root(),
+            log: &self.log,
+            weights: &self.weights,
+            conversion: conversion.with_sides([height, width]),
+            display: self.options.display,
+            clock,
+            stages: [0, 1],
+        }
+    }
+
+    /// Makes what this run shares with others, and leaves the rest to a later start of it: features of
+    /// a pretrained network, and the autoencoder.
+    ///
+    /// # Errors
+    /// [`RunError`] as for a run.
+    pub(super) fn shared_part(self, pools: Pools, clock: Clock) -> Result<(), RunError> {
+        self.environment(&pools)?;
+        let prepared = self.prepare(pools)?;
+        if self.plan.trains_autoencoder() {
+            let settings = &self.experiment.settings;
+            let mut context = self.context(&prepared, clock);
+            train_autoencoder(settings, &mut context, &prepared.parts)?;
+        }
+        Ok(())
+    }
+
     /// With the features of all images, where the method looks through a pretrained network: they
     /// do not depend on the split, so all runs in one folder of artifacts share them.
     fn with_features(&self, mut pools: Pools) -> Result<Pools, RunError> {
         if let Some(look) = self.plan.pretrained() {
             let device = &self.open.device;
             let network = SqueezeNet::load(&self.weights, device)?.with(look);
-            let options = self.options;
-            let own = || features_folder(&options.artifacts);
-            let folder = options.features.clone().unwrap_or_else(own);
-            let display = self.options.display;
+            let (display, folder) = (self.options.display, self.options.features());
             pools.extract_features(&network, &folder, device, |line| display.say(line))?;
         }
         Ok(pools)
@@ -433,20 +480,12 @@ pub(crate) fn set_aside(
 /// The summary of a run that is complete and has this identity. Nothing is locked for it.
 pub(crate) fn stored_summary(
     experiment: &Experiment,
-    store: &DataStore,
+    expected: &Identity,
     options: &RunOptions,
 ) -> Option<Summary> {
     let folder = RunFolder::new(options.folder(experiment));
-    if !folder.is_complete() {
-        return None;
-    }
-    let (_, plan) = plan_of(experiment).ok()?;
-    let identity = identity(experiment, plan.as_ref(), &store.backbone(SqueezeNet::FILE));
-    let there = folder.read_identity().ok()?;
-    if !there.differences(&identity).is_empty() {
-        return None;
-    }
-    summary_of(&folder, experiment, options, true).ok()
+    let done = folder.is_done(expected);
+    done.then(|| summary_of(&folder, experiment, options, true).ok())?
 }
 
 /// The summary of a run that is complete.

@@ -1,13 +1,12 @@
 //! Opening a run's folder: what is in it is continued, refused or removed.
 
-use std::fs::File;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use super::{Environment, RunError, RunFolder};
 use crate::encoder::ENCODER_STAGE;
 use crate::files::{self, FileError};
-use crate::lock::{LOCK, lock_folder};
+use crate::lock::{FolderLock, LOCK, OWNER, lock_folder};
 use crate::method::Identity;
 use crate::study::Settings;
 
@@ -66,7 +65,7 @@ impl Owner {
 pub struct Workspace {
     owner: Owner,
     folder: RunFolder,
-    _lock: File,
+    _lock: FolderLock,
 }
 
 impl Deref for Workspace {
@@ -179,7 +178,7 @@ impl Workspace {
         let entries: Vec<PathBuf> = entries
             .flatten()
             .map(|entry| entry.path())
-            .filter(|path| !path.ends_with(LOCK))
+            .filter(|path| !path.ends_with(LOCK) && !path.ends_with(OWNER))
             .collect();
         if !entries.is_empty() && !self.is_run() {
             return Err(RunError::Workspace(format!(
@@ -223,26 +222,32 @@ impl Workspace {
         }
         let entries = std::fs::read_dir(methods).map_err(FileError::io("read", methods))?;
         for entry in entries.flatten() {
-            let root = entry.path().join(seed);
-            if root == self.root() || !root.join(stage).join("done.json").exists() {
-                continue;
-            }
-            // A run that is being worked on is left alone.
-            let Ok(sibling) = Self::existing(root) else {
-                continue;
+            let sibling = RunFolder::new(entry.path().join(seed));
+            // A stage that is done is not written any more, so the sibling may be at work on the rest.
+            let fits = || {
+                let there = sibling.read_identity();
+                let same = there.is_ok_and(|there| there.shares_autoencoder(identity));
+                let environment: Result<Environment, _> = files::read_json(&sibling.environment());
+                same && environment.is_ok_and(|there| there.backend == backend)
+                    && sibling.stage(stage).join("done.json").exists()
             };
-            let there = sibling.read_identity();
-            let same = there.is_ok_and(|there| there.shares_autoencoder(identity));
-            let environment: Result<Environment, _> = files::read_json(&sibling.environment());
-            let same_backend = environment.is_ok_and(|there| there.backend == backend);
-            if same && same_backend {
-                files::copy_folder(&sibling.stage(stage), &target)?;
-                if sibling.latents().exists() {
-                    let copied = std::fs::copy(sibling.latents(), self.latents());
-                    copied.map_err(FileError::io("copy to", self.latents()))?;
-                }
-                return Ok(());
+            if sibling.root() == self.root() || !fits() {
+                continue;
             }
+            let copied = files::copy_folder(&sibling.stage(stage), &target);
+            if !fits() {
+                // It was started over meanwhile: what was copied may lack a file.
+                if target.exists() {
+                    std::fs::remove_dir_all(&target).map_err(FileError::io("remove", &target))?;
+                }
+                continue;
+            }
+            copied?;
+            if sibling.latents().exists() {
+                let copied = std::fs::copy(sibling.latents(), self.latents());
+                copied.map_err(FileError::io("copy to", self.latents()))?;
+            }
+            return Ok(());
         }
         Ok(())
     }

@@ -202,6 +202,11 @@ impl Study {
         })
     }
 
+    /// The file's text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// First comment line of the file: what the study is.
     pub fn description(&self) -> &str {
         let first = self.text.lines().next().unwrap_or_default();

@@ -1,16 +1,19 @@
 //! Every method and variant on every class and seed of one study: independent cells, one table.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
 
 use super::executor::lock;
 use super::{Cell, Executor, SweepResult, SweepTable, SweepWorkspace, Threads};
 use crate::data::DataStore;
-use crate::run::{RunError, RunOptions, Summary, stored_summary};
-use crate::study::{Study, StudyError};
+use crate::run::{Expected, RunError, RunOptions, Summary, stored_summary};
+use crate::study::{Choice, Experiment, Settings, Study, StudyError};
 
 /// What a sweep runs over.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SweepPlan {
     /// Indices of the classes that are left out, one at a time.
     pub classes: Vec<usize>,
@@ -24,7 +27,7 @@ pub struct SweepPlan {
 
 impl SweepPlan {
     /// Number of cells.
-    pub(super) fn cells(&self) -> usize {
+    pub fn cells(&self) -> usize {
         self.classes.len() * self.methods.len() * self.seeds.len()
     }
 
@@ -44,6 +47,14 @@ impl SweepPlan {
             }
         }
         groups
+    }
+
+    /// What is impossible is said before anything is run.
+    pub(super) fn check(&self, study: &Study, overrides: &[String]) -> Result<(), StudyError> {
+        for name in &self.methods {
+            study.resolve(&study.choice(name)?, overrides)?;
+        }
+        Ok(())
     }
 
     /// True for the rows that are asked for; a table may have others from earlier sweeps.
@@ -102,10 +113,7 @@ pub(super) fn sweep_part(
     options: &RunOptions,
     (overall, label): (&Overall, &str),
 ) -> Result<SweepTable, RunError> {
-    // What is impossible is said before anything is run.
-    for name in &plan.methods {
-        study.resolve(&study.choice(name)?, overrides)?;
-    }
+    plan.check(study, overrides)?;
     let workspace = SweepWorkspace::open(&options.artifacts, &study.name)?;
     let log = options.log.clone().unwrap_or_else(|| workspace.log());
     crate::logging::to_file(&log);
@@ -181,37 +189,87 @@ impl Count {
     }
 }
 
+/// What the cells of one method have in common: its settings depend on neither class nor seed.
+pub(super) struct Resolved {
+    choice: Choice,
+    settings: Settings,
+    /// What its runs have to be.
+    pub expected: Expected,
+}
+
+impl Resolved {
+    fn of(
+        study: &Study,
+        choice: Choice,
+        overrides: &[String],
+        store: &DataStore,
+    ) -> Result<Self, RunError> {
+        let settings = study.resolve(&choice, overrides)?;
+        // Any class will do.
+        let experiment = study.experiment(0, &choice, settings.clone());
+        Ok(Self {
+            expected: Expected::of(&experiment, store)?,
+            choice,
+            settings,
+        })
+    }
+
+    /// The methods of a sweep, by name.
+    ///
+    /// # Errors
+    /// [`RunError`] when there is no such method or a setting is impossible.
+    pub(super) fn all(
+        study: &Study,
+        plan: &SweepPlan,
+        overrides: &[String],
+        store: &DataStore,
+    ) -> Result<HashMap<String, Self>, RunError> {
+        let resolve = |name: &String| {
+            let resolved = Self::of(study, study.choice(name)?, overrides, store)?;
+            Ok((name.clone(), resolved))
+        };
+        plan.methods.iter().map(resolve).collect()
+    }
+
+    /// The run that leaves `class` out.
+    pub(super) fn experiment(&self, study: &Study, class: usize) -> Experiment {
+        study.experiment(class, &self.choice, self.settings.clone())
+    }
+}
+
 /// The cells of earlier sweeps and runs of this study with the same settings: a narrower sweep adds
 /// to the table and takes nothing away. One that is damaged costs its row and nothing else.
-fn known_cells(
+pub(super) fn known_cells(
     study: &Study,
     overrides: &[String],
     plan: &SweepPlan,
     store: &DataStore,
     options: &RunOptions,
-) -> Result<SweepTable, StudyError> {
+) -> Result<SweepTable, RunError> {
     let data = study.shared(overrides)?.data;
     let choices = study.choices()?;
     let order = choices.iter().map(|choice| choice.name.clone()).collect();
     let mut table = SweepTable::new(&study.name, order, &data, &options.command);
-    for class in data.dataset.anomalies() {
-        for choice in &choices {
-            // A variant that these overrides make impossible has no results with them.
-            let Ok(settings) = study.resolve(choice, overrides) else {
-                continue;
-            };
-            let experiment = study.experiment(class, choice, settings);
-            let folder = options.artifacts.join(&experiment.name).join(&choice.name);
+    let mut rows = Vec::new();
+    for choice in choices {
+        // A variant that these overrides make impossible has no results with them.
+        let Ok(resolved) = Resolved::of(study, choice, overrides, store) else {
+            continue;
+        };
+        let name = &resolved.choice.name;
+        for class in data.dataset.anomalies() {
+            let experiment = resolved.experiment(study, class);
+            let folder = options.artifacts.join(&experiment.name).join(name);
             for seed in seeds_in(&folder) {
                 let cell = Cell {
                     study: study.name.clone(),
                     class,
-                    variant: choice.name.clone(),
+                    variant: name.clone(),
                     seed,
                     overrides: overrides.to_vec(),
                 };
                 let asked = plan.classes.contains(&class)
-                    && plan.methods.contains(&choice.name)
+                    && plan.methods.contains(name)
                     && plan.seeds.contains(&seed);
                 let options = RunOptions {
                     seed,
@@ -220,12 +278,14 @@ fn known_cells(
                 if options.fresh && asked {
                     continue;
                 }
-                if let Some(summary) = stored_summary(&experiment, store, &options) {
-                    table.enter(SweepResult::complete(&cell, &experiment, &summary));
+                let identity = &resolved.expected.identity;
+                if let Some(summary) = stored_summary(&experiment, identity, &options) {
+                    rows.push(SweepResult::complete(&cell, &experiment, &summary));
                 }
             }
         }
     }
+    table.extend(rows);
     Ok(table)
 }
 

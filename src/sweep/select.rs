@@ -1,15 +1,19 @@
 //! Which of several settings a study should have, chosen without the class left out: another class
 //! stands in for it as the anomaly, and the class itself is in no part of the split.
 
+use serde::{Deserialize, Serialize};
+
 use super::plan::{Overall, sweep_part};
-use super::{SelectWorkspace, SweepPlan};
+use super::request::Part;
+use super::{SelectWorkspace, SweepPlan, SweepTable};
 use crate::data::{DataStore, DatasetName};
 use crate::report::{Candidate, CandidateRun, SelectionReport};
 use crate::run::{RunError, RunOptions, features_folder};
 use crate::study::{Settings, Study, StudyError, class_tags};
 
 /// What a selection runs over.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SelectPlan {
     /// The variants or methods to compare, by name.
     pub candidates: Vec<String>,
@@ -46,15 +50,38 @@ pub fn select(
     options: &RunOptions,
 ) -> Result<SelectionReport, RunError> {
     plan.check(study, overrides)?;
-    let dataset = study.shared(overrides)?.data.dataset;
     let workspace = SelectWorkspace::open(&options.artifacts, &study.name)?;
-    let sweep = SweepPlan {
-        classes: plan.classes.clone(),
-        methods: plan.candidates.clone(),
-        seeds: plan.seeds.clone(),
-        jobs: plan.jobs,
+    let overall = Overall::new(plan.stand_ins * plan.sweep().cells());
+    let options = &RunOptions {
+        log: Some(workspace.log()),
+        ..options.clone()
     };
-    let overall = Overall::new(plan.stand_ins * sweep.cells());
+    let mut tables = Vec::new();
+    for part in plan.parts(&study.name, overrides, options) {
+        let within = (&overall, part.label.as_str());
+        let (overrides, options) = (&part.overrides, &part.options);
+        tables.push(sweep_part(
+            study, overrides, &part.plan, store, options, within,
+        )?);
+    }
+    let report = selection(study, overrides, plan, &tables, &options.command)?;
+    workspace.write(&report)?;
+    Ok(report)
+}
+
+/// What the tables of a selection's parts, one for every stand-in, say together.
+///
+/// # Errors
+/// [`StudyError`] when there is no such candidate.
+pub(super) fn selection(
+    study: &Study,
+    overrides: &[String],
+    plan: &SelectPlan,
+    tables: &[SweepTable],
+    command: &str,
+) -> Result<SelectionReport, StudyError> {
+    let dataset = study.shared(overrides)?.data.dataset;
+    let sweep = plan.sweep();
     let mut compared: Vec<Candidate> = Vec::new();
     for name in &plan.candidates {
         let choice = study.choice(name)?;
@@ -65,18 +92,7 @@ pub fn select(
             ..Candidate::default()
         });
     }
-    for number in 1..=plan.stand_ins {
-        let mut all = overrides.to_vec();
-        all.push(format!("data.stand_in={number}"));
-        let options = RunOptions {
-            artifacts: workspace.artifacts(number),
-            log: Some(workspace.log()),
-            features: Some(features_folder(&options.artifacts)),
-            ..options.clone()
-        };
-        let label = format!("stand-in {number}: ");
-        let within = (&overall, label.as_str());
-        let table = sweep_part(study, &all, &sweep, store, &options, within)?;
+    for (number, table) in (1..).zip(tables) {
         for row in table.results().iter().filter(|row| sweep.covers(row)) {
             let class = usize::from(row.class);
             let candidate = compared.iter_mut().find(|known| known.name == row.method);
@@ -109,17 +125,49 @@ pub fn select(
             env!("CARGO_PKG_VERSION"),
             env!("ENCODER_FLOW_REVISION")
         ),
-        command: options.command.clone(),
+        command: command.to_owned(),
         ..SelectionReport::default()
     };
-    let report = decided(report);
-    workspace.write(&report)?;
-    Ok(report)
+    Ok(decided(report))
 }
 
 impl SelectPlan {
+    /// The sweep that is made with every stand-in.
+    fn sweep(&self) -> SweepPlan {
+        SweepPlan {
+            classes: self.classes.clone(),
+            methods: self.candidates.clone(),
+            seeds: self.seeds.clone(),
+            jobs: self.jobs,
+        }
+    }
+
+    /// Its tables, one for every stand-in.
+    pub(super) fn parts(
+        &self,
+        study: &str,
+        overrides: &[String],
+        options: &RunOptions,
+    ) -> Vec<Part> {
+        let part = |number: usize| {
+            let mut all = overrides.to_vec();
+            all.push(format!("data.stand_in={number}"));
+            Part {
+                label: format!("stand-in {number}: "),
+                overrides: all,
+                plan: self.sweep(),
+                options: RunOptions {
+                    artifacts: SelectWorkspace::artifacts(&options.artifacts, study, number),
+                    features: Some(features_folder(&options.artifacts)),
+                    ..options.clone()
+                },
+            }
+        };
+        (1..=self.stand_ins).map(part).collect()
+    }
+
     /// Refuses before anything is run.
-    fn check(&self, study: &Study, overrides: &[String]) -> Result<(), StudyError> {
+    pub(super) fn check(&self, study: &Study, overrides: &[String]) -> Result<(), StudyError> {
         let refused = |place: &str, reason: String| -> Result<(), StudyError> {
             Err(StudyError::setting(place, reason))
         };

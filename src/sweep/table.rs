@@ -1,6 +1,6 @@
 //! The results of a sweep: one row per cell, and what they say together.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -148,11 +148,16 @@ impl SweepTable {
 
     /// Enters a cell, in place of an earlier result of the same one.
     pub(super) fn enter(&mut self, result: SweepResult) {
-        let mut results = std::mem::take(&mut self.results);
-        results.retain(|row| self.key(row) != self.key(&result));
-        results.push(result);
-        results.sort_by_key(|row| self.key(row));
-        self.results = results;
+        self.extend(vec![result]);
+    }
+
+    /// Enters cells, each in place of an earlier result of the same one.
+    pub(super) fn extend(&mut self, results: Vec<SweepResult>) {
+        let mut rows: BTreeMap<_, SweepResult> = BTreeMap::new();
+        for row in std::mem::take(&mut self.results).into_iter().chain(results) {
+            rows.insert(self.key(&row), row);
+        }
+        self.results = rows.into_values().collect();
     }
 
     fn methods(&self) -> Vec<&String> {

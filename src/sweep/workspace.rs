@@ -1,11 +1,10 @@
 //! What sweeps and selections leave on disk, and where.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::SweepTable;
 use crate::files;
-use crate::lock::lock_folder;
+use crate::lock::{FolderLock, lock_folder};
 use crate::report::{
     CHART_FILE, SelectionReport, render_sweep, selection_markdown, sweep_chart, sweep_markdown,
 };
@@ -18,7 +17,7 @@ const ELSEWHERE: &str = "another --seed or --artifacts";
 #[derive(Debug)]
 pub struct SweepWorkspace {
     root: PathBuf,
-    _lock: File,
+    _lock: FolderLock,
 }
 
 impl SweepWorkspace {
@@ -68,7 +67,7 @@ impl SweepWorkspace {
 #[derive(Debug)]
 pub struct SelectWorkspace {
     root: PathBuf,
-    _lock: File,
+    _lock: FolderLock,
 }
 
 impl SelectWorkspace {
@@ -89,8 +88,8 @@ impl SelectWorkspace {
     }
 
     /// Artifacts folder of the runs with one stand-in, the `number`-th class after the one left out.
-    pub fn artifacts(&self, number: usize) -> PathBuf {
-        self.root.join(Self::folder(number))
+    pub(super) fn artifacts(artifacts: &Path, study: &str, number: usize) -> PathBuf {
+        selection_folder(artifacts, study).join(Self::folder(number))
     }
 
     /// That folder, relative to the selection's.
@@ -131,7 +130,7 @@ impl SelectWorkspace {
 const SELECTION: &str = "selection.md";
 
 /// Folder of a study's selection below the artifacts folder.
-fn selection_folder(artifacts: &Path, study: &str) -> PathBuf {
+pub(super) fn selection_folder(artifacts: &Path, study: &str) -> PathBuf {
     artifacts.join(format!("{study}-select"))
 }
 
@@ -141,7 +140,7 @@ pub fn selection_table(artifacts: &Path, study: &str) -> PathBuf {
 }
 
 /// Folder of a study's sweep below the artifacts folder.
-fn sweep_folder(artifacts: &Path, study: &str) -> PathBuf {
+pub(super) fn sweep_folder(artifacts: &Path, study: &str) -> PathBuf {
     artifacts.join("sweeps").join(study)
 }
 

@@ -36,6 +36,17 @@ pub fn install_signal_handlers() -> Result<(), ctrlc::Error> {
     })
 }
 
+/// Asks the stages that are running to end after their batch, and those that begin later to end at
+/// once; false when none is running.
+pub(crate) fn stop_stages() -> bool {
+    let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    ASKED.store(true, Ordering::SeqCst);
+    for (_, stage) in running.iter() {
+        stage.stop(Some(STOPPED));
+    }
+    !running.is_empty()
+}
+
 /// Reason given to the learner.
 const STOPPED: &str = "stopped by a signal";
 

@@ -99,6 +99,16 @@ impl DataStore {
         }
     }
 
+    /// The folders in which data is looked for, in order.
+    pub fn roots(&self) -> &[PathBuf] {
+        &self.roots
+    }
+
+    /// True when the network is never used.
+    pub fn is_offline(&self) -> bool {
+        self.options.offline
+    }
+
     /// Where a file of pretrained weights lies: `backbones/<file>` in the first data folder that has
     /// it, or where it would have to be put.
     pub fn backbone(&self, file: &str) -> PathBuf {

@@ -1,0 +1,111 @@
+//! What several runs have in common, and making it before them.
+
+use std::path::Path;
+
+use super::run::{Run, identity, plan_of};
+use super::{RunError, RunFolder, RunOptions};
+use crate::data::DataStore;
+use crate::encoder::{ENCODER_STAGE, SqueezeNet};
+use crate::method::Identity;
+use crate::study::Experiment;
+
+/// A step that runs have in common: it is done once, by the first of them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Shared {
+    /// The autoencoder of one class and seed; in words, what it depends on beside these.
+    Autoencoder(String),
+    /// A pretrained network's features of all images; in words, what they depend on.
+    Features(String),
+}
+
+/// What the runs of one method's settings have to be, whatever their class and seed.
+#[derive(Clone, Debug)]
+pub(crate) struct Expected {
+    /// What their numbers depend on.
+    pub identity: Identity,
+    /// The step that others may have as well.
+    pub shared: Option<Shared>,
+    /// True when they read pretrained weights.
+    pub reads_weights: bool,
+}
+
+impl Expected {
+    /// Of an experiment, and of all that differ from it in class and seed.
+    ///
+    /// # Errors
+    /// [`RunError`] when the method cannot read its settings.
+    pub(crate) fn of(experiment: &Experiment, store: &DataStore) -> Result<Self, RunError> {
+        let (_, plan) = plan_of(experiment)?;
+        let identity = identity(experiment, plan.as_ref(), &store.backbone(SqueezeNet::FILE));
+        let data = &experiment.settings.data;
+        let autoencoder = plan.trains_autoencoder().then(|| identity.autoencoder());
+        let shared = match (autoencoder.flatten(), plan.pretrained()) {
+            (Some(key), _) => Some(Shared::Autoencoder(key)),
+            (None, Some(look)) => Some(Shared::Features(format!(
+                "{} {} {:?} {} {} {:?}, {look:?}",
+                data.dataset,
+                data.folder,
+                data.ood,
+                data.limit,
+                data.channels,
+                (data.size, data.fit)
+            ))),
+            (None, None) => None,
+        };
+        Ok(Self {
+            reads_weights: plan.reads_weights(),
+            identity,
+            shared,
+        })
+    }
+
+    /// True when the run in a folder is complete, and one of these. Nothing is locked for it.
+    pub(crate) fn is_done_in(&self, folder: &Path) -> bool {
+        RunFolder::new(folder.to_owned()).is_done(&self.identity)
+    }
+
+    /// True when a run of the experiment finds its autoencoder trained, by itself or by another method.
+    pub(crate) fn has_autoencoder(&self, experiment: &Experiment, options: &RunOptions) -> bool {
+        let root = options.folder(experiment);
+        let (Some(seed), Some(methods)) = (root.file_name(), root.parent().and_then(Path::parent))
+        else {
+            return false;
+        };
+        let methods = std::fs::read_dir(methods).into_iter().flatten().flatten();
+        methods.map(|method| method.path().join(seed)).any(|root| {
+            let folder = RunFolder::new(root);
+            let trained = folder.stage(ENCODER_STAGE.name).join("done.json").exists();
+            let there = || folder.read_identity();
+            trained && there().is_ok_and(|there| there.shares_autoencoder(&self.identity))
+        })
+    }
+}
+
+/// Makes what a run shares with others, and nothing else of it; the run goes on from there when it is
+/// started.
+///
+/// # Errors
+/// [`RunError`] as for [`run`](super::run()).
+pub(crate) fn make_shared(
+    experiment: &Experiment,
+    store: &DataStore,
+    options: &RunOptions,
+) -> Result<(), RunError> {
+    match Run::open(experiment, store, options)? {
+        (_, None) => Ok(()),
+        (run, Some((pools, clock))) => run.shared_part(pools, clock),
+    }
+}
+
+/// Empties the folder of a run that is to be made anew.
+///
+/// # Errors
+/// [`RunError`] when it is in use, or is not a run's.
+pub(crate) fn start_over(
+    experiment: &Experiment,
+    expected: &Expected,
+    options: &RunOptions,
+) -> Result<(), RunError> {
+    let root = options.folder(experiment);
+    super::Workspace::for_run(root, &expected.identity, &experiment.settings, true).map(|_| ())
+}

@@ -1,0 +1,133 @@
+//! A submission that was made: its plan, its jobs, and which task is whose.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::SlurmError;
+use super::arrays::Work;
+use super::client::{JobState, Queue};
+use super::plan_file::{PlanFile, PlanFolder};
+use crate::files;
+use crate::run::run_folder;
+use crate::study::{Study, class_tags};
+use crate::sweep::request::Part;
+
+/// Name of the job that writes the table.
+pub(super) const COLLECT: &str = "collect";
+
+/// A job that has been submitted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Job {
+    /// Name of its array in the plan, or [`COLLECT`].
+    pub name: String,
+    /// Slurm's number.
+    pub id: String,
+}
+
+/// A submission, as it was made.
+pub(super) struct Submission {
+    /// Where it lies.
+    pub folder: PlanFolder,
+    /// What it is.
+    pub plan: PlanFile,
+    /// Its jobs so far.
+    pub jobs: Vec<Job>,
+    /// Its cells by the folders of their runs.
+    by_folder: HashMap<PathBuf, usize>,
+    /// Slurm's name of each cell's task, and of the task that makes what it shares.
+    tasks: HashMap<(Work, usize), String>,
+}
+
+/// Folders of the runs of a table.
+pub(super) fn folder_of(
+    study: &Study,
+    dataset: crate::data::DatasetName,
+    part: &Part,
+    (class, variant, seed): (usize, &str, u64),
+) -> PathBuf {
+    let name = format!("{}-{}", study.name, class_tags(dataset, class)[0]);
+    run_folder(&part.options.artifacts, &name, variant, seed)
+}
+
+impl Submission {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`SlurmError`] when it cannot be read or is of another version of this program.
+    pub(super) fn open(folder: PlanFolder) -> Result<Self, SlurmError> {
+        let plan = folder.read()?;
+        let study = folder.study(&plan)?;
+        let dataset = study.shared(&plan.overrides)?.data.dataset;
+        let parts = plan.parts();
+        let path = |cell: &super::plan_file::PlannedCell| {
+            let place = (cell.class, cell.variant.as_str(), cell.seed);
+            folder_of(&study, dataset, &parts[cell.part], place)
+        };
+        let cells = plan.cells.iter().enumerate();
+        let by_folder = cells.map(|(index, cell)| (path(cell), index)).collect();
+        // A plan that was interrupted on its way to the cluster has no jobs, or not all.
+        let jobs: Vec<Job> = match folder.jobs().exists() {
+            true => files::read_json(&folder.jobs())?,
+            false => Vec::new(),
+        };
+        let mut tasks = HashMap::new();
+        for array in &plan.arrays {
+            let Some(job) = jobs.iter().find(|job| job.name == array.name) else {
+                continue;
+            };
+            for (task, &cell) in &array.tasks {
+                tasks.insert((array.work, cell), format!("{}_{task}", job.id));
+            }
+        }
+        Ok(Self {
+            folder,
+            plan,
+            jobs,
+            by_folder,
+            tasks,
+        })
+    }
+
+    /// All in a folder that this version can read, the newest first.
+    pub(super) fn all(submissions: &Path) -> Vec<Self> {
+        let folders = PlanFolder::all(submissions).into_iter().rev();
+        folders
+            .filter_map(|folder| Self::open(folder).ok())
+            .collect()
+    }
+
+    /// The cell whose run lies in a folder.
+    pub(super) fn cell(&self, folder: &Path) -> Option<usize> {
+        self.by_folder.get(folder).copied()
+    }
+
+    /// Slurm's name of the task that runs a cell, or that makes what it shares.
+    pub(super) fn task(&self, work: Work, cell: usize) -> Option<&str> {
+        self.tasks.get(&(work, cell)).map(String::as_str)
+    }
+
+    /// What Slurm says of that task; nothing when it has forgotten it.
+    pub(super) fn state<'a>(
+        &self,
+        queue: &'a Queue,
+        work: Work,
+        cell: usize,
+    ) -> Option<&'a JobState> {
+        queue.get(self.task(work, cell)?)
+    }
+
+    /// Ids of its jobs that are not over.
+    pub(super) fn active(&self, queue: &Queue) -> Vec<String> {
+        let mut alive: Vec<&str> = Vec::new();
+        for (id, state) in queue {
+            if !matches!(state, JobState::Ended(_)) {
+                alive.push(id.split('_').next().unwrap_or(id));
+            }
+        }
+        let ids = self.jobs.iter().map(|job| job.id.clone());
+        ids.filter(|id| alive.contains(&id.as_str())).collect()
+    }
+}

@@ -1,0 +1,485 @@
+//! `sweep --slurm` on a real Slurm: a private cluster of two nodes on this machine, which needs root and
+//! Debian's package `slurm-wlm`. Without them these tests say so and pass.
+
+#![cfg(unix)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::{TINY, fails, json, program, succeeds};
+
+/// No step of a test takes longer, unless something hangs.
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// A private cluster, which ends with the test.
+struct Cluster {
+    folder: tempfile::TempDir,
+    config: String,
+}
+
+impl Cluster {
+    /// Starts one at ports of its own, with further lines of configuration; nothing where Slurm is not
+    /// installed or this user may not start it.
+    fn start(port: u16, configuration: &str) -> Option<Self> {
+        let installed = [
+            "/usr/sbin/slurmctld",
+            "/usr/sbin/slurmd",
+            "/usr/sbin/munged",
+        ];
+        let root = Command::new("id").arg("-u").output();
+        let is_root = root.is_ok_and(|output| output.stdout == b"0\n");
+        if !is_root || !installed.iter().all(|path| Path::new(path).is_file()) {
+            eprintln!("skipped: a Slurm cluster for tests needs root and the package slurm-wlm");
+            return None;
+        }
+        // The paths of sockets must be short.
+        let folder = tempfile::Builder::new()
+            .prefix("sl")
+            .tempdir_in("/tmp")
+            .unwrap();
+        let cluster = Self {
+            config: folder.path().join("c/etc/slurm.conf").display().to_string(),
+            folder,
+        };
+        let output = cluster
+            .script()
+            .env("SLURM_LOCAL_PORT", port.to_string())
+            .env("SLURM_LOCAL_EXTRA", configuration)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", common::both(&output));
+        Some(cluster)
+    }
+
+    fn script(&self) -> Command {
+        let mut script = Command::new("bash");
+        script
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slurm/start-slurm"))
+            .env("SLURM_LOCAL", self.folder.path().join("c"));
+        script
+    }
+
+    /// A program of Slurm's; its output.
+    #[track_caller]
+    fn slurm(&self, program: &str, arguments: &[&str]) -> String {
+        let mut command = Command::new(program);
+        command.args(arguments).env("SLURM_CONF", &self.config);
+        succeeds(command)
+    }
+
+    /// A sweep of the digits with tiny settings in a folder.
+    fn sweep(&self, folder: &Path, arguments: &[&str]) -> Command {
+        let mut command = sweep(folder, arguments);
+        command.env("SLURM_CONF", &self.config);
+        command
+    }
+
+    /// Slurm's names of the tasks in a state.
+    fn tasks(&self, state: &str) -> Vec<String> {
+        let queue = self.slurm("squeue", &["-h", "-r", "-t", state, "-o", "%i"]);
+        queue.lines().map(|line| line.trim().to_owned()).collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = self.script().arg("stop").output();
+    }
+}
+
+fn sweep(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = program(folder);
+    command.args(["sweep", "digits", "--offline"]);
+    for setting in TINY {
+        command.args(["--set", setting]);
+    }
+    command.args(arguments);
+    command
+}
+
+/// Waits until something holds.
+#[track_caller]
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < LONGEST, "still not: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn results(folder: &Path) -> PathBuf {
+    folder.join("artifacts/sweeps/digits")
+}
+
+/// The lines of `results.csv` but for the seconds.
+#[track_caller]
+fn table(folder: &Path) -> Vec<Vec<String>> {
+    let mut csv = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .from_path(results(folder).join("results.csv"))
+        .unwrap();
+    let rows = csv
+        .records()
+        .map(|row| row.unwrap().iter().map(str::to_owned).collect());
+    let mut rows: Vec<Vec<String>> = rows.collect();
+    assert_eq!(rows[0][10], "seconds");
+    for row in &mut rows {
+        row.remove(10);
+    }
+    rows
+}
+
+/// The finished epochs of a run's stage.
+fn epochs(folder: &Path, run: &str, stage: &str) -> usize {
+    let path = folder
+        .join("artifacts")
+        .join(run)
+        .join(stage)
+        .join("history.json");
+    match path.is_file() {
+        true => json(&path)["epochs"].as_array().map_or(0, Vec::len),
+        false => 0,
+    }
+}
+
+const METHODS: [&str; 4] = [
+    "--methods",
+    "encoder-flow,autoencoder,knn",
+    "--classes",
+    "3,7",
+];
+
+#[test]
+fn a_sweep_on_the_cluster_gives_the_table_of_a_local_one() {
+    // Six cells and two autoencoders in arrays of two.
+    let Some(cluster) = Cluster::start(26100, "MaxArraySize=2") else {
+        return;
+    };
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [here, there] = [folders[0].path(), folders[1].path()];
+    let shown = succeeds(cluster.sweep(there, &[&METHODS[..], &["--slurm", "--dry-run"]].concat()));
+    assert!(shown.contains("# 6 cells to run, 0 done"), "{shown}");
+    assert!(
+        shown.contains("--dependency=aftercorr:<job of shared-0>"),
+        "{shown}"
+    );
+    assert!(
+        !there.join("artifacts").exists(),
+        "a dry run has written something"
+    );
+    assert!(
+        cluster.tasks("all").is_empty(),
+        "a dry run has submitted something"
+    );
+
+    let output = succeeds(cluster.sweep(there, &[&METHODS[..], &["--slurm", "--wait"]].concat()));
+    assert!(
+        output.contains("6 cells submitted, 0 done before"),
+        "{output}"
+    );
+    assert!(
+        output.contains("6/6 done, 0 running, 0 waiting, 0 failed"),
+        "{output}"
+    );
+    succeeds(sweep(here, &METHODS));
+    assert_eq!(table(there), table(here));
+    for file in ["results.md", "report.html", "chart.svg"] {
+        assert!(results(there).join(file).is_file(), "no {file}");
+    }
+    // The chart has no times.
+    let chart = |folder| std::fs::read_to_string(results(folder).join("chart.svg")).unwrap();
+    assert_eq!(chart(there), chart(here));
+    // Each autoencoder was trained once, before the cells.
+    let printed = |job: &str| {
+        let logs = std::fs::read_dir(results(there).join("slurm"))
+            .unwrap()
+            .flatten();
+        let logs = logs.filter_map(|entry| std::fs::read_dir(entry.path().join("logs")).ok());
+        let logs = logs.flatten().flatten().map(|entry| entry.path());
+        let texts = logs.map(|path| std::fs::read_to_string(path).unwrap());
+        texts.filter(|text| text.contains(job)).count()
+    };
+    assert_eq!(printed("encoder  1/2"), 2);
+    assert_eq!(printed("flow  1/4"), 2);
+
+    let again = succeeds(cluster.sweep(there, &[&METHODS[..], &["--slurm"]].concat()));
+    assert!(
+        again.contains("0 cells submitted, 6 done before"),
+        "{again}"
+    );
+    assert!(again.contains("encoder-flow"), "no table: {again}");
+    let status = succeeds(cluster.sweep(there, &["--status"]));
+    assert!(status.contains("6/6 done"), "{status}");
+}
+
+#[test]
+fn a_task_that_is_stopped_or_loses_its_node_ends_with_the_same_numbers() {
+    let Some(cluster) = Cluster::start(26120, "") else {
+        return;
+    };
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [here, there] = [folders[0].path(), folders[1].path()];
+    let long = [
+        "--methods",
+        "encoder-flow",
+        "--classes",
+        "3,7",
+        "--set",
+        "encoder.training.epochs=12",
+    ];
+    let submitted = [&long[..], &["--slurm", "--slurm-args=--exclusive"]].concat();
+    succeeds(cluster.sweep(there, &submitted));
+    let run = |class: usize| format!("digits-{class}/encoder-flow/seed-0");
+    until("both are training", || {
+        [3, 7]
+            .iter()
+            .all(|&class| epochs(there, &run(class), "encoder") > 0)
+    });
+    let (first, second) = match &cluster.tasks("running")[..] {
+        [first, second] => (first.clone(), second.clone()),
+        other => panic!("two nodes, and two tasks that have one for themselves: {other:?}"),
+    };
+    cluster.slurm("scancel", &["--signal=USR1", &first]);
+    let node = cluster.slurm("squeue", &["-h", "-j", &second, "-o", "%N"]);
+    let node = format!("nodename={}", node.trim());
+    cluster.slurm("scontrol", &["update", &node, "state=down", "reason=test"]);
+    until("both have left", || cluster.tasks("running").is_empty());
+    // It comes back by itself when it reports to the controller.
+    succeeds(sweep(here, &long));
+    until("the table is there", || {
+        results(there).join("results.csv").is_file()
+    });
+    assert_eq!(table(there), table(here));
+    for class in [3, 7] {
+        let path = there
+            .join("artifacts")
+            .join(run(class))
+            .join("environment.json");
+        let resumed = json(&path)["resumed"].as_array().unwrap().len();
+        assert_eq!(resumed, 1, "class {class} was not interrupted");
+    }
+}
+
+#[test]
+fn a_task_that_is_preempted_goes_on() {
+    let Some(cluster) = Cluster::start(26200, "") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let submitted = [
+        "--methods",
+        "encoder-flow",
+        "--classes",
+        "3",
+        "--set",
+        "encoder.training.epochs=12",
+        "--slurm",
+        "--slurm-args=--exclusive",
+    ];
+    succeeds(cluster.sweep(folder, &submitted));
+    let run = "digits-3/encoder-flow/seed-0";
+    until("it trains", || epochs(folder, run, "encoder") > 0);
+    let urgent = [
+        "--partition=urgent",
+        "--nodes=2",
+        "--exclusive",
+        "--output=/dev/null",
+    ];
+    let urgent = [&urgent[..], &["--wrap=sleep 1"]].concat();
+    cluster.slurm("sbatch", &urgent);
+    until("it has left", || {
+        cluster.tasks("running,completing").is_empty()
+    });
+    until("the table is there", || {
+        results(folder).join("results.csv").is_file()
+    });
+    let path = folder.join("artifacts").join(run).join("environment.json");
+    assert_eq!(json(&path)["resumed"].as_array().unwrap().len(), 1);
+    assert_eq!(epochs(folder, run, "encoder"), 12);
+}
+
+#[test]
+fn what_fails_is_named_and_what_was_cancelled_is_submitted_again() {
+    let Some(cluster) = Cluster::start(26140, "") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    // Something else is where a cell's folder should be.
+    let place = folder.join("artifacts/digits-3/knn");
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::write(place.join("seed-0"), "not a folder").unwrap();
+    let long = [
+        "--methods",
+        "knn,encoder-flow",
+        "--classes",
+        "3",
+        "--set",
+        "encoder.training.epochs=12",
+    ];
+    let submitted = succeeds(cluster.sweep(folder, &[&long[..], &["--slurm"]].concat()));
+    assert!(submitted.contains("2 cells submitted"), "{submitted}");
+    let status = || succeeds(cluster.sweep(folder, &["--status"]));
+    until("one runs and one has failed", || {
+        let status = status();
+        status.contains("1 running") && status.contains("1 failed")
+    });
+    let told = status();
+    assert!(
+        told.contains("digits-3 knn seed 0: cannot create the folder"),
+        "{told}"
+    );
+    assert!(told.contains("log /"), "{told}");
+    // What is under way is not submitted a second time.
+    let twice = succeeds(cluster.sweep(folder, &[&long[..], &["--slurm"]].concat()));
+    assert!(
+        twice.contains("1 cells submitted, 0 done before, 1 under way"),
+        "{twice}"
+    );
+    let message = fails(cluster.sweep(folder, &[&long[..], &["--slurm", "--fresh"]].concat()));
+    assert!(message.contains("--cancel"), "{message}");
+    until("the first has failed again", || {
+        let status = status();
+        status.contains("1 running, 0 waiting, 1 failed")
+    });
+    until("it trains", || {
+        epochs(folder, "digits-3/encoder-flow/seed-0", "encoder") > 0
+    });
+
+    let cancelled = succeeds(cluster.sweep(folder, &["--cancel"]));
+    assert!(cancelled.contains("cancelled jobs"), "{cancelled}");
+    until("nothing is queued", || {
+        cluster.tasks("pending,running,completing").is_empty()
+    });
+    let told = status();
+    assert!(told.contains("1 failed, 1 stopped"), "{told}");
+
+    std::fs::remove_file(place.join("seed-0")).unwrap();
+    let output = succeeds(cluster.sweep(folder, &[&long[..], &["--slurm", "--wait"]].concat()));
+    assert!(output.contains("2 cells submitted"), "{output}");
+    assert!(output.contains("2/2 done"), "{output}");
+    let path = folder.join("artifacts/digits-3/encoder-flow/seed-0/environment.json");
+    assert_eq!(json(&path)["resumed"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn two_sweeps_at_the_same_time_share_the_work_and_the_table() {
+    let Some(cluster) = Cluster::start(26160, "") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let arguments = |methods| {
+        [
+            "--methods",
+            methods,
+            "--classes",
+            "3,7",
+            "--slurm",
+            "--wait",
+        ]
+    };
+    let sweeps = ["knn,gmm", "gmm,mahalanobis"].map(|methods| {
+        let mut command = cluster.sweep(folder, &arguments(methods));
+        command.args(["--set", "gmm.gaussians=5", "--set", "gmm.components=8"]);
+        command
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        command.spawn().unwrap()
+    });
+    let outputs = sweeps.map(|sweep| sweep.wait_with_output().unwrap());
+    let mut tasks = 0;
+    for output in &outputs {
+        let text = common::both(output);
+        assert!(output.status.success(), "{text}");
+        let line = text
+            .lines()
+            .find(|line| line.contains("cells submitted"))
+            .unwrap();
+        tasks += line.split(' ').next().unwrap().parse::<usize>().unwrap();
+    }
+    // The cells that both ask for are run once.
+    assert_eq!(tasks, 6);
+    assert_eq!(table(folder).len(), 1 + 6);
+}
+
+#[test]
+fn a_selection_on_the_cluster_chooses_as_a_local_one() {
+    let Some(cluster) = Cluster::start(26180, "") else {
+        return;
+    };
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let selections = folders.each_ref().map(|folder| {
+        let mut command = program(folder.path());
+        command.env("SLURM_CONF", &cluster.config);
+        command.args(["select", "digits", "--offline", "--set", "data.limit=1500"]);
+        command.args([
+            "--candidate",
+            "knn,mahalanobis",
+            "--stand-ins",
+            "2",
+            "--classes",
+            "3",
+        ]);
+        command
+    });
+    let [mut there, here] = selections;
+    there.args(["--slurm", "--wait", "--at-most", "2"]);
+    let output = succeeds(there);
+    assert!(output.contains("4 cells submitted"), "{output}");
+    succeeds(here);
+    let [there, here] = folders.each_ref().map(|folder| {
+        let path = folder.path().join("artifacts/digits-select/selection.csv");
+        std::fs::read_to_string(path).unwrap()
+    });
+    assert_eq!(there, here);
+}
+
+/// On whatever machine: no cluster is needed to be told so, or to see what would be submitted.
+#[test]
+fn without_slurm_there_is_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    for option in ["--slurm", "--status", "--cancel"] {
+        let mut command = sweep(folder.path(), &["--classes", "3", option]);
+        command.env("PATH", folder.path());
+        let message = fails(command);
+        let expected = match option {
+            "--status" => "nothing has been submitted",
+            _ => "was not found",
+        };
+        assert!(message.contains(expected), "{option}: {message}");
+    }
+    let shown = |arguments: &[&str]| {
+        let always = [
+            "--classes",
+            "3,4",
+            "--methods",
+            "knn",
+            "--slurm",
+            "--dry-run",
+        ];
+        let mut command = sweep(folder.path(), &[&always[..], arguments].concat());
+        command.env("PATH", folder.path());
+        command
+    };
+    let text = succeeds(shown(&[
+        "--slurm-args",
+        "--partition=gpu --gres=gpu:1",
+        "--at-most",
+        "5",
+    ]));
+    for part in [
+        "exec srun --ntasks=1",
+        "--array=0-1%5 --requeue --signal=USR1@120 --partition=gpu --gres=gpu:1",
+        "--dependency=afterany:<job of cells-0>",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let message = fails(shown(&["--slurm-args", "--array=0-3"]));
+    assert!(message.contains("leave it out"), "{message}");
+    assert!(!folder.path().join("artifacts").exists());
+}
