@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use toml::Table;
 
 use super::Plan;
+use super::simclr::SECTION as SIMCLR;
 use crate::files::hex;
 use crate::study::{Settings, differences};
 
@@ -63,6 +64,12 @@ impl Identity {
         };
         let own = autoencoder(self);
         self.data == other.data && own.is_some() && own == autoencoder(other)
+    }
+
+    /// True when both train the network of the section `simclr`, and the same one.
+    pub fn shares_simclr(&self, other: &Self) -> bool {
+        let own = self.settings.get(SIMCLR);
+        self.data == other.data && own.is_some() && own == other.settings.get(SIMCLR)
     }
 
     /// First twelve digits of its SHA-256.

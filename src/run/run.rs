@@ -12,7 +12,7 @@ use super::{
 };
 use crate::backend::{Backend, OpenDevice};
 use crate::data::{DataStore, Images};
-use crate::encoder::SqueezeNet;
+use crate::encoder::{ENCODER_STAGE, SIMCLR_STAGE, SqueezeNet};
 use crate::files::{self, FileError};
 use crate::method::{
     Calibration, Clock, Context, Description, Detector, DetectorError, Fitted, Identity, Method,
@@ -183,9 +183,18 @@ impl Run<'_> {
         let pools = self.with_features(pools)?;
         let prepared = pools.split(self.experiment, self.options.seed, &path)?;
         self.announce(&prepared);
+        let backend = self.open.backend.name();
         if self.plan.trains_autoencoder() {
-            let backend = self.open.backend.name();
-            self.workspace.adopt_encoder(&self.identity, backend)?;
+            let shares = Identity::shares_autoencoder;
+            let stage = ENCODER_STAGE.name;
+            self.workspace
+                .adopt(stage, shares, &self.identity, backend)?;
+        }
+        if self.plan.trains_simclr() {
+            let shares = Identity::shares_simclr;
+            let stage = SIMCLR_STAGE.name;
+            self.workspace
+                .adopt(stage, shares, &self.identity, backend)?;
         }
         let mut context = Context {
             seed: self.options.seed,

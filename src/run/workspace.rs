@@ -5,7 +5,6 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use super::{Environment, RunError, RunFolder};
-use crate::encoder::ENCODER_STAGE;
 use crate::files::{self, FileError};
 use crate::lock::{LOCK, lock_folder};
 use crate::method::Identity;
@@ -203,13 +202,18 @@ impl Workspace {
         Ok(())
     }
 
-    /// Copies a finished autoencoder, and its latents, from another method's run of the same
-    /// experiment, seed, backend, data and encoder settings, unless this run has begun its own.
+    /// Copies a finished `stage`, and the latents, from another method's run of the same experiment,
+    /// seed and backend that `shares` it, unless this run has begun its own.
     ///
     /// # Errors
     /// [`RunError`] when a file cannot be copied.
-    pub fn adopt_encoder(&self, identity: &Identity, backend: &str) -> Result<(), RunError> {
-        let stage = ENCODER_STAGE.name;
+    pub fn adopt(
+        &self,
+        stage: &str,
+        shares: fn(&Identity, &Identity) -> bool,
+        identity: &Identity,
+        backend: &str,
+    ) -> Result<(), RunError> {
         let target = self.stage(stage);
         let (Some(seed), Some(methods)) = (
             self.root().file_name(),
@@ -232,7 +236,7 @@ impl Workspace {
                 continue;
             };
             let there = sibling.read_identity();
-            let same = there.is_ok_and(|there| there.shares_autoencoder(identity));
+            let same = there.is_ok_and(|there| shares(&there, identity));
             let environment: Result<Environment, _> = files::read_json(&sibling.environment());
             let same_backend = environment.is_ok_and(|there| there.backend == backend);
             if same && same_backend {

@@ -70,8 +70,8 @@ impl Positions {
     pub fn new(encoder: &EncoderSettings, flow: FlowSettings) -> Self {
         let maps = match encoder.kind {
             EncoderKind::Autoencoder => Maps::Autoencoder(encoder.autoencoder()),
-            // Raw pixels are refused before, see `EncoderSettings::fault`.
-            EncoderKind::Pca | EncoderKind::Pixels => Maps::Patches {
+            // The other two are refused before, see `EncoderSettings::fault`.
+            EncoderKind::Pca | EncoderKind::SimClr | EncoderKind::Pixels => Maps::Patches {
                 patch_components: encoder.patch_components,
             },
             EncoderKind::SqueezeNet => Maps::SqueezeNet {

@@ -9,8 +9,8 @@ pub(super) mod positions;
 pub use detector::{EncoderFlow, EncoderFlowWeights, Sizes};
 pub use positions::{PositionFlow, PositionSizes, PositionWeights};
 
-use super::{EncoderSettings, Entry, FlowSettings, Plan, Section};
-use crate::encoder::ENCODER_STAGE;
+use super::{EncoderSettings, Entry, FlowSettings, Plan, Section, SimClrSettings, simclr};
+use crate::encoder::{ENCODER_STAGE, SIMCLR_STAGE};
 use crate::flow::FLOW_STAGE;
 use fit::WholeImages;
 use fit_positions::Positions;
@@ -27,13 +27,17 @@ pub(super) static ENTRY: Entry = Entry {
             defaults: "",
             fault: FlowSettings::fault,
         },
+        Section {
+            defaults: simclr::SETTINGS,
+            fault: SimClrSettings::fault,
+        },
     ],
     plan: |settings| {
         let encoder = EncoderSettings::read(settings)?;
         let flow = FlowSettings::read(settings)?;
         Ok(match encoder.positions {
             true => Box::new(Positions::new(&encoder, flow)) as Box<dyn Plan>,
-            false => Box::new(WholeImages::new(&encoder, flow)),
+            false => Box::new(WholeImages::read(&encoder, flow, settings)?),
         })
     },
     words: &[
@@ -43,7 +47,7 @@ pub(super) static ENTRY: Entry = Entry {
         ("top_positions", "NLL of the least likely positions"),
         ("mean_position", "mean NLL of the positions"),
     ],
-    stages: &[&ENCODER_STAGE, &FLOW_STAGE],
+    stages: &[&ENCODER_STAGE, &SIMCLR_STAGE, &FLOW_STAGE],
     notes: &["Log-likelihoods are those of the standardised latent, in nats."],
     loaders: &[
         (detector::KIND, EncoderFlow::load),

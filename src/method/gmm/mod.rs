@@ -10,7 +10,7 @@ use super::{
     Context, EncoderKind, Encoding, Entry, Fitted, MethodError, Parts, Plan, Section, as_table,
 };
 use crate::data::Vectors;
-use crate::encoder::ENCODER_STAGE;
+use crate::encoder::{ENCODER_STAGE, SIMCLR_STAGE};
 use crate::flow::{FullMixture, MixtureConfig, Standardizer};
 use crate::study::{Check, Fault, Settings, first_fault};
 
@@ -23,7 +23,7 @@ pub(super) static ENTRY: Entry = Entry {
     }],
     plan: |settings| Ok(Box::new(Mixture::read(settings)?)),
     words: &[("nll", "mixture NLL")],
-    stages: &[&ENCODER_STAGE],
+    stages: &[&ENCODER_STAGE, &SIMCLR_STAGE],
     notes: &["Log-likelihoods are those of the standardised latent, in nats."],
     loaders: &[("gmm", OnLatents::<FullMixture>::load)],
 };

@@ -9,7 +9,7 @@ pub use gaussian::Mahalanobis;
 
 use super::on_latents::{Looks, OnLatents};
 use super::{Context, EncoderKind, Encoding, Entry, Fitted, MethodError, Parts, Plan, Section};
-use crate::encoder::{ENCODER_STAGE, EncoderSizes};
+use crate::encoder::{ENCODER_STAGE, EncoderSizes, SIMCLR_STAGE};
 use crate::study::{Check, Fault, Settings, first_fault};
 
 pub(super) static ENTRY: Entry = Entry {
@@ -21,7 +21,7 @@ pub(super) static ENTRY: Entry = Entry {
     }],
     plan: |settings| Ok(Box::new(Distance::read(settings)?)),
     words: &[("mahalanobis", "Mahalanobis distance")],
-    stages: &[&ENCODER_STAGE],
+    stages: &[&ENCODER_STAGE, &SIMCLR_STAGE],
     notes: &[],
     loaders: &[("mahalanobis", OnLatents::<Mahalanobis>::load)],
 };
