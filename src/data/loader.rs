@@ -18,6 +18,12 @@ pub trait Samples: Send + Sync + 'static {
 
     /// The samples at `indices` as one batch on `device`.
     fn batch(&self, indices: &[usize], device: &Device) -> Self::Batch;
+
+    /// The same in an epoch, numbered from 1; in number 0 where all are alike. Samples that are
+    /// changed at random are changed in another way in each.
+    fn batch_in_epoch(&self, _epoch: usize, indices: &[usize], device: &Device) -> Self::Batch {
+        self.batch(indices, device)
+    }
 }
 
 impl Samples for Images {
@@ -70,9 +76,11 @@ impl<S: Samples> SampleLoader<S> {
 
 impl<S: Samples> DataLoader<S::Batch> for SampleLoader<S> {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<S::Batch> + 'a> {
+        let (epoch, indices) = self.order.next_epoch();
         Box::new(Batches {
             loader: self,
-            indices: self.order.next_epoch(),
+            epoch,
+            indices,
             position: 0,
         })
     }
@@ -97,6 +105,7 @@ impl<S: Samples> DataLoader<S::Batch> for SampleLoader<S> {
 /// One epoch.
 struct Batches<'a, S> {
     loader: &'a SampleLoader<S>,
+    epoch: usize,
     indices: Vec<usize>,
     position: usize,
 }
@@ -111,7 +120,10 @@ impl<S: Samples> Iterator for Batches<'_, S> {
             return None;
         }
         self.position += indices.len();
-        Some(Ok(self.loader.samples.batch(indices, &self.loader.device)))
+        let SampleLoader {
+            samples, device, ..
+        } = self.loader;
+        Some(Ok(samples.batch_in_epoch(self.epoch, indices, device)))
     }
 }
 

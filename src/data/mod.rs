@@ -1,5 +1,6 @@
 //! Images in: file formats, acquisition, conversion, splits and batches.
 
+mod augment;
 mod catalog;
 mod cifar10;
 mod convert;
@@ -18,6 +19,7 @@ mod store;
 mod svhn;
 mod vectors;
 
+pub use augment::{Augmentation, Pairs};
 pub use catalog::{Asset, Checksum, DatasetName, RemoteFile, squeezenet_checkpoint};
 pub(crate) use convert::luma;
 pub use convert::{Conversion, Framing};

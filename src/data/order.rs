@@ -74,17 +74,19 @@ impl EpochOrder {
         self.batch_size
     }
 
-    /// The samples of the next epoch.
-    pub(super) fn next_epoch(&self) -> Vec<usize> {
+    /// Number and samples of the next epoch. Where all epochs have the same order, all are number 0:
+    /// random changes of the samples are to be the same as well.
+    pub(super) fn next_epoch(&self) -> (usize, Vec<usize>) {
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
         let mut indices = self.indices.to_vec();
+        let epoch = if self.seed.is_some() { epoch } else { 0 };
         if let Some(seed) = self.seed {
             // The golden ratio's odd multiple spreads epoch numbers over the seed space.
             let mixed = seed ^ (epoch as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
             indices.shuffle(&mut StdRng::seed_from_u64(mixed));
         }
         indices.truncate(self.len());
-        indices
+        (epoch, indices)
     }
 
     /// The part `start..end` of the samples.
@@ -105,7 +107,8 @@ mod tests {
         let order = EpochOrder::shuffled(100, 10, 7, 0);
         let (first, second) = (order.next_epoch(), order.next_epoch());
         assert_ne!(first, second);
-        for mut indices in [first, second] {
+        assert_eq!([first.0, second.0], [1, 2]);
+        for (_, mut indices) in [first, second] {
             indices.sort_unstable();
             assert_eq!(indices, (0..100).collect::<Vec<_>>());
         }
@@ -120,6 +123,13 @@ mod tests {
             whole.next_epoch(),
             EpochOrder::shuffled(50, 8, 3, 2).next_epoch()
         );
+    }
+
+    #[test]
+    fn epochs_that_are_alike_are_number_0() {
+        let order = EpochOrder::sequential(3, 2);
+        assert_eq!(order.next_epoch(), (0, vec![0, 1, 2]));
+        assert_eq!(order.next_epoch(), (0, vec![0, 1, 2]));
     }
 
     #[test]

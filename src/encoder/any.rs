@@ -5,7 +5,8 @@ use burn::tensor::{Device, Tensor};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{AutoEncoder, AutoEncoderConfig, Pca, Projection, SqueezeNet};
+use super::view::by_norm;
+use super::{AutoEncoder, AutoEncoderConfig, Pca, Projection, ResNet, ResNetConfig, SqueezeNet};
 use crate::data::{Images, Samples, Vectors};
 
 /// Vectors that are projected at a time.
@@ -36,6 +37,14 @@ pub enum EncoderSizes {
         #[serde(default)]
         pixels: usize,
     },
+    /// Principal components of the features of a network that was trained without labels.
+    #[serde(rename = "simclr")]
+    SimClr {
+        /// Sizes of the network.
+        network: ResNetConfig,
+        /// Number of components.
+        components: usize,
+    },
     /// The image's own values.
     Pixels {
         /// `[channels, height, width]` of an image.
@@ -54,6 +63,8 @@ pub enum Encoder {
     Pca(Pca),
     /// Principal components of a pretrained network's features.
     SqueezeNet(Pretrained),
+    /// Principal components of the features of a network that was trained without labels.
+    SimClr(SelfSupervised),
     /// The image's own values.
     Pixels(Pixels),
 }
@@ -68,6 +79,25 @@ pub struct Pretrained {
     /// Principal components of the image itself, to stand beside them: what the network has
     /// learnt not to see, such as the shape of a stroke, is there.
     pub pixels: Option<Pca>,
+}
+
+/// A network that was trained without labels, and the components of its features.
+#[derive(Module, Debug)]
+pub struct SelfSupervised {
+    /// The network.
+    pub network: ResNet,
+    /// Whitened principal components of its features, divided by their norm.
+    pub projection: Projection,
+}
+
+impl SelfSupervised {
+    /// What the network makes of images, by cosines as it was trained: without their norm.
+    ///
+    /// # Shapes
+    /// `[batch, channels, height, width]` in `[-1, 1]` to `[batch, features]`.
+    pub fn features(network: &ResNet, images: Tensor<4>) -> Tensor<2> {
+        by_norm(network.encode(images))
+    }
 }
 
 /// Images of one shape as vectors.
@@ -127,6 +157,10 @@ impl EncoderSizes {
                 pixels,
                 ..
             } => components.min(SqueezeNet::LATENT) + pixels.min(shape.iter().product()),
+            Self::SimClr {
+                network,
+                components,
+            } => components.min(network.features()),
             Self::Pixels { shape } => shape.iter().product(),
         }
     }
@@ -135,6 +169,7 @@ impl EncoderSizes {
     pub fn image_shape(&self) -> [usize; 3] {
         match *self {
             Self::Autoencoder(config) => config.image_shape(),
+            Self::SimClr { network, .. } => network.image_shape(),
             Self::Pca { shape, .. } | Self::SqueezeNet { shape, .. } | Self::Pixels { shape } => {
                 shape
             }
@@ -165,6 +200,13 @@ impl EncoderSizes {
                     )),
                 }
             }
+            Self::SimClr {
+                network,
+                components,
+            } => {
+                network.check()?;
+                check_latent(components)
+            }
             Self::Pixels { shape } => check_image(shape),
         }
     }
@@ -183,6 +225,13 @@ impl EncoderSizes {
                 network: SqueezeNet::new(device).with_input(input),
                 projection: Projection::empty(SqueezeNet::LATENT, components, device),
                 pixels: (pixels > 0).then(|| Pca::empty(shape, pixels, device)),
+            }),
+            Self::SimClr {
+                network,
+                components,
+            } => Encoder::SimClr(SelfSupervised {
+                network: network.init(rng, device),
+                projection: Projection::empty(network.features(), components, device),
             }),
             Self::Pixels { shape } => Encoder::Pixels(Pixels { shape }),
         }
@@ -218,11 +267,15 @@ impl Encoder {
                 let features = model.network.encode(images.clone());
                 model.beside_pixels(model.projection.forward(features), images)
             }
+            Self::SimClr(model) => {
+                let features = SelfSupervised::features(&model.network, images);
+                model.projection.forward(features)
+            }
             Self::Pixels(_) => images.flatten(1, 3),
         }
     }
 
-    /// The way back; a pretrained network has none.
+    /// The way back; a network that was not trained with one has none.
     ///
     /// # Shapes
     /// `[batch, latent]` to `[batch, channels, height, width]`.
@@ -230,7 +283,7 @@ impl Encoder {
         match self {
             Self::Autoencoder(model) => Some(model.decode(latents)),
             Self::Pca(model) => Some(model.decode(latents)),
-            Self::SqueezeNet(_) => None,
+            Self::SqueezeNet(_) | Self::SimClr(_) => None,
             Self::Pixels(Pixels {
                 shape: [channels, height, width],
             }) => {
@@ -242,7 +295,7 @@ impl Encoder {
 
     /// True when there is a way back.
     pub fn decodes(&self) -> bool {
-        !matches!(self, Self::SqueezeNet(_))
+        !matches!(self, Self::SqueezeNet(_) | Self::SimClr(_))
     }
 
     /// The encoder in evaluation mode on `device`: frozen.

@@ -3,17 +3,20 @@
 
 mod any;
 mod autoencoder;
+mod contrast;
 mod conv;
 mod patches;
 mod pca;
 mod positions;
 mod projection;
+mod resnet;
 mod squeezenet;
 mod training;
 mod view;
 
-pub use any::{Encoder, EncoderSizes, Pixels, Pretrained};
+pub use any::{Encoder, EncoderSizes, Pixels, Pretrained, SelfSupervised};
 pub use autoencoder::{AutoEncoder, AutoEncoderConfig};
+pub use contrast::{SIMCLR_STAGE, SimClr};
 pub(crate) use conv::initialise;
 pub use conv::{ConvDecoder, ConvEncoder};
 pub use patches::PatchPca;
@@ -23,6 +26,7 @@ pub use positions::{
     position_contexts,
 };
 pub use projection::Projection;
+pub use resnet::{ResNet, ResNetConfig};
 pub use squeezenet::{BackboneError, PretrainedLook, SqueezeNet};
 pub use training::ENCODER_STAGE;
-pub use view::{Look, Normalisation, View};
+pub use view::{Look, Networks, Normalisation, View};

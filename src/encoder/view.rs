@@ -7,7 +7,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use super::SqueezeNet;
+use super::{ResNet, SqueezeNet};
 
 /// Rings of equal ratio that the frequencies of an image are divided into.
 const RINGS: usize = 8;
@@ -39,6 +39,9 @@ pub enum Look {
     /// Means and standard deviations of four of its maps.
     #[serde(rename = "squeezenet-moments")]
     SqueezeNetMoments,
+    /// Features of a residual network that was trained without labels on the normal images.
+    #[serde(rename = "simclr")]
+    SimClr,
 }
 
 impl Look {
@@ -46,6 +49,15 @@ impl Look {
     pub fn is_pretrained(self) -> bool {
         matches!(self, Self::SqueezeNet | Self::SqueezeNetMoments)
     }
+}
+
+/// The networks that descriptions may look through.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Networks<'a> {
+    /// The pretrained one.
+    pub squeezenet: Option<&'a SqueezeNet>,
+    /// The one that was trained without labels.
+    pub simclr: Option<&'a ResNet>,
 }
 
 /// What is taken out of a description.
@@ -74,8 +86,9 @@ pub struct View {
 }
 
 impl View {
-    /// Entries of the description of an image of `shape` = `[channels, height, width]`.
-    pub fn dim(&self, [channels, height, width]: [usize; 3]) -> usize {
+    /// Entries of the description of an image of `shape` = `[channels, height, width]`, where the network
+    /// that was trained without labels has so many `features`.
+    pub fn dim(&self, [channels, height, width]: [usize; 3], features: usize) -> usize {
         match self.of {
             Look::Pixels => channels * height * width,
             Look::Differences => height * (width - 1) + (height - 1) * width,
@@ -85,21 +98,28 @@ impl View {
             }
             Look::SqueezeNet => SqueezeNet::LATENT,
             Look::SqueezeNetMoments => SqueezeNet::MOMENTS,
+            Look::SimClr => features,
         }
     }
 
-    /// Describes images; `network` is asked where the description is its.
+    /// Describes images; of the `networks` that one is asked whose features are the description.
     ///
     /// # Shapes
     /// `[batch, channels, height, width]` in `[-1, 1]` to `[batch, dim]`.
     ///
     /// # Panics
-    /// When the description is the network's and there is none.
-    pub fn describe(&self, images: Tensor<4>, network: Option<&SqueezeNet>) -> Tensor<2> {
+    /// When the description is a network's and there is none.
+    pub fn describe(&self, images: Tensor<4>, networks: Networks) -> Tensor<2> {
         let description = match self.of {
             Look::SqueezeNet | Look::SqueezeNetMoments => {
+                let network = networks.squeezenet;
                 let network = network.expect("a view of the pretrained network comes with it");
                 return self.of_features(network.encode(images));
+            }
+            Look::SimClr => {
+                let network = networks.simclr;
+                let network = network.expect("a view of the trained network comes with it");
+                network.encode(images)
             }
             Look::Pixels => unit(images).flatten(1, 3),
             Look::Differences => differences(luminance(unit(images))),
@@ -159,7 +179,8 @@ fn unit(images: Tensor<4>) -> Tensor<4> {
     (images + 1.0) * 0.5
 }
 
-fn by_norm(rows: Tensor<2>) -> Tensor<2> {
+/// Divides every row by its Euclidean norm.
+pub(super) fn by_norm(rows: Tensor<2>) -> Tensor<2> {
     let norm = rows.clone().square().sum_dim(1).sqrt();
     rows / norm.clamp_min(LEAST_NORM)
 }
@@ -282,8 +303,8 @@ mod tests {
                     of,
                     normalise: Normalisation::L2,
                 };
-                let found = view.describe(images(channels), None);
-                assert_eq!(found.dims(), [3, view.dim([channels, 8, 8])], "{of:?}");
+                let found = view.describe(images(channels), Networks::default());
+                assert_eq!(found.dims(), [3, view.dim([channels, 8, 8], 0)], "{of:?}");
             }
         }
     }
@@ -310,8 +331,8 @@ mod tests {
             ),
         ] {
             let view = View { of, normalise };
-            let before = view.describe(back(grey.clone()), None);
-            let after = view.describe(back(changed), None);
+            let before = view.describe(back(grey.clone()), Networks::default());
+            let after = view.describe(back(changed), Networks::default());
             let difference = largest_difference(before, after);
             assert!(difference < 1e-5, "{view:?}: {difference}");
         }
@@ -319,8 +340,8 @@ mod tests {
             of: Look::Pixels,
             normalise: Normalisation::None,
         };
-        let before = raw.describe(back(grey.clone()), None);
-        let after = raw.describe(back(grey * 0.5), None);
+        let before = raw.describe(back(grey.clone()), Networks::default());
+        let after = raw.describe(back(grey * 0.5), Networks::default());
         assert!(largest_difference(before, after) > 0.1);
     }
 
@@ -352,7 +373,10 @@ mod tests {
                 normalise: Normalisation::None,
             };
             let image = Tensor::from_data(data, &test_device());
-            view.describe(image, None).into_data().iter().collect()
+            view.describe(image, Networks::default())
+                .into_data()
+                .iter()
+                .collect()
         };
         let strongest = |values: Vec<f32>| {
             let bands = values[1..].iter().enumerate();

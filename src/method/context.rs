@@ -101,9 +101,7 @@ impl Context<'_> {
         parts: &Parts,
     ) -> Result<(M, StageSummary), MethodError> {
         let [train, valid] = [parts.train(), parts.validation()].map(|part| part.images.clone());
-        let input = [digest(train.as_bytes()), digest(valid.as_bytes())].concat();
-        let input = digest(input.as_bytes());
-        self.train(kind, training, model, (train, valid), &input)
+        self.train(kind, training, model, (train, valid), &input_digest(parts))
     }
 
     /// Trains one stage on samples in memory; `input` is a digest of what they were made from.
@@ -185,6 +183,16 @@ pub(crate) fn weights_hash<M: Module>(module: &M) -> Sha256 {
     let mut weights = Weights(Sha256::new());
     module.visit(&mut weights);
     weights.0
+}
+
+/// Digest of the images that a stage is trained on and chosen by.
+pub(super) fn input_digest(parts: &Parts) -> String {
+    let of = |part: &Part| digest(part.images.as_bytes());
+    digest(
+        [of(parts.train()), of(parts.validation())]
+            .concat()
+            .as_bytes(),
+    )
 }
 
 /// SHA-256 in hexadecimal digits.

@@ -6,7 +6,9 @@ use sha2::Digest;
 use toml::Table;
 
 use super::context::weights_hash;
-use super::{Context, DetectorError, MethodError, Parts, Representation, as_table};
+use super::{
+    Context, DetectorError, MethodError, Parts, Representation, SimClrSettings, as_table, simclr,
+};
 use crate::data::{Images, Samples, Vectors};
 use crate::encoder::{
     AutoEncoder, AutoEncoderConfig, ENCODER_STAGE, Encoder, EncoderSizes, PatchPca, Pca, Pixels,
@@ -33,6 +35,10 @@ pub enum EncoderKind {
     /// not from scratch.
     #[serde(rename = "squeezenet")]
     SqueezeNet,
+    /// Principal components of the features of a network that is trained without labels in a stage of
+    /// its own.
+    #[serde(rename = "simclr")]
+    SimClr,
     /// The image's own values.
     Pixels,
 }
@@ -90,6 +96,13 @@ pub enum Encoding {
         /// Principal components of the image itself beside them; 0 for none.
         pixel_components: usize,
     },
+    /// Principal components of the features of a network that is trained without labels.
+    SimClr {
+        /// The network and its stage.
+        settings: SimClrSettings,
+        /// Number of components.
+        components: usize,
+    },
     /// The image's own values.
     Pixels,
 }
@@ -108,7 +121,12 @@ impl EncoderSettings {
             Check::new(
                 "kind",
                 encoder.kind != EncoderKind::Pixels,
-                "must be \"autoencoder\", \"pca\" or \"squeezenet\": raw pixels are for knn, gmm and mahalanobis",
+                "must be \"autoencoder\", \"pca\", \"squeezenet\" or \"simclr\": raw pixels are for knn, gmm and mahalanobis",
+            ),
+            Check::new(
+                "positions",
+                !(encoder.positions && encoder.kind == EncoderKind::SimClr),
+                "must be false with `kind = \"simclr\"`, which describes whole images",
             ),
             Check::within("width", encoder.width, AutoEncoderConfig::WIDTHS),
             Check::within("latent", encoder.latent, 2..=EncoderSizes::LARGEST_LATENT),
@@ -137,19 +155,20 @@ impl EncoderSettings {
         }
     }
 
-    /// The encoder that the section asks for.
-    pub fn encoding(&self) -> Encoding {
-        self.encoding_by(self.kind, self.latent, self.pixel_components)
+    /// The encoder that the section asks for, with what it needs of other sections.
+    pub(super) fn encoding(&self, settings: &Settings) -> Result<Encoding, toml::de::Error> {
+        self.encoding_by(self.kind, self.latent, self.pixel_components, settings)
     }
 
-    /// Another encoder, of `components`, with what it needs of the section.
-    pub fn encoding_by(
+    /// Another encoder, of `components`, with what it needs of the sections.
+    pub(super) fn encoding_by(
         &self,
         kind: EncoderKind,
         components: usize,
         pixel_components: usize,
-    ) -> Encoding {
-        match kind {
+        settings: &Settings,
+    ) -> Result<Encoding, toml::de::Error> {
+        Ok(match kind {
             EncoderKind::Autoencoder => Encoding::Autoencoder(self.autoencoder()),
             EncoderKind::Pca => Encoding::Pca { components },
             EncoderKind::SqueezeNet => Encoding::SqueezeNet {
@@ -157,8 +176,12 @@ impl EncoderSettings {
                 components,
                 pixel_components,
             },
+            EncoderKind::SimClr => Encoding::SimClr {
+                settings: SimClrSettings::read(settings)?,
+                components,
+            },
             EncoderKind::Pixels => Encoding::Pixels,
-        }
+        })
     }
 }
 
@@ -198,6 +221,7 @@ impl Encoding {
             Self::Autoencoder(_) => EncoderKind::Autoencoder,
             Self::Pca { .. } => EncoderKind::Pca,
             Self::SqueezeNet { .. } => EncoderKind::SqueezeNet,
+            Self::SimClr { .. } => EncoderKind::SimClr,
             Self::Pixels => EncoderKind::Pixels,
         }
     }
@@ -209,14 +233,26 @@ impl Encoding {
             Self::SqueezeNet { input, .. } => {
                 Table::from_iter([("input".to_owned(), (*input as i64).into())])
             }
-            Self::Pca { .. } | Self::Pixels => Table::new(),
+            Self::Pca { .. } | Self::SimClr { .. } | Self::Pixels => Table::new(),
+        }
+    }
+
+    /// What it reads of other sections, by section.
+    pub fn other_settings(&self) -> Table {
+        match self {
+            Self::SimClr { settings, .. } => {
+                Table::from_iter([(simclr::SECTION.to_owned(), as_table(settings).into())])
+            }
+            _ => Table::new(),
         }
     }
 
     /// Number of components, for those encoders that have any.
     pub fn components(&self) -> Option<usize> {
         match *self {
-            Self::Pca { components } | Self::SqueezeNet { components, .. } => Some(components),
+            Self::Pca { components }
+            | Self::SqueezeNet { components, .. }
+            | Self::SimClr { components, .. } => Some(components),
             Self::Autoencoder(_) | Self::Pixels => None,
         }
     }
@@ -247,6 +283,13 @@ impl Encoding {
                 components,
                 pixels,
             },
+            Self::SimClr {
+                ref settings,
+                components,
+            } => EncoderSizes::SimClr {
+                network: settings.sizes(shape),
+                components,
+            },
             Self::Pixels => EncoderSizes::Pixels { shape },
         }
     }
@@ -266,6 +309,13 @@ impl Encoding {
             Self::Autoencoder(ref settings) => {
                 let (model, summary) = settings.fit(context, parts)?;
                 return Ok((Encoder::Autoencoder(model), vec![summary]));
+            }
+            Self::SimClr {
+                ref settings,
+                components,
+            } => {
+                let (encoder, summary) = settings.fit_encoder(components, context, parts)?;
+                return Ok((encoder, vec![summary]));
             }
             Self::Pixels => {
                 return Ok((Encoder::Pixels(Pixels::new(context.image_shape())), vec![]));

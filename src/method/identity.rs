@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use toml::Table;
 
 use super::Plan;
+use super::simclr::SECTION as SIMCLR;
 use crate::files::hex;
 use crate::study::{Settings, differences};
 
@@ -68,6 +69,12 @@ impl Identity {
         let parts = ["width", "latent", "training"].map(part);
         let settings = parts.into_iter().collect::<Option<Table>>()?;
         Some(format!("{}{settings}", self.data))
+    }
+
+    /// True when both train the network of the section `simclr`, and the same one.
+    pub fn shares_simclr(&self, other: &Self) -> bool {
+        let own = self.settings.get(SIMCLR);
+        self.data == other.data && own.is_some() && own == other.settings.get(SIMCLR)
     }
 
     /// First twelve digits of its SHA-256.

@@ -32,6 +32,7 @@ mod representation;
 mod scorer;
 mod scores;
 mod seed;
+mod simclr;
 pub mod views;
 
 use std::fmt;
@@ -58,6 +59,7 @@ pub use representation::Representation;
 pub use scorer::Scorer;
 pub use scores::Scores;
 pub(crate) use seed::derive;
+pub use simclr::SimClrSettings;
 
 use crate::data::Conversion;
 use crate::encoder::PretrainedLook;
@@ -182,7 +184,7 @@ pub trait Plan: fmt::Debug + Send + Sync {
     /// All of it, under the keys of the settings.
     fn settings(&self) -> Table;
 
-    /// The encoder of whole images that the method looks through, if it is of that kind: the two
+    /// The encoder of whole images that the method looks through, if it is of that kind: the
     /// answers below follow from it.
     fn encoding(&self) -> Option<&Encoding> {
         None
@@ -202,6 +204,11 @@ pub trait Plan: fmt::Debug + Send + Sync {
     /// True when a fit trains the autoencoder of the section `encoder`, which methods share.
     fn trains_autoencoder(&self) -> bool {
         matches!(self.encoding(), Some(Encoding::Autoencoder(_)))
+    }
+
+    /// True when a fit trains the network of the section `simclr`, which methods share.
+    fn trains_simclr(&self) -> bool {
+        matches!(self.encoding(), Some(Encoding::SimClr { .. }))
     }
 
     /// True where a training image's score says nothing: a threshold then comes from held-out ones.

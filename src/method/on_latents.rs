@@ -225,7 +225,7 @@ impl Looks {
         let encoder = EncoderSettings::read(settings)?;
         Ok(Self {
             section,
-            encoding: encoder.encoding_by(kind, components, 0),
+            encoding: encoder.encoding_by(kind, components, 0, settings)?,
             own,
         })
     }
@@ -243,6 +243,7 @@ impl Looks {
         if !encoder.is_empty() {
             table.insert("encoder".to_owned(), encoder.into());
         }
+        table.extend(self.encoding.other_settings());
         table
     }
 

@@ -28,10 +28,11 @@ fn defaults() -> Settings {
 /// Another value of the same type that is possible as well.
 fn another(key: &str, value: &Value) -> Vec<Value> {
     let texts: &[&str] = match key.rsplit('.').next() {
-        Some("kind" | "encoder") => &["autoencoder", "pca", "squeezenet", "pixels"],
+        Some("kind" | "encoder") => &["autoencoder", "pca", "squeezenet", "simclr", "pixels"],
         Some("schedule") => &["constant", "cosine"],
         Some("mixing") => &["permutation", "alternate"],
         Some("base") => &["trained", "fitted"],
+        Some("augmentation") => &["auto", "strokes", "photos"],
         _ => &[],
     };
     match value {
@@ -95,6 +96,7 @@ fn changing_a_key_changes_the_identity_or_cannot_change_the_fit() {
             &["patchcore.encoder", "padim.encoder", "kernel.encoder"],
             "squeezenet",
         ),
+        (&["encoder.kind", "knn.encoder"], "simclr"),
     ] {
         let table = keys.iter().fold(schema().defaults, |table, key| {
             changed(&table, key, Value::String(value.to_owned()))
@@ -208,6 +210,24 @@ fn those_who_train_the_same_autoencoder_share_it() {
 }
 
 #[test]
+fn those_who_train_the_same_network_without_labels_share_it() {
+    let view = r#"list = [{ of = "simclr", normalise = "l2", components = 8, gaussians = 3 }]"#;
+    let list = view.parse::<Table>().unwrap()["list"].clone();
+    let table = changed(&schema().defaults, "views.list", list);
+    let table = changed(&table, "knn.encoder", "simclr".into());
+    let settings = Settings::from_table(table.clone()).unwrap();
+    let identity = |method: Method, settings: &Settings| {
+        let plan = method.plan(settings).unwrap();
+        Identity::new(method.name(), plan.as_ref(), settings, None)
+    };
+    let knn = identity(Method::Knn, &settings);
+    assert!(knn.shares_simclr(&identity(Method::Views, &settings)));
+    assert!(!knn.shares_simclr(&identity(Method::EncoderFlow, &settings)));
+    let other = Settings::from_table(changed(&table, "simclr.temperature", 0.5.into())).unwrap();
+    assert!(!knn.shares_simclr(&identity(Method::Views, &other)));
+}
+
+#[test]
 fn the_sections_are_complete_and_possible() {
     let settings = defaults();
     for section in sections() {
@@ -237,6 +257,15 @@ fn limits_are_named_with_their_key() {
         "flow.training.beta_1"
     );
     assert_eq!(fault("encoder.kind", "pixels".into()).key, "encoder.kind");
+    assert_eq!(fault("simclr.width", 0.into()).key, "simclr.width");
+    assert_eq!(
+        fault("simclr.temperature", 0.0.into()).key,
+        "simclr.temperature"
+    );
+    assert_eq!(
+        fault("simclr.training.epochs", 0.into()).key,
+        "simclr.training.epochs"
+    );
 }
 
 #[test]

@@ -12,6 +12,7 @@
 mod activation;
 mod adam;
 mod batch_norm;
+mod conv3x3;
 mod conv4x4;
 mod coupling;
 mod elementary;
@@ -24,6 +25,7 @@ mod tanh;
 pub(crate) use activation::{Activation, activate};
 pub(crate) use adam::{AdamRule, adam_step};
 pub(crate) use batch_norm::batch_norm;
+pub(crate) use conv3x3::conv2d_3x3;
 pub(crate) use conv4x4::{conv_transpose2d_4x4_s2, conv2d_4x4_s2};
 pub(crate) use coupling::{Affine, Direction, Network, affine_coupling};
 pub(crate) use mixture::{

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::backend::{Backend, OpenDevice};
 use crate::data::{DataStore, Images};
-use crate::encoder::SqueezeNet;
+use crate::encoder::{ENCODER_STAGE, SIMCLR_STAGE, SqueezeNet};
 use crate::files::{self, FileError};
 use crate::method::{
     Calibration, Clock, Context, Description, Detector, DetectorError, Fitted, Identity, Method,
@@ -246,9 +246,15 @@ impl<'a> Run<'a> {
         let pools = self.with_features(pools)?;
         let path = self.workspace.split();
         let prepared = pools.split(self.experiment, self.options.seed, &path)?;
+        let backend = self.open.backend.name();
+        let adopt = |stage, shares: fn(&Identity, &Identity) -> bool| {
+            self.workspace.adopt(stage, shares, &self.identity, backend)
+        };
         if self.plan.trains_autoencoder() {
-            let backend = self.open.backend.name();
-            self.workspace.adopt_encoder(&self.identity, backend)?;
+            adopt(ENCODER_STAGE.name, Identity::shares_autoencoder)?;
+        }
+        if self.plan.trains_simclr() {
+            adopt(SIMCLR_STAGE.name, Identity::shares_simclr)?;
         }
         Ok(prepared)
     }

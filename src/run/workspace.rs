@@ -4,7 +4,6 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use super::{Environment, RunError, RunFolder};
-use crate::encoder::ENCODER_STAGE;
 use crate::files::{self, FileError};
 use crate::lock::{FolderLock, LOCK, OWNER, lock_folder};
 use crate::method::Identity;
@@ -202,13 +201,18 @@ impl Workspace {
         Ok(())
     }
 
-    /// Copies a finished autoencoder, and its latents, from another method's run of the same
-    /// experiment, seed, backend, data and encoder settings, unless this run has begun its own.
+    /// Copies a finished `stage`, and the latents, from another method's run of the same experiment,
+    /// seed and backend that `shares` it, unless this run has begun its own.
     ///
     /// # Errors
     /// [`RunError`] when a file cannot be copied.
-    pub fn adopt_encoder(&self, identity: &Identity, backend: &str) -> Result<(), RunError> {
-        let stage = ENCODER_STAGE.name;
+    pub fn adopt(
+        &self,
+        stage: &str,
+        shares: fn(&Identity, &Identity) -> bool,
+        identity: &Identity,
+        backend: &str,
+    ) -> Result<(), RunError> {
         let target = self.stage(stage);
         let (Some(seed), Some(methods)) = (
             self.root().file_name(),
@@ -226,7 +230,7 @@ impl Workspace {
             // A stage that is done is not written any more, so the sibling may be at work on the rest.
             let fits = || {
                 let there = sibling.read_identity();
-                let same = there.is_ok_and(|there| there.shares_autoencoder(identity));
+                let same = there.is_ok_and(|there| shares(&there, identity));
                 let environment: Result<Environment, _> = files::read_json(&sibling.environment());
                 same && environment.is_ok_and(|there| there.backend == backend)
                     && sibling.stage(stage).join("done.json").exists()

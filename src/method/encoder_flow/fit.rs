@@ -10,6 +10,7 @@ use crate::method::{
     Context, EncoderKind, EncoderSettings, Encoding, Fitted, FlowSettings, MethodError, Parts,
     Plan, Scores, as_table,
 };
+use crate::study::Settings;
 
 /// What a fit reads.
 #[derive(Debug)]
@@ -19,11 +20,15 @@ pub(super) struct WholeImages {
 }
 
 impl WholeImages {
-    pub fn new(encoder: &EncoderSettings, flow: FlowSettings) -> Self {
-        Self {
-            encoding: encoder.encoding(),
+    pub fn read(
+        encoder: &EncoderSettings,
+        flow: FlowSettings,
+        settings: &Settings,
+    ) -> Result<Self, toml::de::Error> {
+        Ok(Self {
+            encoding: encoder.encoding(settings)?,
             flow,
-        }
+        })
     }
 }
 
@@ -51,10 +56,12 @@ impl Plan for WholeImages {
             positions: false,
         });
         encoder.extend(self.encoding.settings());
-        Table::from_iter([
+        let mut table = Table::from_iter([
             ("encoder".to_owned(), encoder.into()),
             ("flow".to_owned(), as_table(&self.flow).into()),
-        ])
+        ]);
+        table.extend(self.encoding.other_settings());
+        table
     }
 
     fn encoding(&self) -> Option<&Encoding> {
@@ -62,7 +69,7 @@ impl Plan for WholeImages {
     }
 
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
-        context.stages[1] += usize::from(self.trains_autoencoder());
+        context.stages[1] += usize::from(self.trains_autoencoder() || self.trains_simclr());
         let (encoder, mut stages) = self.encoding.fit(context, parts)?;
         let representations = self.encoding.represent(&encoder, context, parts)?;
         let [train, valid] = [0, 1].map(|part| &representations[part].1.latents);

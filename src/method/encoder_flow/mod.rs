@@ -7,8 +7,10 @@ mod fit;
 pub use detector::{EncoderFlow, EncoderFlowWeights, Sizes};
 
 use super::on_positions::{DensityPlan, OnPositions, PositionPlan, PositionSettings};
-use super::{EncoderSettings, Entry, FlowSettings, Plan, Section, on_positions};
-use crate::encoder::ENCODER_STAGE;
+use super::{
+    EncoderSettings, Entry, FlowSettings, Plan, Section, SimClrSettings, on_positions, simclr,
+};
+use crate::encoder::{ENCODER_STAGE, SIMCLR_STAGE};
 use crate::flow::FLOW_STAGE;
 use fit::WholeImages;
 
@@ -28,6 +30,10 @@ pub(super) static ENTRY: Entry = Entry {
             defaults: include_str!("../on_positions/settings.toml"),
             fault: PositionSettings::fault,
         },
+        Section {
+            defaults: simclr::SETTINGS,
+            fault: SimClrSettings::fault,
+        },
     ],
     plan: |settings| {
         let encoder = EncoderSettings::read(settings)?;
@@ -36,7 +42,7 @@ pub(super) static ENTRY: Entry = Entry {
             true => Box::new(PositionPlan::read(settings, encoder.kind, |positions| {
                 DensityPlan::Flow(positions.components(), flow)
             })?) as Box<dyn Plan>,
-            false => Box::new(WholeImages::new(&encoder, flow)),
+            false => Box::new(WholeImages::read(&encoder, flow, settings)?),
         })
     },
     words: &[
@@ -50,7 +56,7 @@ pub(super) static ENTRY: Entry = Entry {
         on_positions::WORDS[3],
         on_positions::WORDS[4],
     ],
-    stages: &[&ENCODER_STAGE, &FLOW_STAGE],
+    stages: &[&ENCODER_STAGE, &SIMCLR_STAGE, &FLOW_STAGE],
     notes: &["Log-likelihoods are those of the standardised latent, in nats."],
     loaders: &[
         (detector::KIND, EncoderFlow::load),

@@ -11,7 +11,7 @@ use super::{
     Context, EncoderKind, Encoding, Entry, Fitted, MethodError, Parts, Plan, Section, as_table,
 };
 use crate::data::Vectors;
-use crate::encoder::ENCODER_STAGE;
+use crate::encoder::{ENCODER_STAGE, SIMCLR_STAGE};
 use crate::flow::{FullMixture, MixtureConfig, Standardizer};
 use crate::study::{Check, Fault, Settings, first_fault};
 
@@ -39,7 +39,7 @@ pub(super) static ENTRY: Entry = Entry {
         WORDS[3],
         WORDS[4],
     ],
-    stages: &[&ENCODER_STAGE],
+    stages: &[&ENCODER_STAGE, &SIMCLR_STAGE],
     notes: &["Log-likelihoods are those of the standardised latent, in nats."],
     loaders: &[("gmm", OnLatents::<FullMixture>::load)],
 };
@@ -79,6 +79,11 @@ fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
         Check::within("gaussians", gmm.gaussians, 1..=1000),
         Check::within("starts", gmm.starts, 1..=100),
         Check::new("samples", gmm.samples >= 2, "must be at least 2"),
+        Check::new(
+            "positions",
+            !(gmm.positions && matches!(gmm.encoder, EncoderKind::Pixels | EncoderKind::SimClr)),
+            "must be false with `encoder = \"pixels\"` or `\"simclr\"`, which describe whole images",
+        ),
     ];
     Ok(first_fault("gmm", checks))
 }

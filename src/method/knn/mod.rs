@@ -11,7 +11,7 @@ use super::on_latents::{Looks, OnLatents};
 use super::{
     Context, EncoderKind, Encoding, Entry, Fitted, MethodError, Parts, Plan, Section, as_table,
 };
-use crate::encoder::{ENCODER_STAGE, EncoderSizes};
+use crate::encoder::{ENCODER_STAGE, EncoderSizes, SIMCLR_STAGE};
 use crate::study::{Check, Fault, Settings, first_fault};
 
 pub(super) static ENTRY: Entry = Entry {
@@ -23,7 +23,7 @@ pub(super) static ENTRY: Entry = Entry {
     }],
     plan: |settings| Ok(Box::new(NearestNeighbours::read(settings)?)),
     words: &[("neighbour_distance", "neighbour distance")],
-    stages: &[&ENCODER_STAGE],
+    stages: &[&ENCODER_STAGE, &SIMCLR_STAGE],
     notes: &[
         "The threshold comes from the held-out normal images: a training image is its own nearest neighbour.",
     ],

@@ -10,7 +10,7 @@ pub use gaussian::Mahalanobis;
 use super::on_latents::{Looks, OnLatents};
 use super::on_positions::{DensityPlan, PositionPlan, WORDS};
 use super::{Context, EncoderKind, Encoding, Entry, Fitted, MethodError, Parts, Plan, Section};
-use crate::encoder::{ENCODER_STAGE, EncoderSizes};
+use crate::encoder::{ENCODER_STAGE, EncoderSizes, SIMCLR_STAGE};
 use crate::study::{Check, Fault, Settings, first_fault};
 
 pub(super) static ENTRY: Entry = Entry {
@@ -37,7 +37,7 @@ pub(super) static ENTRY: Entry = Entry {
         WORDS[3],
         WORDS[4],
     ],
-    stages: &[&ENCODER_STAGE],
+    stages: &[&ENCODER_STAGE, &SIMCLR_STAGE],
     notes: &[],
     loaders: &[("mahalanobis", OnLatents::<Mahalanobis>::load)],
 };
@@ -57,7 +57,14 @@ struct MahalanobisSettings {
 fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
     let own: MahalanobisSettings = settings.section("mahalanobis")?;
     let most = EncoderSizes::LARGEST_LATENT;
-    let checks = [Check::within("components", own.components, 2..=most)];
+    let checks = [
+        Check::within("components", own.components, 2..=most),
+        Check::new(
+            "positions",
+            !(own.positions && matches!(own.encoder, EncoderKind::Pixels | EncoderKind::SimClr)),
+            "must be false with `encoder = \"pixels\"` or `\"simclr\"`, which describe whole images",
+        ),
+    ];
     Ok(first_fault("mahalanobis", checks))
 }
 

@@ -124,8 +124,8 @@ impl PositionSettings {
     pub fn description(&self, kind: EncoderKind, encoder: &EncoderSettings) -> Description {
         let source = match kind {
             EncoderKind::Autoencoder => Source::Autoencoder(encoder.autoencoder()),
-            // Raw pixels are refused before.
-            EncoderKind::Pca | EncoderKind::Pixels => Source::Patches {
+            // The other two are refused before.
+            EncoderKind::Pca | EncoderKind::SimClr | EncoderKind::Pixels => Source::Patches {
                 patch_components: encoder.patch_components,
             },
             EncoderKind::SqueezeNet => Source::SqueezeNet {

@@ -45,7 +45,7 @@ fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
     let checks = [
         Check::new(
             "encoder",
-            own.encoder != EncoderKind::Pixels,
+            !matches!(own.encoder, EncoderKind::Pixels | EncoderKind::SimClr),
             "must be \"pca\" (patches), \"squeezenet\" or \"autoencoder\"",
         ),
         Check::new(

@@ -10,7 +10,9 @@ use serde_json::Value;
 
 use crate::backend::Backend;
 use crate::data::{Conversion, Images, Samples, Vectors};
-use crate::encoder::{Look, PretrainedLook, Projection, SqueezeNet, View};
+use crate::encoder::{
+    Look, Networks, PretrainedLook, Projection, ResNet, ResNetConfig, SqueezeNet, View,
+};
 use crate::flow::{RealNvp, RealNvpConfig};
 use crate::method::model_file::{check_shape, load_weights};
 use crate::method::pictures::heatmaps;
@@ -59,6 +61,9 @@ pub struct ViewSizes {
     pub shape: [usize; 3],
     /// Side to which images are resized for the pretrained network.
     pub input: usize,
+    /// Sizes of the network that was trained without labels, where a view looks through it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simclr: Option<ResNetConfig>,
     /// The views.
     pub views: Vec<ViewFlow>,
 }
@@ -81,6 +86,7 @@ pub struct ViewFlow {
 #[derive(Module, Debug)]
 pub(super) struct Weights {
     pub network: Option<SqueezeNet>,
+    pub simclr: Option<ResNet>,
     pub views: Vec<ViewWeights>,
 }
 
@@ -89,6 +95,15 @@ pub(super) struct Weights {
 pub(super) struct ViewWeights {
     pub projection: Projection,
     pub flow: RealNvp,
+}
+
+impl Weights {
+    fn networks(&self) -> Networks<'_> {
+        Networks {
+            squeezenet: self.network.as_ref(),
+            simclr: self.simclr.as_ref(),
+        }
+    }
 }
 
 impl ViewSizes {
@@ -100,6 +115,12 @@ impl ViewSizes {
             moments: looks.clone().any(|of| of == Look::SqueezeNetMoments),
         };
         looks.any(Look::is_pretrained).then_some(look)
+    }
+
+    /// Entries of the description that a view is of.
+    fn dim(&self, view: &View) -> usize {
+        let features = self.simclr.map_or(0, |network| network.features());
+        view.dim(self.shape, features)
     }
 
     fn check(&self, conversion: Conversion, bytes: usize) -> Result<(), String> {
@@ -120,9 +141,19 @@ impl ViewSizes {
                 self.input
             ));
         }
+        match self.simclr {
+            Some(network) if network.image_shape() != self.shape => {
+                return Err("its network is for other images".to_owned());
+            }
+            Some(network) => network.check()?,
+            None if self.views.iter().any(|view| view.view.of == Look::SimClr) => {
+                return Err("the network of a view is missing".to_owned());
+            }
+            None => {}
+        }
         for view in &self.views {
             view.flow.check()?;
-            let dim = view.view.dim(self.shape);
+            let dim = self.dim(&view.view);
             let numbers = view.flow.dim * view.flow.dim.max(1) * view.flow.gaussians.max(1);
             if view.flow.dim > dim || numbers.max(dim) > bytes {
                 return Err("a view's flow is not of its description's size".to_owned());
@@ -170,15 +201,12 @@ impl Views {
             network: sizes
                 .pretrained()
                 .map(|look| SqueezeNet::new(device).with(look)),
+            simclr: sizes.simclr.map(|network| network.init(rng, device)),
             views: sizes
                 .views
                 .iter()
                 .map(|view| ViewWeights {
-                    projection: Projection::empty(
-                        view.view.dim(sizes.shape),
-                        view.flow.dim,
-                        device,
-                    ),
+                    projection: Projection::empty(sizes.dim(&view.view), view.flow.dim, device),
                     flow: view.flow.init(rng, device),
                 })
                 .collect(),
@@ -196,15 +224,15 @@ impl Views {
             let batch = images.batch(indices, &self.device);
             // One pass of the network serves all of its views.
             let features = features.map(|all| all.batch(indices, &self.device));
-            let network = self.weights.network.as_ref();
-            let features = features.or_else(|| Some(network?.encode(batch.clone())));
+            let networks = self.weights.networks();
+            let features = features.or_else(|| Some(networks.squeezenet?.encode(batch.clone())));
             let views = self.sizes.views.iter().zip(&self.weights.views);
             for (column, (sizes, weights)) in columns.iter_mut().zip(views) {
                 let description = match (&features, sizes.view.of) {
                     (Some(features), of) if of.is_pretrained() => {
                         sizes.view.of_features(features.clone())
                     }
-                    _ => sizes.view.describe(batch.clone(), network),
+                    _ => sizes.view.describe(batch.clone(), networks),
                 };
                 let latents = weights.projection.forward(description);
                 let log_prob: Tensor<1> = weights.flow.log_prob(latents, None);
@@ -235,10 +263,10 @@ impl Views {
         let all: Vec<usize> = (0..images.len()).collect();
         for indices in all.chunks(GRADIENT_BATCH) {
             let pixels = images.batch(indices, &device).require_grad();
-            let network = self.weights.network.as_ref();
+            let networks = self.weights.networks();
             let mut total = Tensor::<1>::zeros([1], &device);
             for (sizes, weights) in self.sizes.views.iter().zip(&self.weights.views) {
-                let description = sizes.view.describe(pixels.clone(), network);
+                let description = sizes.view.describe(pixels.clone(), networks);
                 let latents = weights.projection.forward(description);
                 let nll = weights.flow.log_prob(latents, None).neg().sum();
                 total = total + nll / sizes.deviation;
@@ -363,15 +391,28 @@ pub(in crate::method) mod tests {
             (Look::Pixels, Normalisation::L2),
             (Look::Bands, Normalisation::None),
             (Look::SqueezeNet, Normalisation::Sqrt),
+            (Look::SimClr, Normalisation::L2),
         ];
         // The network is asked about a few images only: it is slow.
         let network = randomised(SqueezeNet::new(&device).with_input(64));
+        let trained = ResNetConfig {
+            channels: 1,
+            size: 32,
+            width: 4,
+            blocks: 1,
+            first_stride: 2,
+        };
+        let simclr = trained.init(rng, &device);
+        let networks = Networks {
+            squeezenet: Some(&network),
+            simclr: Some(&simclr),
+        };
         let (mut views, mut sizes) = (Vec::new(), Vec::new());
         for (of, normalise) in looks {
             let view = View { of, normalise };
             let chosen: Vec<usize> = (0..40).collect();
-            let description = view.describe(images.batch(&chosen, &device), Some(&network));
-            let mut rows = Vectors::new(view.dim([1, 32, 32]));
+            let description = view.describe(images.batch(&chosen, &device), networks);
+            let mut rows = Vectors::new(view.dim([1, 32, 32], trained.features()));
             rows.extend(description.clone().into_data().iter::<f32>());
             let projection = Projection::fit(&rows, 4, rng, &device);
             let latents = projection.forward(description);
@@ -389,11 +430,13 @@ pub(in crate::method) mod tests {
         }
         let weights = Weights {
             network: Some(network),
+            simclr: Some(simclr),
             views,
         };
         let sizes = ViewSizes {
             shape: [1, 32, 32],
             input: 64,
+            simclr: Some(trained),
             views: sizes,
         };
         let mut views = Views::new(conversion, sizes, weights, &device);
@@ -433,7 +476,10 @@ pub(in crate::method) mod tests {
     fn the_deciding_score_is_the_mean_of_the_standardised_ones() {
         let detector = detector();
         let scores = detector.score(&noise(40, 9)).unwrap();
-        assert_eq!(scores.names(), ["views", "view_1", "view_2", "view_3"]);
+        assert_eq!(
+            scores.names(),
+            ["views", "view_1", "view_2", "view_3", "view_4"]
+        );
         assert_eq!(detector.deciding(), ["views"]);
         let [all, views @ ..] = scores.columns() else {
             panic!("no scores");
@@ -447,7 +493,7 @@ pub(in crate::method) mod tests {
             );
         }
         for (row, score) in all.iter().enumerate() {
-            let mean = views.iter().map(|column| column[row]).sum::<f32>() / 3.0;
+            let mean = views.iter().map(|column| column[row]).sum::<f32>() / 4.0;
             assert!((score - mean).abs() < 1e-5);
         }
     }

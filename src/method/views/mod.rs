@@ -15,9 +15,12 @@ pub use detector::{ViewFlow, ViewSizes, Views};
 pub use settings::{ViewSettings, ViewsSettings};
 
 use super::flow_settings::FlowSettings;
-use super::{Context, Entry, Fitted, MethodError, Part, Parts, Plan, Scores, Section, as_table};
+use super::{
+    Context, Entry, Fitted, MethodError, Part, Parts, Plan, Scores, Section, SimClrSettings,
+    as_table,
+};
 use crate::data::{Samples, Vectors};
-use crate::encoder::{PretrainedLook, Projection, SqueezeNet};
+use crate::encoder::{Look, Networks, PretrainedLook, Projection, SIMCLR_STAGE, SqueezeNet};
 use crate::flow::{BaseKind, FLOW_STAGE};
 use crate::train::StageSummary;
 use detector::{BATCH, NAMES, ViewWeights, Weights};
@@ -36,10 +39,18 @@ pub(super) static ENTRY: Entry = Entry {
             base: BaseKind::Fitted,
             ..FlowSettings::read(settings)?
         };
-        Ok(Box::new(ViewsPlan { views, flow }))
+        let simclr = match views.looks_at(Look::SimClr) {
+            true => Some(SimClrSettings::read(settings)?),
+            false => None,
+        };
+        Ok(Box::new(ViewsPlan {
+            views,
+            simclr,
+            flow,
+        }))
     },
     words: detector::WORDS,
-    stages: &[&FLOW_STAGE],
+    stages: &[&SIMCLR_STAGE, &FLOW_STAGE],
     notes: &[
         "Scores of views are negative log-likelihoods in deviations from their mean on normal validation images; the deciding score is their mean.",
     ],
@@ -50,6 +61,9 @@ pub(super) static ENTRY: Entry = Entry {
 #[derive(Debug, Serialize)]
 struct ViewsPlan {
     views: ViewsSettings,
+    /// The network of the views that look through it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    simclr: Option<SimClrSettings>,
     /// The couplings and the stage that all views share; Gaussians are each view's own.
     flow: FlowSettings,
 }
@@ -61,19 +75,21 @@ impl ViewsPlan {
         number: usize,
         view: &ViewSettings,
         (context, parts): (&mut Context, &Parts),
-        network: Option<&SqueezeNet>,
+        networks: Networks,
     ) -> Result<(ViewWeights, Option<StageSummary>), MethodError> {
         let seen = view.view();
         let purpose = |purpose: &str| format!("{purpose} of view {number}");
         let describe = |context: &Context, part: &Part| -> Vectors {
-            let mut rows = Vectors::new(seen.dim(context.image_shape()));
+            let shape = context.image_shape();
+            let features = self.simclr.as_ref().map(|own| own.sizes(shape).features());
+            let mut rows = Vectors::new(seen.dim(shape, features.unwrap_or_default()));
             let all: Vec<usize> = (0..part.images.len()).collect();
             for indices in all.chunks(BATCH) {
                 let batch = match (&part.features, seen.of) {
                     (Some(features), of) if of.is_pretrained() => {
                         seen.of_features(features.batch(indices, context.device))
                     }
-                    _ => seen.describe(part.images.batch(indices, context.device), network),
+                    _ => seen.describe(part.images.batch(indices, context.device), networks),
                 };
                 rows.extend(batch.into_data().iter::<f32>());
             }
@@ -126,25 +142,43 @@ impl Plan for ViewsPlan {
         self.views.pretrained()
     }
 
+    fn trains_simclr(&self) -> bool {
+        self.simclr.is_some()
+    }
+
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
         let network = match self.views.pretrained() {
             Some(look) => Some(SqueezeNet::load(context.weights, context.device)?.with(look)),
             None => None,
         };
-        if self.views.couplings > 0 {
-            context.stages[1] = self.views.list.len();
-        }
+        let flows = self.views.list.len() * usize::from(self.views.couplings > 0);
+        context.stages[1] = flows + usize::from(self.trains_simclr());
         let (mut views, mut stages) = (Vec::new(), Vec::new());
+        let simclr = match &self.simclr {
+            Some(settings) => {
+                let (network, stage) = settings.fit(context, parts)?;
+                stages.push(stage);
+                Some(network)
+            }
+            None => None,
+        };
+        let networks = Networks {
+            squeezenet: network.as_ref(),
+            simclr: simclr.as_ref(),
+        };
         for (number, view) in (1..).zip(&self.views.list) {
             context.say(&format!("view {number}: {}", view.name()));
-            let (weights, stage) =
-                self.fit_view(number, view, (context, parts), network.as_ref())?;
+            let (weights, stage) = self.fit_view(number, view, (context, parts), networks)?;
             views.push(weights);
             stages.extend(stage);
         }
         let sizes = ViewSizes {
             shape: context.image_shape(),
             input: self.views.input,
+            simclr: self
+                .simclr
+                .as_ref()
+                .map(|settings| settings.sizes(context.image_shape())),
             views: self
                 .views
                 .list
@@ -158,7 +192,11 @@ impl Plan for ViewsPlan {
                 })
                 .collect(),
         };
-        let weights = Weights { network, views };
+        let weights = Weights {
+            network,
+            simclr,
+            views,
+        };
         let mut scorer = Views::new(context.conversion, sizes, weights, context.device);
         let nll: Vec<(String, Vec<Vec<f32>>)> = parts
             .iter()

@@ -62,6 +62,11 @@ impl ViewsSettings {
         looks.any(Look::is_pretrained).then_some(look)
     }
 
+    /// True when one of the views is of this kind.
+    pub(super) fn looks_at(&self, of: Look) -> bool {
+        self.list.iter().any(|view| view.of == of)
+    }
+
     /// Reads the section.
     pub(super) fn read(settings: &Settings) -> Result<Self, toml::de::Error> {
         settings.section("views")
