@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 /// Settings with which a run takes seconds, on a software GPU as well.
-const SMALL: [&str; 18] = [
+const SMALL: [&str; 25] = [
     "data.limit=300",
     "encoder.width=4",
     "encoder.latent=6",
@@ -33,6 +33,13 @@ const SMALL: [&str; 18] = [
     "gmm.components=6",
     "gmm.gaussians=3",
     "mahalanobis.components=6",
+    "realnvp.width=2",
+    "realnvp.draws=1",
+    "realnvp.training.epochs=1",
+    "glow.steps=1",
+    "glow.width=4",
+    "glow.draws=1",
+    "glow.training.epochs=1",
 ];
 
 fn images() -> Images {

@@ -3,6 +3,7 @@
 mod catalog;
 mod cifar10;
 mod convert;
+mod dequantised;
 mod digits;
 mod error;
 mod fetch;
@@ -21,6 +22,7 @@ mod vectors;
 pub use catalog::{Asset, Checksum, DatasetName, RemoteFile, squeezenet_checkpoint};
 pub(crate) use convert::luma;
 pub use convert::{Conversion, Framing};
+pub use dequantised::Dequantised;
 pub use digits::digits;
 pub use error::DataError;
 pub use fetch::{FetchOptions, fetch};

@@ -14,6 +14,7 @@ mod encoding;
 mod error;
 mod flow_settings;
 pub mod ganomaly;
+pub mod glow;
 pub mod gmm;
 mod heat;
 mod heatmap;
@@ -24,6 +25,9 @@ mod model_file;
 pub mod on_latents;
 mod parts;
 mod pictures;
+pub mod pixel_flow;
+mod pixel_pictures;
+pub mod realnvp;
 mod representation;
 mod scorer;
 mod scores;
@@ -78,11 +82,15 @@ pub enum Method {
     Mahalanobis,
     /// Likelihoods of several descriptions of an image without its size.
     Views,
+    /// Likelihood of the pixels under RealNVP.
+    RealNvp,
+    /// Likelihood of the pixels under Glow.
+    Glow,
 }
 
 impl Method {
     /// All methods, the paper's first.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::EncoderFlow,
         Self::Autoencoder,
         Self::Ganomaly,
@@ -90,6 +98,8 @@ impl Method {
         Self::Gmm,
         Self::Mahalanobis,
         Self::Views,
+        Self::RealNvp,
+        Self::Glow,
     ];
 
     /// What the program knows of it.
@@ -102,6 +112,8 @@ impl Method {
             Self::Gmm => &gmm::ENTRY,
             Self::Mahalanobis => &mahalanobis::ENTRY,
             Self::Views => &views::ENTRY,
+            Self::RealNvp => &realnvp::ENTRY,
+            Self::Glow => &glow::ENTRY,
         }
     }
 

@@ -16,6 +16,8 @@ pub(in crate::method) fn scorers() -> Vec<Box<dyn Scorer>> {
         Box::new(gmm::tests::detector()),
         Box::new(mahalanobis::gaussian::tests::detector()),
         Box::new(views::detector::tests::detector()),
+        Box::new(realnvp::tests::detector()),
+        Box::new(glow::tests::detector()),
     ]
 }
 
@@ -30,6 +32,7 @@ fn another(key: &str, value: &Value) -> Vec<Value> {
         Some("schedule") => &["constant", "cosine"],
         Some("mixing") => &["permutation", "alternate"],
         Some("base") => &["trained", "fitted"],
+        Some("masks") => &["multi-scale", "checkerboard", "horizontal", "cycle"],
         _ => &[],
     };
     match value {
