@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 /// Settings with which a run takes seconds, on a software GPU as well.
-const SMALL: [&str; 20] = [
+const SMALL: [&str; 27] = [
     "data.limit=300",
     "encoder.width=4",
     "encoder.latent=6",
@@ -34,6 +34,13 @@ const SMALL: [&str; 20] = [
     "mahalanobis.components=6",
     "simclr.width=4",
     "simclr.training.epochs=1",
+    "realnvp.width=2",
+    "realnvp.draws=1",
+    "realnvp.training.epochs=1",
+    "glow.steps=1",
+    "glow.width=4",
+    "glow.draws=1",
+    "glow.training.epochs=1",
 ];
 
 fn images() -> Images {

@@ -275,6 +275,13 @@ fn every_method_can_be_fitted_to_a_folder() {
             "ganomaly.training.epochs=1",
             "gmm.components=4",
             "gmm.gaussians=2",
+            "realnvp.width=2",
+            "realnvp.draws=1",
+            "realnvp.training.epochs=1",
+            "glow.steps=1",
+            "glow.width=4",
+            "glow.draws=1",
+            "glow.training.epochs=1",
         ];
         let mut command = fit(set, &model, &settings);
         command.args(["--method", method.name()]);

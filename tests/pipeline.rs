@@ -125,6 +125,55 @@ fn a_run_continues_where_its_epochs_were_cut_off() {
     assert_eq!(results(&run), expected);
 }
 
+#[test]
+fn a_flow_on_pixels_continues_to_the_same_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    for method in ["realnvp", "glow"] {
+        let settings = [
+            "data.limit=300".to_owned(),
+            format!("{method}.width=4"),
+            format!("{method}.draws=1"),
+            format!("{method}.training.epochs=2"),
+        ];
+        let mut arguments = vec!["--method", method];
+        arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+        let output = succeeds(experiment(folder.path(), "digits-3", &arguments));
+        assert!(output.contains("1/1 pixel-flow  2/2"), "{output}");
+        let run = folder
+            .path()
+            .join(format!("artifacts/digits-3/{method}/seed-0"));
+        let results = || {
+            let scores = std::fs::read_to_string(run.join("scores.csv")).unwrap();
+            (
+                scores,
+                json(&run.join("metrics.json")),
+                curves(&run, "pixel-flow"),
+            )
+        };
+        let expected = results();
+        let report = std::fs::read_to_string(run.join("report.html")).unwrap();
+        for part in ["Samples of the flow", "What the couplings predict: digit 3"] {
+            assert!(report.contains(part), "{method}: {part}");
+        }
+        // As if the process had died at the end of the second epoch's training.
+        for name in [
+            "done.json",
+            "pixel-flow/done.json",
+            "metrics.json",
+            "scores.csv",
+        ] {
+            std::fs::remove_file(run.join(name)).unwrap();
+        }
+        for part in ["model", "optim", "scheduler"] {
+            let file = format!("pixel-flow/checkpoint/{part}-2.bpk");
+            std::fs::remove_file(run.join(file)).unwrap();
+        }
+        let output = succeeds(experiment(folder.path(), "digits-3", &arguments));
+        assert!(output.contains("continues with epoch 2 of 2"), "{output}");
+        assert_eq!(results(), expected, "{method}");
+    }
+}
+
 /// A run long enough to be stopped in the middle of its flow stage.
 const LONG: [&str; 4] = [
     "--set",

@@ -8,13 +8,20 @@ use encoder_flow::method::Method;
 
 use common::{TINY, assert_stored_scores, fails, program, succeeds};
 
-/// Settings with which GANomaly and the baselines take a second as well.
-const SMALL: [&str; 5] = [
+/// Settings with which GANomaly, the flows on pixels and the baselines take a second as well.
+const SMALL: [&str; 12] = [
     "ganomaly.width=4",
     "ganomaly.latent=8",
     "ganomaly.training.epochs=1",
     "gmm.gaussians=5",
     "gmm.components=8",
+    "realnvp.width=2",
+    "realnvp.draws=1",
+    "realnvp.training.epochs=1",
+    "glow.steps=1",
+    "glow.width=4",
+    "glow.draws=1",
+    "glow.training.epochs=1",
 ];
 
 fn sweep(folder: &std::path::Path, arguments: &[&str]) -> Command {

@@ -31,7 +31,15 @@ TRAINING_TOLERANCE = 1e-3
 PAUSE_SECONDS = 0.2
 SLOW_ROUNDS = 3
 # The first name that a measurement starts with decides; what is not listed has no target.
-TARGETS = {"memory": 0.5, "cold-start": 0.05, "epoch": 1.0, "autoencoder": 1.0, "flow": 0.9}
+TARGETS = {
+    "memory": 0.5,
+    "cold-start": 0.05,
+    "epoch": 1.0,
+    "autoencoder": 1.0,
+    "flow": 0.9,
+    "realnvp": 1.0,
+    "glow": 1.0,
+}
 # What a side's process has used at most after one round of these, started anew each time.
 MEMORY = ("autoencoder-grey-step", "autoencoder-colour-step", "flow-step", "ganomaly-step", "knn")
 IMAGE_SIDE = 32
@@ -249,6 +257,9 @@ def names(batches):
     for work in ("step", "log_prob"):
         found += [f"flow-{work}-{size}" for size in batches or (256, 1024)]
     found += [f"ganomaly-step-{size}" for size in batches or (64,)]
+    for network in ("realnvp-colour", "glow-colour"):
+        for work in ("step", "bits_per_dim"):
+            found += [f"{network}-{work}-{size}" for size in batches or (32,)]
     return [*found, "knn"]
 
 

@@ -6,6 +6,7 @@ place. Sizes are those of `benches/yardstick/cases.rs`.
 
 import math
 
+import pixel_flows
 import torch
 from safetensors.torch import load_file
 from torch import nn
@@ -248,6 +249,8 @@ NETWORKS = {
     "autoencoder-colour": lambda: AutoEncoder(3),
     "flow": RealNvp,
     "ganomaly": Ganomaly,
+    "realnvp-colour": pixel_flows.real_nvp,
+    "glow-colour": pixel_flows.glow,
 }
 
 

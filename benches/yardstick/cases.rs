@@ -7,6 +7,7 @@ use burn::tensor::{Device, Tensor};
 use burn::train::TrainStep;
 use encoder_flow::data::{Images, Samples, Vectors};
 use encoder_flow::encoder::AutoEncoderConfig;
+use encoder_flow::flow::image::{GlowConfig, ImageRealNvpConfig, Masking};
 use encoder_flow::flow::{BaseKind, Mixing, RealNvpConfig};
 use encoder_flow::train::{StepOutput, clip_global_norm};
 use rand::rngs::StdRng;
@@ -49,6 +50,35 @@ pub const LIKELIHOOD: Settings = Settings {
     beta_1: 0.9,
     clip_norm: 10.0,
 };
+
+/// RealNVP on pixels, at the default sizes.
+pub const PIXEL_REAL_NVP: ImageRealNvpConfig = ImageRealNvpConfig {
+    shape: [3, 32, 32],
+    masks: Masking::MultiScale,
+    scales: 2,
+    width: 16,
+    blocks: 1,
+    bottleneck: 0,
+};
+
+/// Glow, at the default sizes.
+pub const GLOW: GlowConfig = GlowConfig {
+    shape: [3, 32, 32],
+    levels: 3,
+    steps: 4,
+    width: 64,
+};
+
+/// Of the flows on pixels, whose loss is in bits per dimension.
+pub const PIXEL_LIKELIHOOD: Settings = Settings {
+    beta_1: 0.9,
+    clip_norm: 1.0,
+};
+
+/// Pixels in `[0, 1]`, those of [`image_batch`].
+pub fn pixel_batch(count: usize, device: &Device) -> Tensor<4> {
+    (image_batch(3, count, device) + 1.0) / 2.0
+}
 
 /// The paper's autoencoder, and with it GANomaly's networks.
 pub fn autoencoder(channels: usize) -> AutoEncoderConfig {

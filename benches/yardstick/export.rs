@@ -13,13 +13,15 @@ use burn::train::TrainStep;
 use encoder_flow::data::Vectors;
 use encoder_flow::encoder::AutoEncoder;
 use encoder_flow::flow::RealNvp;
+use encoder_flow::flow::image::ImageFlow;
 use encoder_flow::method::ganomaly::Ganomaly;
 use encoder_flow::method::knn::Knn;
 use encoder_flow::train::StepOutput;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::cases::{
-    CONVOLUTIONAL, FLOW, LIKELIHOOD, Training, autoencoder, image_batch, latent_batch, rng, vectors,
+    CONVOLUTIONAL, FLOW, GLOW, LIKELIHOOD, PIXEL_LIKELIHOOD, PIXEL_REAL_NVP, Training, autoencoder,
+    image_batch, latent_batch, pixel_batch, rng, vectors,
 };
 
 /// Steps before the weights are written: a new flow is the identity, and a new normalisation's
@@ -62,6 +64,11 @@ pub fn export(folder: &Path, device: &Device) -> anyhow::Result<()> {
     export_autoencoder(folder, "autoencoder-colour", 3, device)?;
     export_flow(folder, device)?;
     export_ganomaly(folder, device)?;
+    let training = device.clone().autodiff();
+    let model = PIXEL_REAL_NVP.init(&mut rng(), &training);
+    export_pixel_flow(folder, "realnvp-colour", model, device)?;
+    let model = GLOW.init(&mut rng(), &training);
+    export_pixel_flow(folder, "glow-colour", model, device)?;
     export_knn(folder, device)
 }
 
@@ -132,6 +139,25 @@ fn export_ganomaly(folder: &Path, device: &Device) -> anyhow::Result<()> {
         batch,
         outputs,
     )
+}
+
+fn export_pixel_flow(
+    folder: &Path,
+    name: &str,
+    model: ImageFlow,
+    device: &Device,
+) -> anyhow::Result<()> {
+    let batch = pixel_batch(32, &device.clone().autodiff());
+    let outputs = |model: &ImageFlow| {
+        let (log_prob, norm) = model.log_prob_and_norm(pixel_batch(32, device));
+        vec![
+            Array::tensor("input", image_batch(3, 32, device)),
+            Array::tensor("bits_per_dim", model.bits_per_dim(log_prob)),
+            Array::tensor("noise_norm", norm),
+        ]
+    };
+    let training = Training::new(model, PIXEL_LIKELIHOOD);
+    export_network(folder, name, training, batch, outputs)
 }
 
 /// Fewer vectors than are measured: the formula is the same.

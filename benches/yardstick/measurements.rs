@@ -9,13 +9,14 @@ use burn::tensor::Device;
 use burn::train::TrainStep;
 use encoder_flow::data::{EpochOrder, SampleLoader};
 use encoder_flow::encoder::AutoEncoderConfig;
+use encoder_flow::flow::image::ImageFlow;
 use encoder_flow::method::ganomaly::Ganomaly;
 use encoder_flow::method::knn::Knn;
 use encoder_flow::train::StepOutput;
 
 use super::cases::{
-    CONVOLUTIONAL, FLOW, LIKELIHOOD, Training, autoencoder, image_batch, images, latent_batch, rng,
-    vectors,
+    CONVOLUTIONAL, FLOW, GLOW, LIKELIHOOD, PIXEL_LIKELIHOOD, PIXEL_REAL_NVP, Training, autoencoder,
+    image_batch, images, latent_batch, pixel_batch, rng, vectors,
 };
 
 /// Repetitions before the first that counts: on a GPU kernels are compiled and tuned in them.
@@ -55,6 +56,10 @@ impl Measurement {
             "flow-step" => flow_step(batch, device),
             "flow-log_prob" => log_prob(batch, device),
             "ganomaly-step" => ganomaly_step(batch, device),
+            "realnvp-colour-step" => pixel_step(realnvp, batch, device),
+            "realnvp-colour-bits_per_dim" => bits_per_dim(realnvp, batch, device),
+            "glow-colour-step" => pixel_step(glow, batch, device),
+            "glow-colour-bits_per_dim" => bits_per_dim(glow, batch, device),
             _ => bail!(unknown()),
         })
     }
@@ -116,6 +121,33 @@ fn log_prob(batch: usize, device: &Device) -> Measurement {
     let batch = latent_batch(batch, device);
     Measurement::new(move || {
         black_box(model.log_prob(batch.clone(), None).into_data());
+    })
+}
+
+fn realnvp(device: &Device) -> ImageFlow {
+    PIXEL_REAL_NVP.init(&mut rng(), device)
+}
+
+fn glow(device: &Device) -> ImageFlow {
+    GLOW.init(&mut rng(), device)
+}
+
+fn pixel_step(model: fn(&Device) -> ImageFlow, batch: usize, device: &Device) -> Measurement {
+    let device = device.clone().autodiff();
+    let batch = pixel_batch(batch, &device);
+    steps(
+        Training::new(model(&device), PIXEL_LIKELIHOOD),
+        batch,
+        device,
+    )
+}
+
+fn bits_per_dim(model: fn(&Device) -> ImageFlow, batch: usize, device: &Device) -> Measurement {
+    let model = model(device).valid();
+    let batch = pixel_batch(batch, device);
+    Measurement::new(move || {
+        let log_prob = model.log_prob(batch.clone());
+        black_box(model.bits_per_dim(log_prob).into_data());
     })
 }
 

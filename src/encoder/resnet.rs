@@ -179,7 +179,10 @@ fn convolve(convolution: &Conv2d, x: Tensor<4>) -> Tensor<4> {
     let weight = convolution.weight.val();
     match weight.dims()[3] {
         4 => ops::conv2d_4x4_s2(x, weight),
-        _ => ops::conv2d_3x3(x, weight),
+        _ => {
+            let bias = Tensor::zeros([weight.dims()[0]], &x.device());
+            ops::conv2d_same(x, weight, bias)
+        }
     }
 }
 

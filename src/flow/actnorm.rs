@@ -1,12 +1,12 @@
-//! Activation normalisation: a trained scale and shift per entry.
+//! Activation normalisation: a trained scale and shift per entry of vectors, per channel of maps.
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use super::Transform;
 
-/// `y = x * exp(s) + b` per entry, `ln |det J| = sum s` (Kingma & Dhariwal, arXiv:1807.03039,
-/// section 3.1). [`new`](Self::new) is
+/// `y = x * exp(s) + b` per entry, `ln |det J| = sum s`, which counts for every position of a map
+/// (Kingma & Dhariwal, arXiv:1807.03039, section 3.1). [`new`](Self::new) is
 /// the identity, [`initialised`](Self::initialised) starts from data.
 #[derive(Module, Debug)]
 pub struct ActNorm {
@@ -39,6 +39,27 @@ impl ActNorm {
         }
     }
 
+    /// [`initialised`](Self::initialised) for maps: per channel, over all images and positions.
+    ///
+    /// # Shapes
+    /// `x`: `[batch, channels, height, width]`.
+    pub fn initialised_from_maps(x: Tensor<4>) -> Self {
+        let channels = x.dims()[1];
+        Self::initialised(x.permute([0, 2, 3, 1]).reshape([-1, channels as i32]))
+    }
+
+    /// Scale and shift beside maps, `[1, channels, 1, 1]`.
+    fn per_channel(values: Tensor<1>) -> Tensor<4> {
+        let channels = values.dims()[0];
+        values.reshape([1, channels, 1, 1])
+    }
+
+    /// The log-determinant of maps of this shape.
+    fn log_det_of_maps(&self, [batch, _, height, width]: [usize; 4]) -> Tensor<1> {
+        let log_det = self.log_scale.val().sum() * (height * width) as f64;
+        log_det.expand([batch])
+    }
+
     /// The one log-determinant, for each of `batch` samples.
     fn log_det(&self, batch: usize) -> Tensor<1> {
         self.log_scale.val().sum().expand([batch])
@@ -56,5 +77,19 @@ impl Transform<2> for ActNorm {
         let log_det = self.log_det(z.dims()[0]).neg();
         let scale = self.log_scale.val().neg().exp().unsqueeze::<2>();
         ((z - self.shift.val().unsqueeze()) * scale, log_det)
+    }
+}
+
+impl Transform<4> for ActNorm {
+    fn forward(&self, x: Tensor<4>, _context: Option<&Tensor<2>>) -> (Tensor<4>, Tensor<1>) {
+        let log_det = self.log_det_of_maps(x.dims());
+        let scale = Self::per_channel(self.log_scale.val().exp());
+        (x * scale + Self::per_channel(self.shift.val()), log_det)
+    }
+
+    fn inverse(&self, z: Tensor<4>, _context: Option<&Tensor<2>>) -> (Tensor<4>, Tensor<1>) {
+        let log_det = self.log_det_of_maps(z.dims()).neg();
+        let scale = Self::per_channel(self.log_scale.val().neg().exp());
+        ((z - Self::per_channel(self.shift.val())) * scale, log_det)
     }
 }

@@ -60,7 +60,7 @@ impl Conditioner {
 
 /// A linear layer with weight and bias from U(-1/sqrt(from), 1/sqrt(from)), PyTorch's default,
 /// drawn from `rng` so that a seed gives the same weights on every backend.
-fn linear(from: usize, to: usize, rng: &mut impl Rng, device: &Device) -> Linear {
+pub(super) fn linear(from: usize, to: usize, rng: &mut impl Rng, device: &Device) -> Linear {
     let bound = 1.0 / (from.max(1) as f32).sqrt();
     let uniform = Uniform::new_inclusive(-bound, bound).expect("a finite interval");
     let mut draw =

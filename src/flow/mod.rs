@@ -1,11 +1,12 @@
-//! Normalizing flows on vectors: invertible transforms with exact log-determinants, RealNVP, and
-//! its training step.
+//! Normalizing flows: invertible transforms with exact log-determinants, RealNVP on vectors and its
+//! training step; flows on images in a module of their own.
 
 mod actnorm;
 mod conditioner;
 mod coupling;
 mod distribution;
 mod full_mixture;
+pub mod image;
 mod permutation;
 mod realnvp;
 mod standardize;
@@ -18,6 +19,7 @@ use burn::tensor::Tensor;
 
 pub use actnorm::ActNorm;
 pub use conditioner::Conditioner;
+use conditioner::linear;
 pub use coupling::AffineCoupling;
 pub use distribution::{Base, BaseKind, Distribution, GaussianMixture, StandardNormal};
 pub use full_mixture::{FullMixture, MixtureConfig};

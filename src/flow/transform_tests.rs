@@ -59,7 +59,7 @@ fn config(mixing: Mixing, actnorm: bool) -> RealNvpConfig {
     }
 }
 
-fn assert_close(left: Tensor<1>, right: Tensor<1>, tolerance: f32, what: &str) {
+pub(crate) fn assert_close(left: Tensor<1>, right: Tensor<1>, tolerance: f32, what: &str) {
     let values = |tensor: Tensor<1>| tensor.into_data().try_to_vec::<f32>().unwrap();
     for (left, right) in values(left).into_iter().zip(values(right)) {
         let error = (left - right).abs();
@@ -71,21 +71,21 @@ fn assert_close(left: Tensor<1>, right: Tensor<1>, tolerance: f32, what: &str) {
 }
 
 /// `inverse(forward(x))` is `x`, `forward(inverse(z))` is `z`, and the log-determinants cancel.
-fn assert_invertible(transform: &impl Transform<2>, x: Tensor<2>, context: Option<&Tensor<2>>) {
+pub(crate) fn assert_invertible<const RANK: usize>(
+    transform: &impl Transform<RANK>,
+    x: Tensor<RANK>,
+    context: Option<&Tensor<2>>,
+) {
     let (z, forward) = transform.forward(x.clone(), context);
-    let (back, inverse) = transform.inverse(z, context);
-    assert_close(
-        back.flatten(0, 1),
-        x.clone().flatten(0, 1),
-        1e-5,
-        "round trip",
-    );
+    let (back, inverse) = transform.inverse(z.clone(), context);
+    assert_close(back.reshape([-1]), x.reshape([-1]), 1e-5, "round trip");
     assert_close(forward, inverse.neg(), 1e-5, "log-determinants");
-    let (back, _) = transform.inverse(x.clone(), context);
+    let noise = z * 0.9;
+    let (back, _) = transform.inverse(noise.clone(), context);
     let (again, _) = transform.forward(back, context);
     assert_close(
-        again.flatten(0, 1),
-        x.flatten(0, 1),
+        again.reshape([-1]),
+        noise.reshape([-1]),
         1e-5,
         "round trip from noise",
     );
@@ -93,18 +93,20 @@ fn assert_invertible(transform: &impl Transform<2>, x: Tensor<2>, context: Optio
 
 /// `ln |det J|` of each sample from autograd: one backward pass per output entry, then Gaussian
 /// elimination in f64.
-fn assert_log_det_is_autograd(
-    transform: &impl Transform<2>,
-    x: Tensor<2>,
+pub(crate) fn assert_log_det_is_autograd<const RANK: usize>(
+    transform: &impl Transform<RANK>,
+    x: Tensor<RANK>,
     context: Option<&Tensor<2>>,
 ) {
     let device = x.device().autodiff();
-    let [batch, dim] = x.dims();
+    let batch = x.dims()[0];
+    let dim = x.dims()[1..].iter().product::<usize>();
     let data = x.into_data();
     let mut jacobians = vec![vec![vec![0.0f64; dim]; dim]; batch];
     for output in 0..dim {
-        let input = Tensor::<2>::from_data(data.clone(), &device).require_grad();
+        let input = Tensor::<RANK>::from_data(data.clone(), &device).require_grad();
         let (z, _) = transform.forward(input.clone(), context);
+        let z: Tensor<2> = z.reshape([batch, dim]);
         let gradients = z.narrow(1, output, 1).sum().backward();
         let rows: Vec<f32> = input
             .grad(&gradients)

@@ -14,6 +14,7 @@ mod encoding;
 mod error;
 mod flow_settings;
 pub mod ganomaly;
+pub mod glow;
 pub mod gmm;
 mod heat;
 mod heatmap;
@@ -28,6 +29,9 @@ pub mod padim;
 mod parts;
 pub mod patchcore;
 mod pictures;
+pub mod pixel_flow;
+mod pixel_pictures;
+pub mod realnvp;
 mod representation;
 mod scorer;
 mod scores;
@@ -90,11 +94,15 @@ pub enum Method {
     Padim,
     /// Likelihood of positions under kernels.
     Kernel,
+    /// Likelihood of the pixels under RealNVP.
+    RealNvp,
+    /// Likelihood of the pixels under Glow.
+    Glow,
 }
 
 impl Method {
     /// All methods, the paper's first.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::EncoderFlow,
         Self::Autoencoder,
         Self::Ganomaly,
@@ -105,6 +113,8 @@ impl Method {
         Self::Patchcore,
         Self::Padim,
         Self::Kernel,
+        Self::RealNvp,
+        Self::Glow,
     ];
 
     /// What the program knows of it.
@@ -120,6 +130,8 @@ impl Method {
             Self::Patchcore => &patchcore::ENTRY,
             Self::Padim => &padim::ENTRY,
             Self::Kernel => &kernel::ENTRY,
+            Self::RealNvp => &realnvp::ENTRY,
+            Self::Glow => &glow::ENTRY,
         }
     }
 

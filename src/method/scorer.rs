@@ -4,6 +4,7 @@ use burn::store::SafetensorsStore;
 
 use super::{DetectorError, HeatSource, Heatmap, Scores, Stored};
 use crate::data::{Conversion, Images};
+use crate::report::ImageRows;
 
 /// Anything fitted on normal images that scores images: higher is more anomalous.
 ///
@@ -47,6 +48,11 @@ pub trait Scorer: Send + Sync {
     /// `count` images drawn from the method's density, if it has one that can be drawn from.
     fn sample(&self, _count: usize, _seed: u64) -> Option<Images> {
         None
+    }
+
+    /// Pictures for the report that only this method has, of a few images of each of several sets.
+    fn pictures(&self, _sets: &[(String, Images)]) -> Vec<ImageRows> {
+        Vec::new()
     }
 
     /// Where in each image the score comes from, if the method can tell by this source; the images

@@ -17,6 +17,8 @@ pub(in crate::method) fn scorers() -> Vec<Box<dyn Scorer>> {
         Box::new(gmm::tests::detector()),
         Box::new(mahalanobis::gaussian::tests::detector()),
         Box::new(views::detector::tests::detector()),
+        Box::new(realnvp::tests::detector()),
+        Box::new(glow::tests::detector()),
     ];
     positions.chain(others).collect()
 }
@@ -33,6 +35,7 @@ fn another(key: &str, value: &Value) -> Vec<Value> {
         Some("mixing") => &["permutation", "alternate"],
         Some("base") => &["trained", "fitted"],
         Some("augmentation") => &["auto", "strokes", "photos"],
+        Some("masks") => &["multi-scale", "checkerboard", "horizontal", "cycle"],
         _ => &[],
     };
     match value {

@@ -12,8 +12,8 @@
 mod activation;
 mod adam;
 mod batch_norm;
-mod conv3x3;
 mod conv4x4;
+mod conv_same;
 mod coupling;
 mod elementary;
 mod matrix;
@@ -25,7 +25,7 @@ mod tanh;
 pub(crate) use activation::{Activation, activate};
 pub(crate) use adam::{AdamRule, adam_step};
 pub(crate) use batch_norm::batch_norm;
-pub(crate) use conv3x3::conv2d_3x3;
+pub(crate) use conv_same::conv2d_same;
 pub(crate) use conv4x4::{conv_transpose2d_4x4_s2, conv2d_4x4_s2};
 pub(crate) use coupling::{Affine, Direction, Network, affine_coupling};
 pub(crate) use mixture::{

@@ -32,6 +32,8 @@ pub struct RunReport {
     pub reconstructions: Vec<Reconstructions>,
     /// Images decoded from latents drawn from the flow.
     pub samples: Option<Images>,
+    /// Pictures that only this method has.
+    pub pictures: Vec<ImageRows>,
     /// Images at both ends of the ranking, one entry per test subset.
     pub extremes: Vec<Extremes>,
     /// Where the time went.
@@ -44,6 +46,17 @@ pub struct RunReport {
     pub command: String,
     /// Deviations, warnings and caveats, one paragraph each.
     pub notes: Vec<String>,
+}
+
+/// Rows of images, those of a column belonging together.
+#[derive(Clone, Debug)]
+pub struct ImageRows {
+    /// What is shown, e.g. "What the couplings predict: normal test images".
+    pub title: String,
+    /// How to read it.
+    pub caption: String,
+    /// From top to bottom, all of one length and of images of one shape.
+    pub rows: Vec<Images>,
 }
 
 /// One row of the metric table.

@@ -19,8 +19,8 @@ mod sweep_table;
 mod table;
 
 pub use content::{
-    Extremes, Gallery, Histogram, LearningCurve, MetricRow, Reconstructions, RocCurve, RunReport,
-    ScoredImage, Series, Timing,
+    Extremes, Gallery, Histogram, ImageRows, LearningCurve, MetricRow, Reconstructions, RocCurve,
+    RunReport, ScoredImage, Series, Timing,
 };
 pub use error::ReportError;
 pub use page::render;

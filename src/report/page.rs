@@ -31,6 +31,7 @@ struct Page<'a> {
     extremes: Vec<Ends<'a>>,
     reconstructions: Vec<Sheet>,
     samples: Option<Sheet>,
+    pictures: Vec<Captioned<'a>>,
     learning: Vec<Figure>,
     timings: Vec<[String; 3]>,
     total_time: String,
@@ -50,6 +51,12 @@ struct Sheet {
     label: String,
     title: String,
     picture: Picture,
+}
+
+/// A contact sheet that says itself how it is read.
+struct Captioned<'a> {
+    sheet: Sheet,
+    caption: &'a str,
 }
 
 /// The two ends of one ranking, with their number.
@@ -119,9 +126,23 @@ impl<'a> Page<'a> {
         };
         let samples = samples.map(|picture| Sheet {
             label: panel(next(true), 0, 1),
-            title: "Decoded samples of the flow".into(),
+            title: "Samples of the flow".into(),
             picture,
         });
+        let mut pictures = Vec::new();
+        for content in &report.pictures {
+            let rows: Vec<_> = content.rows.iter().collect();
+            if let Some(picture) = sheet(&content.title, &rows, SHEET_COLUMNS)? {
+                pictures.push(Captioned {
+                    sheet: Sheet {
+                        label: panel(next(true), 0, 1),
+                        title: content.title.clone(),
+                        picture,
+                    },
+                    caption: &content.caption,
+                });
+            }
+        }
         let figure = next(!report.curves.is_empty());
         let mut learning = Vec::new();
         for (index, content) in report.curves.iter().enumerate() {
@@ -148,6 +169,7 @@ impl<'a> Page<'a> {
             extremes,
             reconstructions,
             samples,
+            pictures,
             learning,
             timings: timings.collect(),
             total_time: duration(report.timings.iter().map(|timing| timing.seconds).sum()),
@@ -200,7 +222,8 @@ mod tests {
     use crate::evaluate::roc_curve;
     use crate::report::table::tests::metrics;
     use crate::report::{
-        Histogram, LearningCurve, MetricRow, Reconstructions, RocCurve, ScoredImage, Series, Timing,
+        Histogram, ImageRows, LearningCurve, MetricRow, Reconstructions, RocCurve, ScoredImage,
+        Series, Timing,
     };
 
     const HOSTILE: &str = "</script><script src=\"http://x\">&'<img src=http://x onerror=1>";
@@ -264,7 +287,12 @@ mod tests {
                 originals: images.clone(),
                 reconstructions: images.clone(),
             }],
-            samples: Some(images),
+            samples: Some(images.clone()),
+            pictures: vec![ImageRows {
+                title: text(),
+                caption: text(),
+                rows: vec![images.clone(), images],
+            }],
             extremes: vec![Extremes {
                 title: text(),
                 most: gallery.clone(),
@@ -314,7 +342,7 @@ mod tests {
         ] {
             assert!(page.contains(part), "{part}");
         }
-        assert!(!page.contains("Figure 7"));
+        assert!(!page.contains("Figure 8"));
         assert!(page.contains("85.0") && page.contains("\\begin{tabular}"));
         assert!(!page.contains("NaN"));
     }
@@ -331,6 +359,6 @@ mod tests {
         assert!(matches!(render(&report), Err(ReportError::Mismatch { .. })));
         report.extremes[0].least.images = report.extremes[0].least.images.select(&[]);
         let page = render(&report).unwrap();
-        assert!(!page.contains("Decoded samples"));
+        assert!(!page.contains("Samples of the flow"));
     }
 }

@@ -10,8 +10,8 @@ use crate::data::DatasetName;
 use crate::evaluate::roc_curve;
 use crate::method::{Method, Part, Scorer, derive};
 use crate::report::{
-    Extremes, Gallery, Histogram, LearningCurve, MetricRow, Reconstructions, RocCurve, RunReport,
-    ScoredImage, Series, render as render_page,
+    Extremes, Gallery, Histogram, ImageRows, LearningCurve, MetricRow, Reconstructions, RocCurve,
+    RunReport, ScoredImage, Series, render as render_page,
 };
 use crate::study::Experiment;
 use crate::train::{Kind, Stage};
@@ -51,6 +51,7 @@ pub(super) fn render(sources: &Sources) -> Result<String, RunError> {
         samples: sources
             .detector
             .sample(SHOWN, derive(sources.environment.seed, "samples")),
+        pictures: sources.pictures(),
         extremes: sources.extremes(),
         timings: sources.done.timings.clone(),
         peak_memory_mib: sources.done.peak_memory_mib,
@@ -382,6 +383,22 @@ impl Sources<'_> {
             .into_iter()
             .filter_map(of_part)
             .collect()
+    }
+
+    /// What the method shows of itself, on the first images of every set that is tested on.
+    fn pictures(&self) -> Vec<ImageRows> {
+        let tested = self.table.parts.iter().filter_map(|scored| {
+            let part = self.prepared.parts.get(&scored.name)?;
+            let title = match scored.name.as_str() {
+                "train" | "validation" => return None,
+                "test-normal" => "normal test images".to_owned(),
+                "test-anomalous" => self.anomaly(),
+                other => other.to_owned(),
+            };
+            let first: Vec<usize> = (0..part.images.len().min(EXTREMES)).collect();
+            Some((title, part.images.select(&first)))
+        });
+        self.detector.pictures(&tested.collect::<Vec<_>>())
     }
 
     fn extremes(&self) -> Vec<Extremes> {

@@ -34,6 +34,7 @@ use burn::tensor::ops::{InterpolateMode, InterpolateOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor, TensorData, activation};
 
 use self::weights::{Weights, read};
+use crate::ops;
 
 /// Mean of ImageNet's pixels in `[0, 1]`, per channel.
 const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
@@ -325,10 +326,18 @@ impl Fire {
     /// # Shapes
     /// `[batch, from, h, w]` to `[batch, 2 expanded, h, w]`.
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = activation::relu(self.squeeze.forward(x)); // [n, squeezed, h, w]
-        let narrow = self.expand1x1.forward(x.clone());
-        let wide = self.expand3x3.forward(x);
+        let x = activation::relu(convolve(&self.squeeze, x)); // [n, squeezed, h, w]
+        let narrow = convolve(&self.expand1x1, x.clone());
+        let wide = convolve(&self.expand3x3, x);
         activation::relu(Tensor::cat(vec![narrow, wide], 1))
+    }
+}
+
+/// A convolution that keeps the side, by the kernels for it.
+fn convolve(convolution: &Conv2d, x: Tensor<4>) -> Tensor<4> {
+    match &convolution.bias {
+        Some(bias) => ops::conv2d_same(x, convolution.weight.val(), bias.val()),
+        None => convolution.forward(x),
     }
 }
 

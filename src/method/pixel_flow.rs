@@ -1,0 +1,344 @@
+//! What the flows on pixels share: scoring by bits per dimension, and the fit.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::store::{ModuleSnapshot, SafetensorsStore};
+use burn::tensor::Device;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::context::digest;
+use super::model_file::{check_shape, load_weights};
+use super::pictures::{heatmaps, to_bytes};
+use super::pixel_pictures::pictures;
+use super::{
+    Context, DetectorError, Fitted, HeatSource, Heatmap, MethodError, Parts, Scorer, Scores,
+    Stored, derive,
+};
+use crate::data::{Conversion, Dequantised, Images, Samples};
+use crate::flow::image::{ImageFlow, PIXEL_STAGE};
+use crate::report::ImageRows;
+use crate::study::Check;
+use crate::train::{Optimisation, StageSummary};
+
+/// Images per forward pass. The scores do not depend on it.
+const BATCH: usize = 64;
+/// Images per backward pass.
+const GRADIENT_BATCH: usize = 16;
+/// Images from which what starts from data is set (openai/glow).
+const INITIAL_IMAGES: usize = 256;
+
+/// Names of the scores in words.
+pub(super) const WORDS: &[(&str, &str)] = &[
+    ("bits_per_dim", "NLL in bits/dim"),
+    ("noise_norm", "norm of the noise"),
+];
+
+/// Sizes of a flow on images.
+pub trait FlowSizes: Serialize + DeserializeOwned + Copy + Debug + Send + Sync + 'static {
+    /// Name of the method, and of its scorer in a model file.
+    const METHOD: &'static str;
+
+    /// `[channels, height, width]` of an image.
+    fn shape(&self) -> [usize; 3];
+
+    /// What keeps these sizes from being built, if anything does.
+    ///
+    /// # Errors
+    /// That.
+    fn check(&self) -> Result<(), String>;
+
+    /// A flow of these sizes.
+    fn init(&self, rng: &mut StdRng, device: &Device) -> ImageFlow;
+}
+
+/// How such a flow scores and draws.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Use {
+    /// Dequantisations over which a score is averaged.
+    pub draws: usize,
+    /// Standard deviation of the noise that samples are made from.
+    pub temperature: f64,
+}
+
+impl Use {
+    /// The largest number of draws.
+    const MOST_DRAWS: usize = 1000;
+
+    /// What the settings must be.
+    pub(super) fn checks(&self) -> [Check; 2] {
+        [
+            Check::within("draws", self.draws, 1..=Self::MOST_DRAWS),
+            Check::new(
+                "temperature",
+                self.temperature > 0.0 && self.temperature <= 10.0,
+                "must be above 0 and at most 10",
+            ),
+        ]
+    }
+
+    /// The same of a model file.
+    fn check(&self) -> Result<(), String> {
+        match (1..=Self::MOST_DRAWS).contains(&self.draws) && self.temperature.is_finite() {
+            true => Ok(()),
+            false => Err(format!(
+                "its draws or its temperature are impossible: {self:?}"
+            )),
+        }
+    }
+}
+
+/// Scores images by the likelihood of their pixels.
+///
+/// - `bits_per_dim`: negative log-likelihood in bits per number of the image, the mean over the
+///   dequantisations: an upper bound of that of the bytes;
+/// - `noise_norm`: Euclidean norm of what the flow makes of the image, the distance from the mode of
+///   the base distribution, its mean.
+///
+/// The noise of the dequantisations is the same for all images, so a score is its image's alone.
+pub struct PixelFlow<S> {
+    conversion: Conversion,
+    sizes: S,
+    usage: Use,
+    flow: ImageFlow,
+    device: Device,
+}
+
+/// What a model file says beside the weights.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Described<S> {
+    sizes: S,
+    usage: Use,
+}
+
+impl<S: FlowSizes> PixelFlow<S> {
+    /// Wraps a trained flow, with frozen weights.
+    pub fn new(
+        conversion: Conversion,
+        sizes: S,
+        usage: Use,
+        flow: ImageFlow,
+        device: &Device,
+    ) -> Self {
+        Self {
+            conversion,
+            sizes,
+            usage,
+            flow: flow.valid().to_device(device),
+            device: device.clone(),
+        }
+    }
+
+    /// From a model file.
+    ///
+    /// # Errors
+    /// What keeps the file from being such a model.
+    pub(super) fn load(
+        described: Value,
+        conversion: Conversion,
+        bytes: Vec<u8>,
+        device: &Device,
+    ) -> Result<Box<dyn Scorer>, String> {
+        let Described { sizes, usage } =
+            serde_json::from_value::<Described<S>>(described).map_err(|error| error.to_string())?;
+        sizes.check()?;
+        usage.check()?;
+        check_shape(conversion, sizes.shape())?;
+        // The initial weights are replaced; any seed will do.
+        let mut flow = sizes.init(&mut StdRng::seed_from_u64(0), device);
+        load_weights(&mut flow, bytes)?;
+        Ok(Box::new(Self::new(conversion, sizes, usage, flow, device)))
+    }
+
+    /// Trains a flow of these sizes and scores every part.
+    ///
+    /// # Errors
+    /// [`MethodError`] when the training fails or is stopped.
+    pub(super) fn fit(
+        (sizes, usage): (S, Use),
+        training: &Optimisation,
+        context: &mut Context,
+        parts: &Parts,
+    ) -> Result<Fitted, MethodError> {
+        let (flow, summary) = train(&sizes, training, context, parts)?;
+        let scorer = Self::new(context.conversion, sizes, usage, flow, context.device);
+        let scores = context.score_images(&scorer, parts)?;
+        Ok(Fitted {
+            scorer: Box::new(scorer),
+            scores,
+            stages: vec![summary],
+        })
+    }
+}
+
+/// The one stage, on dequantised images; those of validation always have the same noise.
+fn train<S: FlowSizes>(
+    sizes: &S,
+    training: &Optimisation,
+    context: &mut Context,
+    parts: &Parts,
+) -> Result<(ImageFlow, StageSummary), MethodError> {
+    let flow = sizes.init(&mut context.rng("pixel flow weights"), context.device);
+    let [train, valid] = [parts.train(), parts.validation()].map(|part| part.images.clone());
+    let input = [&train, &valid]
+        .map(|images| digest(images.as_bytes()))
+        .concat();
+    let input = digest(input.as_bytes());
+    // The training images come in the order of the data set, which may be by classes.
+    let rng = &mut context.rng("pixel flow start");
+    let first = rand::seq::index::sample(rng, train.len(), train.len().min(INITIAL_IMAGES));
+    let train = Dequantised::fresh(train, derive(context.seed, "dequantisation"));
+    let flow = flow.initialised_from(train.batch(&first.into_vec(), context.device));
+    let samples = (Arc::new(train), Arc::new(Dequantised::fixed(valid, 0)));
+    context.train(&PIXEL_STAGE, training, flow, samples, &input)
+}
+
+impl<S: FlowSizes> Scorer for PixelFlow<S> {
+    fn score_names(&self) -> &'static [&'static str] {
+        &["bits_per_dim", "noise_norm"]
+    }
+
+    fn conversion(&self) -> Conversion {
+        self.conversion
+    }
+
+    fn stored(&self) -> Stored {
+        let described = Described {
+            sizes: self.sizes,
+            usage: self.usage,
+        };
+        Stored::new(S::METHOD, &described)
+    }
+
+    fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), String> {
+        let saved = self.flow.save_into(store);
+        saved.map_err(|error| error.to_string())
+    }
+
+    fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
+        let images = Arc::new(self.conversion.apply(images.clone())?);
+        let all: Vec<usize> = (0..images.len()).collect();
+        let mut columns = [vec![0.0; all.len()], vec![0.0; all.len()]];
+        let share = 1.0 / self.usage.draws as f32;
+        for draw in 0..self.usage.draws {
+            let samples = Dequantised::fixed(images.clone(), draw as u64);
+            for indices in all.chunks(BATCH) {
+                let batch = samples.batch(indices, &self.device);
+                let (log_prob, norm) = self.flow.log_prob_and_norm(batch);
+                let found = [self.flow.bits_per_dim(log_prob), norm];
+                for (column, found) in columns.iter_mut().zip(found) {
+                    let means = &mut column[indices[0]..][..indices.len()];
+                    for (mean, value) in means.iter_mut().zip(found.into_data().iter::<f32>()) {
+                        *mean += share * value;
+                    }
+                }
+            }
+        }
+        Ok(Scores::new(self.score_names(), columns.into()))
+    }
+
+    fn sample(&self, count: usize, seed: u64) -> Option<Images> {
+        let rng = &mut StdRng::seed_from_u64(seed);
+        let drawn = self
+            .flow
+            .sample(count, self.usage.temperature, rng, &self.device);
+        let pixels = to_bytes(drawn * 2.0 - 1.0).collect();
+        Images::new(self.sizes.shape(), pixels).ok()
+    }
+
+    fn pictures(&self, sets: &[(String, Images)]) -> Vec<ImageRows> {
+        pictures(&self.flow, sets, &self.device)
+    }
+
+    /// `|d NLL / d pixel|`, summed over the channels, of the first dequantisation.
+    fn heat(&self, images: &Images, source: HeatSource) -> Option<Vec<Heatmap>> {
+        self.heat_sources().contains(&source).then_some(())?;
+        let [_, height, width] = images.shape();
+        let samples = Dequantised::fixed(Arc::new(images.clone()), 0);
+        let all: Vec<usize> = (0..images.len()).collect();
+        let device = self.device.clone().autodiff();
+        let mut values = Vec::with_capacity(images.len() * height * width);
+        for indices in all.chunks(GRADIENT_BATCH) {
+            let pixels = samples.batch(indices, &device).require_grad();
+            // The images do not see each other, so the sum's gradient is each image's own.
+            let gradients = self.flow.log_prob(pixels.clone()).sum().backward();
+            let strength = pixels.grad(&gradients)?.abs().sum_dim(1);
+            values.extend(strength.into_data().iter::<f32>());
+        }
+        heatmaps([height, width], &values)
+    }
+
+    fn heat_sources(&self) -> &'static [HeatSource] {
+        &[HeatSource::Gradient]
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::backend::test_device;
+    use crate::data::Framing;
+    use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
+
+    /// A detector of grey images of 32 pixels whose scales have been set from noise.
+    pub fn of_sizes<S: FlowSizes>(sizes: S) -> PixelFlow<S> {
+        let device = test_device();
+        let conversion = Conversion {
+            channels: 1,
+            size: 32,
+            fit: Framing::Pad,
+        };
+        let usage = Use {
+            draws: 2,
+            temperature: 0.8,
+        };
+        let flow = sizes.init(&mut StdRng::seed_from_u64(1), &device);
+        let images = Dequantised::fixed(Arc::new(noise(20, 1)), 0);
+        let all: Vec<usize> = (0..20).collect();
+        let flow = flow.initialised_from(images.batch(&all, &device));
+        let flow = crate::flow::image::tests::shaken_by(flow, 0.01);
+        PixelFlow::new(conversion, sizes, usage, flow, &device)
+    }
+
+    /// What holds for every such detector.
+    pub fn assert_scores<S: FlowSizes>(sizes: S) {
+        let detector = of_sizes(sizes);
+        let images = noise(100, 2);
+        assert_score_of_image_alone(&detector, &images);
+        let scores = detector.score(&images).unwrap();
+        // Nothing tells noise on all levels in less than 8 bits.
+        let mean = scores.columns()[0].iter().sum::<f32>() / 100.0;
+        assert!(mean > 8.0, "{mean} bits per number of noise");
+        let drawn = detector.sample(3, 7).unwrap();
+        assert_eq!((drawn.len(), drawn.shape()), (3, [1, 32, 32]));
+        assert_eq!(Some(drawn), detector.sample(3, 7));
+        let two = images.select(&[4, 5]);
+        let sets = [
+            ("normal".to_owned(), two.clone()),
+            ("other".to_owned(), two.clone()),
+        ];
+        let pictures = detector.pictures(&sets);
+        assert_eq!(pictures.len(), 3);
+        assert!(pictures[1].rows.len() > 4 && pictures[1].rows[0] == two);
+        // The ends of a way are the images themselves.
+        let way = &pictures[0].rows[0];
+        for (index, end) in [(0, 0), (11, 1)] {
+            let (found, expected) = (way.get(index), two.get(end));
+            let worst = found
+                .iter()
+                .zip(expected)
+                .map(|(a, b)| a.abs_diff(*b))
+                .max();
+            assert!(worst <= Some(1), "{worst:?}");
+        }
+        let maps = detector.heat(&two, HeatSource::Gradient).unwrap();
+        assert!(maps.len() == 2 && maps[0].values().iter().any(|&value| value > 0.0));
+    }
+}
