@@ -42,8 +42,11 @@ pub fn describe(result: &FolderMetrics) -> String {
     for (defect, auroc) in &result.by_defect {
         lines.push(format!("  {defect:<16} {auroc:.3}"));
     }
-    for (source, auroc) in &result.pixel_auroc {
-        lines.push(format!("pixel AUROC {auroc:.3} ({source})"));
+    for pixels in &result.pixels {
+        lines.push(format!(
+            "pixel AUROC {:.3}, AUPRO {:.3} ({})",
+            pixels.auroc, pixels.aupro, pixels.source
+        ));
     }
     lines.join("\n")
 }
@@ -71,6 +74,7 @@ pub fn tell_skipped(skipped: &[Skipped], ignored: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::folder::PixelMetrics;
     use crate::method::HeatSource;
 
     #[test]
@@ -78,11 +82,15 @@ mod tests {
         let mut result = FolderMetrics {
             by_defect: vec![("hole".to_owned(), 0.5)],
             image_auroc: Some(0.98765),
-            pixel_auroc: vec![(HeatSource::Positions, 0.9)],
+            pixels: vec![PixelMetrics {
+                source: HeatSource::Positions,
+                auroc: 0.9,
+                aupro: 0.75,
+            }],
         };
         assert_eq!(
             describe(&result),
-            "image AUROC 0.988\n  hole             0.500\npixel AUROC 0.900 (positions)"
+            "image AUROC 0.988\n  hole             0.500\npixel AUROC 0.900, AUPRO 0.750 (positions)"
         );
         result.image_auroc = None;
         assert!(describe(&result).starts_with("no AUROC"));

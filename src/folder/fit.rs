@@ -130,8 +130,8 @@ pub fn fit_folder(studies: &Studies, fit: &FolderFit) -> Result<FittedFolder, Ru
         let none = || Scores::none(scorer.score_names());
         found.map_or_else(none, |(_, scores)| scores.clone())
     };
-    let [validation, held_out] = ["validation", CALIBRATION].map(scores_of);
-    let calibration = Calibration::fit(scorer.deciding(), &validation, &held_out)?;
+    let [chosen_by, held_out] = ["validation", CALIBRATION].map(scores_of);
+    let calibration = Calibration::fit(scorer.deciding(), &chosen_by, &held_out)?;
     let counts = ["train", "validation", CALIBRATION]
         .map(|name| parts.get(name).map_or(0, |part| part.images.len()));
     let origin = format!(
@@ -141,8 +141,14 @@ pub fn fit_folder(studies: &Studies, fit: &FolderFit) -> Result<FittedFolder, Ru
         loaded.images.len(),
         fit.seed
     );
-    let normal = &parts.validation().images;
-    let detector = Detector::new(scorer, calibration, &origin).with_heat_range(normal)?;
+    let validation = parts.validation();
+    let sides: Vec<[usize; 2]> = validation
+        .indices
+        .iter()
+        .map(|&index| loaded.sides[index])
+        .collect();
+    let detector =
+        Detector::new(scorer, calibration, &origin).with_heat_range(&validation.images, &sides)?;
     detector.save(&fit.out)?;
     let root = workspace.root().to_owned();
     drop(workspace);

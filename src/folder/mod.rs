@@ -4,4 +4,4 @@ mod fit;
 mod test;
 
 pub use fit::{FittedFolder, FolderFit, fit_folder};
-pub use test::{FolderMetrics, FolderTest};
+pub use test::{FolderMetrics, FolderTest, PixelMetrics};

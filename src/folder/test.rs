@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
+use crate::data::DataError;
 use crate::data::folder::{Loaded, MvtecTest, Skipped, load_mask};
-use crate::data::{Conversion, DataError};
 use crate::evaluate::{EvaluateError, PixelRanking, auroc};
 use crate::method::{Detector, HeatSource, Verdict};
 use crate::run::RunError;
@@ -16,8 +16,19 @@ pub struct FolderMetrics {
     pub by_defect: Vec<(String, f64)>,
     /// AUROC of all defects together; none without good or without defective images.
     pub image_auroc: Option<f64>,
-    /// AUROC of pixels, by source of the heat map, where there are masks.
-    pub pixel_auroc: Vec<(HeatSource, f64)>,
+    /// How well heat maps tell defective pixels from others, where there are masks.
+    pub pixels: Vec<PixelMetrics>,
+}
+
+/// How well the heat maps of one source tell defective pixels from others, on the pictures' own sizes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PixelMetrics {
+    /// What the maps are made of.
+    pub source: HeatSource,
+    /// AUROC of the pixels of all images: see [`PixelRanking::auroc`].
+    pub auroc: f64,
+    /// AUPRO up to a false-positive rate of 30 %: see [`PixelRanking::aupro`].
+    pub aupro: f64,
 }
 
 /// Compares the verdicts of a labelled folder with its labels, and the heat maps with its masks,
@@ -78,10 +89,7 @@ impl<'a> FolderTest<'a> {
             if self.pixels.is_empty() {
                 continue;
             }
-            match (
-                defective_pixels(test, self.detector.conversion()),
-                &test.mask,
-            ) {
+            match (defective_pixels(test, loaded.sides[index]), &test.mask) {
                 (Ok(Some(mask)), _) => {
                     known.push(index);
                     masks.push(mask);
@@ -99,10 +107,11 @@ impl<'a> FolderTest<'a> {
             return Ok(skipped);
         }
         let images = loaded.images.select(&known);
+        let sides: Vec<[usize; 2]> = known.iter().map(|&index| loaded.sides[index]).collect();
         for (source, ranking) in &mut self.pixels {
-            let maps = self.detector.heat_of(&images, Some(*source))?;
-            for (map, mask) in maps.iter().zip(&masks) {
-                ranking.add(map.values(), mask);
+            let maps = self.detector.heatmaps(&images, &sides, Some(*source))?;
+            for (map, mask) in maps.zip(&masks) {
+                ranking.add(map.values(), mask, map.width());
             }
         }
         Ok(skipped)
@@ -126,10 +135,17 @@ impl<'a> FolderTest<'a> {
             }
         }
         let all: Vec<f32> = self.defective.values().flatten().copied().collect();
-        let mut pixel_auroc = Vec::new();
-        for (source, ranking) in &self.pixels {
-            match ranking.auroc() {
-                Ok(area) => pixel_auroc.push((*source, area)),
+        let mut pixels = Vec::new();
+        for &(source, ref ranking) in &self.pixels {
+            let areas = ranking
+                .auroc()
+                .and_then(|auroc| Ok((auroc, ranking.aupro()?)));
+            match areas {
+                Ok((auroc, aupro)) => pixels.push(PixelMetrics {
+                    source,
+                    auroc,
+                    aupro,
+                }),
                 // As with images, there is nothing to compare.
                 Err(EvaluateError::OneClass { .. } | EvaluateError::Empty { .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -138,19 +154,16 @@ impl<'a> FolderTest<'a> {
         Ok(FolderMetrics {
             by_defect,
             image_auroc: against_good(&all)?,
-            pixel_auroc,
+            pixels,
         })
     }
 }
 
-/// Which pixels of a converted test image are defective; none when no mask says so.
-fn defective_pixels(
-    test: &MvtecTest,
-    Conversion { size, fit, .. }: Conversion,
-) -> Result<Option<Vec<bool>>, DataError> {
+/// Which pixels of a test image of `sides` are defective; none when no mask says so.
+fn defective_pixels(test: &MvtecTest, sides: [usize; 2]) -> Result<Option<Vec<bool>>, DataError> {
     match (&test.defect, &test.mask) {
-        (None, _) => Ok(Some(vec![false; size * size])),
-        (Some(_), Some(path)) => load_mask(path, size, fit).map(Some),
+        (None, _) => Ok(Some(vec![false; sides[0] * sides[1]])),
+        (Some(_), Some(path)) => load_mask(path, sides).map(Some),
         (Some(_), None) => Ok(None),
     }
 }

@@ -20,6 +20,7 @@ mod heatmap;
 mod identity;
 pub mod knn;
 pub mod mahalanobis;
+mod maps;
 mod model_file;
 pub mod on_latents;
 mod parts;

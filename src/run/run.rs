@@ -323,7 +323,10 @@ impl Run<'_> {
             "experiment {} by {}, seed {}",
             self.experiment.name, self.experiment.variant, self.options.seed
         );
-        Detector::new(scorer, calibration, &origin).with_heat_range(validation)
+        // The colours are drawn to the scale of maps of this size.
+        let [_, height, width] = validation.shape();
+        let sides = vec![[height, width]; validation.len()];
+        Detector::new(scorer, calibration, &origin).with_heat_range(validation, &sides)
     }
 
     fn evaluate(&self, table: &ScoreTable) -> Result<Evaluation, RunError> {

@@ -1,0 +1,237 @@
+//! From a detector to maps on the pictures' own sizes, and to pictures of them.
+
+use image::{DynamicImage, RgbImage};
+
+use super::{Detector, DetectorError, HeatSource, Heatmap};
+use crate::data::{Framing, Images, Picture};
+
+/// Standard deviation of the blur of a heat map, as a share of the picture's shorter side. PaDiM and
+/// PatchCore take 4 pixels of 224 to 256.
+const SMOOTHING: f32 = 1.0 / 64.0;
+/// No less of it than this, in pixels of what the detector sees: a map of small images is coarse.
+const LEAST_SMOOTHING: f32 = 2.0;
+/// Images that the range of the heat maps' colours is taken from, at most.
+const RANGE_IMAGES: usize = 64;
+
+impl Detector {
+    /// What a heat map is made of when `source` is asked for: that, and for `None` what the method is
+    /// best at.
+    ///
+    /// # Errors
+    /// [`DetectorError::NoHeat`] when the method has no such map.
+    pub fn heat_source(&self, source: Option<HeatSource>) -> Result<HeatSource, DetectorError> {
+        let known = self.scorer().heat_sources();
+        source
+            .or(known.first().copied())
+            .filter(|chosen| known.contains(chosen))
+            .ok_or(DetectorError::NoHeat {
+                wanted: source,
+                known,
+            })
+    }
+
+    /// Where the picture departs from normal, on its own size and smoothed at its scale; larger is
+    /// odder. `None` for the source that the method is best at, in the method's own units.
+    ///
+    /// # Errors
+    /// [`DetectorError`] when the picture cannot be converted or the method has no such map.
+    pub fn heatmap(
+        &self,
+        image: &DynamicImage,
+        source: Option<HeatSource>,
+    ) -> Result<Heatmap, DetectorError> {
+        self.heatmap_of(&Picture::from_image(image)?, source)
+    }
+
+    /// Heat maps of images that have been converted, each on the size of the picture that it was, which
+    /// `sides` = `[height, width]` says: one after the other, as maps of large pictures are large.
+    ///
+    /// # Errors
+    /// [`DetectorError::NoHeat`] when the method has no such map.
+    pub fn heatmaps<'a>(
+        &self,
+        images: &Images,
+        sides: &'a [[usize; 2]],
+        source: Option<HeatSource>,
+    ) -> Result<impl Iterator<Item = Heatmap> + use<'a>, DetectorError> {
+        let source = self.heat_source(source)?;
+        let maps = self.scorer().heat(images, source);
+        let maps = maps.ok_or(DetectorError::NoAnswer { what: "heat map" })?;
+        let [_, height, width] = images.shape();
+        let fit = self.conversion().fit;
+        let on_pictures = maps.into_iter().zip(sides).map(move |(map, &original)| {
+            let map = map.resized(height, width);
+            map.smoothed(smoothing(fit, original, [height, width]))
+                .onto_original(fit, original)
+        });
+        Ok(on_pictures)
+    }
+
+    /// Takes the range of the heat maps' colours from the first of the normal images, which have been
+    /// converted from pictures of `sides`: nearly all of their pixels are drawn as normal, and what is
+    /// as far above their maximum as that is above their median as quite odd. Without heat maps there
+    /// is no range.
+    ///
+    /// # Errors
+    /// [`DetectorError`] when a heat map cannot be made.
+    pub fn with_heat_range(
+        mut self,
+        normal: &Images,
+        sides: &[[usize; 2]],
+    ) -> Result<Self, DetectorError> {
+        if self.scorer().heat_sources().is_empty() {
+            return Ok(self);
+        }
+        let first: Vec<usize> = (0..normal.len().min(RANGE_IMAGES)).collect();
+        let maps = self.heatmaps(&normal.select(&first), sides, None)?;
+        let mut values: Vec<f32> = maps.flat_map(|map| map.values().to_vec()).collect();
+        values.retain(|value| value.is_finite());
+        values.sort_unstable_by(f32::total_cmp);
+        if let Some(&largest) = values.last() {
+            let at = |share: f64| values[(share * (values.len() - 1) as f64) as usize];
+            self.description.heat_range = Some([at(0.99), largest + (largest - at(0.5))]);
+        }
+        Ok(self)
+    }
+
+    /// The picture in grey with its heat map in colour.
+    ///
+    /// # Errors
+    /// [`DetectorError`] as for [`heatmap`](Self::heatmap).
+    pub fn overlay(
+        &self,
+        picture: &Picture,
+        source: Option<HeatSource>,
+    ) -> Result<RgbImage, DetectorError> {
+        let map = self.heatmap_of(picture, source)?;
+        let own = map
+            .values()
+            .iter()
+            .copied()
+            .fold([f32::INFINITY, f32::NEG_INFINITY], |[low, high], value| {
+                [low.min(value), high.max(value)]
+            });
+        // The stored range is that of the method's own map.
+        let default =
+            source.is_none_or(|source| self.scorer().heat_sources().first() == Some(&source));
+        let stored = self.description.heat_range.filter(|_| default);
+        let [low, high] = stored.unwrap_or(own);
+        let overlay = map.overlay(picture.pixels(), picture.channels(), (low, high));
+        overlay.ok_or(DetectorError::Overlay {
+            map: [map.height(), map.width()],
+            picture: [picture.height(), picture.width()],
+        })
+    }
+
+    fn heatmap_of(
+        &self,
+        picture: &Picture,
+        source: Option<HeatSource>,
+    ) -> Result<Heatmap, DetectorError> {
+        let images = self.conversion().apply(picture.to_images())?;
+        let sides = [[picture.height(), picture.width()]];
+        let first = self.heatmaps(&images, &sides, source)?.next();
+        first.ok_or(DetectorError::NoAnswer { what: "heat map" })
+    }
+}
+
+/// Standard deviations of the blur, down and across, in pixels of a map of `map` = `[height, width]`, so
+/// that on the `original` it is the same in all directions.
+fn smoothing(fit: Framing, original: [usize; 2], map: [usize; 2]) -> [f32; 2] {
+    let (seen, lands) = fit.place(original, map);
+    // Pixels of the map for one of the original.
+    let scale = [
+        lands.height as f32 / seen.height.max(1) as f32,
+        lands.width as f32 / seen.width.max(1) as f32,
+    ];
+    let shorter = original[0].min(original[1]) as f32;
+    let sigma = (SMOOTHING * shorter).max(LEAST_SMOOTHING / scale[0].max(scale[1]));
+    scale.map(|scale| scale * sigma)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::method::detector::tests::{detector, picture};
+    use crate::method::scorer::tests::noise;
+
+    #[test]
+    fn a_heat_map_has_the_picture_s_size() {
+        let wide = picture(3).resize_exact(90, 40, image::imageops::FilterType::Nearest);
+        let map = detector().heatmap(&wide, None).unwrap();
+        assert_eq!((map.height(), map.width()), (40, 90));
+        let error = detector()
+            .heatmap(&wide, Some(HeatSource::Gradient))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("gradient") && error.contains("positions"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn with_a_range_overlays_of_normal_images_stay_grey() {
+        let picture = Picture::from_image(&picture(5)).unwrap();
+        let grey = |detector: &Detector| {
+            let overlay = detector.overlay(&picture, None).unwrap();
+            let grey = overlay
+                .pixels()
+                .filter(|pixel| pixel.0[0] == pixel.0[1] && pixel.0[1] == pixel.0[2]);
+            grey.count()
+        };
+        // Without one, the colours run through each image's own values.
+        let before = grey(&detector());
+        let detector = detector()
+            .with_heat_range(&noise(20, 6), &[[32; 2]; 20])
+            .unwrap();
+        let [low, high] = detector.description().heat_range.unwrap();
+        assert!(low < high);
+        let after = grey(&detector);
+        assert!(after > 820 && after > before, "{before} {after}");
+    }
+
+    #[test]
+    fn maps_of_a_batch_are_those_of_its_pictures() {
+        let detector = detector();
+        let pictures = [(40, 90), (32, 32), (200, 30)].map(|(width, height)| {
+            let filter = image::imageops::FilterType::Nearest;
+            picture(4).resize_exact(width, height, filter)
+        });
+        let (mut images, mut sides) = (None::<Images>, Vec::new());
+        for picture in &pictures {
+            let picture = Picture::from_image(picture).unwrap();
+            sides.push([picture.height(), picture.width()]);
+            let one = detector.conversion().apply(picture.into_images()).unwrap();
+            images = Some(match images {
+                Some(before) => before.concat(&one).unwrap(),
+                None => one,
+            });
+        }
+        let maps = detector.heatmaps(&images.unwrap(), &sides, None).unwrap();
+        for (map, picture) in maps.zip(&pictures) {
+            let alone = detector.heatmap(picture, None).unwrap();
+            assert_eq!((map.height(), map.width()), (alone.height(), alone.width()));
+            for (left, right) in map.values().iter().zip(alone.values()) {
+                assert!((left - right).abs() < 1e-3 * (1.0 + right.abs()));
+            }
+        }
+    }
+
+    #[test]
+    fn the_blur_is_round_on_the_picture() {
+        // Two pixels of what is seen of a small image; on the long side of a stretched one fewer.
+        assert_eq!(smoothing(Framing::Pad, [28, 28], [32, 32]), [2.0; 2]);
+        assert_eq!(smoothing(Framing::Resize, [512, 512], [128, 128]), [2.0; 2]);
+        assert_eq!(
+            smoothing(Framing::Resize, [512, 1024], [128, 128]),
+            [2.0, 1.0]
+        );
+        assert_eq!(smoothing(Framing::Crop, [512, 1024], [128, 128]), [2.0; 2]);
+        // A 64th of the shorter side where more is seen.
+        assert_eq!(
+            smoothing(Framing::Resize, [512, 1024], [256, 512]),
+            [4.0; 2]
+        );
+    }
+}
