@@ -35,7 +35,9 @@ pub struct ScoreArgs {
     /// Share of false alarms allowed: images with a p-value of at most this are anomalous.
     #[arg(long, default_value_t = DEFAULT_ALPHA, allow_negative_numbers = true)]
     alpha: f64,
-    /// Write an overlay for every image into this folder: where it departs from normal.
+    /// Write an overlay for every image into this folder: where it departs from normal. An image that
+    /// is called anomalous shows its least likely place; another one stays grey but for what no
+    /// normal image has shown.
     #[arg(long, value_name = "DIR")]
     heatmaps: Option<PathBuf>,
     /// What heat maps are made of: positions, reconstruction or gradient [default: the detector's
@@ -176,8 +178,9 @@ impl Run<'_> {
                 self.skipped.extend(test.add(&loaded, &verdicts)?);
             }
             if let Some(folder) = &self.args.heatmaps {
-                for path in &loaded.paths {
-                    self.overlay(path, folder)?;
+                for (path, verdict) in loaded.paths.iter().zip(&verdicts) {
+                    let anomalous = verdict.is_anomalous(self.args.alpha);
+                    self.overlay(path, folder, anomalous)?;
                 }
             }
         }
@@ -187,9 +190,9 @@ impl Run<'_> {
     }
 
     /// Writes `<folder>/<parent>_<stem>.png`, with a number where images of this call share that name.
-    fn overlay(&mut self, path: &Path, folder: &Path) -> anyhow::Result<()> {
+    fn overlay(&mut self, path: &Path, folder: &Path, anomalous: bool) -> anyhow::Result<()> {
         let picture = Picture::decode(path)?;
-        let overlay = self.detector.overlay(&picture, self.args.heat)?;
+        let overlay = self.detector.overlay(&picture, self.args.heat, anomalous)?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let parent = path.parent().and_then(Path::file_name).unwrap_or_default();
         let wanted = match parent.to_string_lossy() {

@@ -130,8 +130,8 @@ pub fn fit_folder(studies: &Studies, fit: &FolderFit) -> Result<FittedFolder, Ru
         let none = || Scores::none(scorer.score_names());
         found.map_or_else(none, |(_, scores)| scores.clone())
     };
-    let [chosen_by, held_out] = ["validation", CALIBRATION].map(scores_of);
-    let calibration = Calibration::fit(scorer.deciding(), &chosen_by, &held_out)?;
+    let [validation, held_out] = ["validation", CALIBRATION].map(scores_of);
+    let calibration = Calibration::fit(scorer.deciding(), &validation, &held_out)?;
     let counts = ["train", "validation", CALIBRATION]
         .map(|name| parts.get(name).map_or(0, |part| part.images.len()));
     let origin = format!(
@@ -141,14 +141,12 @@ pub fn fit_folder(studies: &Studies, fit: &FolderFit) -> Result<FittedFolder, Ru
         loaded.images.len(),
         fit.seed
     );
-    let validation = parts.validation();
-    let sides: Vec<[usize; 2]> = validation
-        .indices
-        .iter()
-        .map(|&index| loaded.sides[index])
-        .collect();
-    let detector =
-        Detector::new(scorer, calibration, &origin).with_heat_range(&validation.images, &sides)?;
+    let mut detector = Detector::new(scorer, calibration, &origin);
+    if let Some(held_out) = parts.get(CALIBRATION) {
+        let indices = held_out.indices.iter();
+        let sides: Vec<[usize; 2]> = indices.map(|&index| loaded.sides[index]).collect();
+        detector = detector.with_normal_maps(&held_out.images, &sides)?;
+    }
     detector.save(&fit.out)?;
     let root = workspace.root().to_owned();
     drop(workspace);

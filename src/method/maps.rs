@@ -10,8 +10,11 @@ use crate::data::{Framing, Images, Picture};
 const SMOOTHING: f32 = 1.0 / 64.0;
 /// No less of it than this, in pixels of what the detector sees: a map of small images is coarse.
 const LEAST_SMOOTHING: f32 = 2.0;
-/// Images that the range of the heat maps' colours is taken from, at most.
-const RANGE_IMAGES: usize = 64;
+/// Images that the colours are taken from, at most, and pixels of each of them, about.
+const RANGE_IMAGES: usize = 1000;
+const RANGE_PIXELS: usize = 2000;
+/// Images that are mapped at a time.
+const BATCH: usize = 64;
 
 impl Detector {
     /// What a heat map is made of when `source` is asked for: that, and for `None` what the method is
@@ -67,14 +70,13 @@ impl Detector {
         Ok(on_pictures)
     }
 
-    /// Takes the range of the heat maps' colours from the first of the normal images, which have been
-    /// converted from pictures of `sides`: nearly all of their pixels are drawn as normal, and what is
-    /// as far above their maximum as that is above their median as quite odd. Without heat maps there
-    /// is no range.
+    /// Takes from held-out normal images, which have been converted from pictures of `sides`, between
+    /// which values the colours of heat maps run: see [`Heatmap::colour_range`]. Without heat maps,
+    /// there are none.
     ///
     /// # Errors
     /// [`DetectorError`] when a heat map cannot be made.
-    pub fn with_heat_range(
+    pub fn with_normal_maps(
         mut self,
         normal: &Images,
         sides: &[[usize; 2]],
@@ -82,19 +84,20 @@ impl Detector {
         if self.scorer().heat_sources().is_empty() {
             return Ok(self);
         }
-        let first: Vec<usize> = (0..normal.len().min(RANGE_IMAGES)).collect();
-        let maps = self.heatmaps(&normal.select(&first), sides, None)?;
-        let mut values: Vec<f32> = maps.flat_map(|map| map.values().to_vec()).collect();
-        values.retain(|value| value.is_finite());
-        values.sort_unstable_by(f32::total_cmp);
-        if let Some(&largest) = values.last() {
-            let at = |share: f64| values[(share * (values.len() - 1) as f64) as usize];
-            self.description.heat_range = Some([at(0.99), largest + (largest - at(0.5))]);
+        let mut found = NormalMaps::default();
+        let all: Vec<usize> = (0..normal.len().min(sides.len()).min(RANGE_IMAGES)).collect();
+        for indices in all.chunks(BATCH) {
+            let sides = &sides[indices[0]..];
+            for map in self.heatmaps(&normal.select(indices), sides, None)? {
+                found.add(&map);
+            }
         }
+        self.description.heat_range = found.colours();
         Ok(self)
     }
 
-    /// The picture in grey with its heat map in colour.
+    /// The picture in grey with its heat map in colour, which says more of an image that is called
+    /// `anomalous` than of another: see [`Heatmap::colour_range`].
     ///
     /// # Errors
     /// [`DetectorError`] as for [`heatmap`](Self::heatmap).
@@ -102,21 +105,14 @@ impl Detector {
         &self,
         picture: &Picture,
         source: Option<HeatSource>,
+        anomalous: bool,
     ) -> Result<RgbImage, DetectorError> {
         let map = self.heatmap_of(picture, source)?;
-        let own = map
-            .values()
-            .iter()
-            .copied()
-            .fold([f32::INFINITY, f32::NEG_INFINITY], |[low, high], value| {
-                [low.min(value), high.max(value)]
-            });
         // The stored range is that of the method's own map.
-        let default =
-            source.is_none_or(|source| self.scorer().heat_sources().first() == Some(&source));
-        let stored = self.description.heat_range.filter(|_| default);
-        let [low, high] = stored.unwrap_or(own);
-        let overlay = map.overlay(picture.pixels(), picture.channels(), (low, high));
+        let own = source.is_none_or(|source| self.scorer().heat_sources().first() == Some(&source));
+        let normal = self.description.heat_range.filter(|_| own);
+        let range = map.colour_range(normal, anomalous);
+        let overlay = map.overlay(picture.pixels(), picture.channels(), range);
         overlay.ok_or(DetectorError::Overlay {
             map: [map.height(), map.width()],
             picture: [picture.height(), picture.width()],
@@ -132,6 +128,39 @@ impl Detector {
         let sides = [[picture.height(), picture.width()]];
         let first = self.heatmaps(&images, &sides, source)?.next();
         first.ok_or(DetectorError::NoAnswer { what: "heat map" })
+    }
+}
+
+/// What the heat maps of normal images are like.
+#[derive(Default)]
+struct NormalMaps {
+    /// Some of their values, finite.
+    sample: Vec<f32>,
+    /// The largest of all finite ones.
+    largest: Option<f32>,
+}
+
+impl NormalMaps {
+    fn add(&mut self, map: &Heatmap) {
+        let finite = || {
+            map.values()
+                .iter()
+                .copied()
+                .filter(|value| value.is_finite())
+        };
+        // Odd, so that it comes through all columns of a map whose width is even.
+        let step = (map.values().len() / RANGE_PIXELS) | 1;
+        self.sample.extend(finite().step_by(step));
+        self.largest = finite().chain(self.largest).reduce(f32::max);
+    }
+
+    /// The value that a hundredth of the pixels exceeds, and what is as far above the largest as that
+    /// is above the median.
+    fn colours(&mut self) -> Option<[f32; 2]> {
+        let largest = self.largest?;
+        self.sample.sort_unstable_by(f32::total_cmp);
+        let at = |share: f64| self.sample[(share * (self.sample.len() - 1) as f64) as usize];
+        Some([at(0.99), largest + (largest - at(0.5))])
     }
 }
 
@@ -154,6 +183,7 @@ mod tests {
     use super::*;
     use crate::method::detector::tests::{detector, picture};
     use crate::method::scorer::tests::noise;
+    use image::GrayImage;
 
     #[test]
     fn a_heat_map_has_the_picture_s_size() {
@@ -170,25 +200,56 @@ mod tests {
         );
     }
 
+    /// Pixels of an overlay that have a colour.
+    fn coloured(overlay: &RgbImage) -> usize {
+        let coloured = overlay
+            .pixels()
+            .filter(|pixel| pixel.0[0] != pixel.0[1] || pixel.0[1] != pixel.0[2]);
+        coloured.count()
+    }
+
     #[test]
-    fn with_a_range_overlays_of_normal_images_stay_grey() {
-        let picture = Picture::from_image(&picture(5)).unwrap();
-        let grey = |detector: &Detector| {
-            let overlay = detector.overlay(&picture, None).unwrap();
-            let grey = overlay
-                .pixels()
-                .filter(|pixel| pixel.0[0] == pixel.0[1] && pixel.0[1] == pixel.0[2]);
-            grey.count()
-        };
-        // Without one, the colours run through each image's own values.
-        let before = grey(&detector());
+    fn an_overlay_is_calm_unless_its_image_is_called_anomalous() {
+        let normal = noise(20, 6);
         let detector = detector()
-            .with_heat_range(&noise(20, 6), &[[32; 2]; 20])
+            .with_normal_maps(&normal, &[[32; 2]; 20])
             .unwrap();
         let [low, high] = detector.description().heat_range.unwrap();
         assert!(low < high);
-        let after = grey(&detector);
-        assert!(after > 820 && after > before, "{before} {after}");
+        for index in 0..20 {
+            let picture = GrayImage::from_raw(32, 32, normal.get(index).to_vec());
+            let picture = DynamicImage::ImageLuma8(picture.unwrap());
+            let picture = Picture::from_image(&picture).unwrap();
+            let [calm, shown] =
+                [false, true].map(|anomalous| detector.overlay(&picture, None, anomalous).unwrap());
+            assert_eq!(coloured(&calm), 0, "{index}");
+            // The least likely hundredth of 1,024 pixels, but for what is too faint to see.
+            assert!(coloured(&shown) >= 8, "{index}: {}", coloured(&shown));
+        }
+        // Of another source there is no common scale.
+        let mut unscaled = detector;
+        unscaled.description.heat_range = None;
+        let picture = Picture::from_image(&picture(5)).unwrap();
+        let overlay = |anomalous| unscaled.overlay(&picture, None, anomalous).unwrap();
+        assert_eq!(coloured(&overlay(false)), 0);
+        assert!(coloured(&overlay(true)) >= 8);
+    }
+
+    #[test]
+    fn colours_are_taken_from_the_maps_of_all_images() {
+        let mut normal = NormalMaps::default();
+        assert_eq!(normal.colours(), None);
+        let map = |values: Vec<f32>| Heatmap::new(1, values.len(), values).unwrap();
+        normal.add(&map((0..=100_u8).map(f32::from).collect()));
+        normal.add(&map(vec![f32::NAN, f32::INFINITY]));
+        assert_eq!(normal.colours(), Some([99.0, 150.0]));
+        // The largest value counts although few of a large map are looked at.
+        let mut large = vec![0.0; 100_000];
+        large[1] = 7.0;
+        let mut normal = NormalMaps::default();
+        normal.add(&map(large));
+        assert_eq!(normal.colours(), Some([0.0, 14.0]));
+        assert!(normal.sample.len() < 3 * RANGE_PIXELS);
     }
 
     #[test]

@@ -35,7 +35,8 @@ pub struct Description {
     pub scorer: Stored,
     /// How scores become p-values, once that has been fitted.
     pub calibration: Option<Calibration>,
-    /// Values of a heat map that are drawn as quite normal and as quite odd.
+    /// The value that nearly all pixels of normal images' heat maps stay below, and the one that is
+    /// drawn as quite odd: see [`Heatmap::colour_range`](super::Heatmap::colour_range).
     pub heat_range: Option<[f32; 2]>,
     /// How it was made, in words.
     pub origin: String,

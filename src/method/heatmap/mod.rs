@@ -1,5 +1,6 @@
 //! Where an image departs from normal: one value per position, at any size, and drawn over the picture.
 
+mod colours;
 mod overlay;
 mod taps;
 
