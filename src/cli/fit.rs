@@ -9,7 +9,7 @@ use super::score::DEFAULT_ALPHA;
 use super::{DEFAULT_METHOD, DataPlace, StudyPlace, print};
 use crate::data::folder::{Layout, layout};
 use crate::encoder::SqueezeNet;
-use crate::folder::{FolderFit, fit_folder};
+use crate::folder::{FolderFit, ScoringOptions, fit_folder};
 use crate::train::{Display, install_signal_handlers};
 
 #[derive(Args)]
@@ -93,7 +93,16 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
         eprintln!("warning: {shortage}");
     }
     if let Layout::Mvtec { test, .. } = layout(&fit.folder)? {
-        let text = labelled::summary(&fitted.detector, test, fit.strict)?;
+        // Where the level is out of reach, p-values still rank images and their positions.
+        let reachable = fitted.detector.conformal().reachable_alpha();
+        let options = ScoringOptions {
+            alpha: DEFAULT_ALPHA.max(reachable),
+            overlays: None,
+            heat: None,
+            masks: None,
+            strict: fit.strict,
+        };
+        let text = labelled::summary(&fitted.detector, test, options)?;
         print(&text);
     }
     Ok(())

@@ -2,34 +2,30 @@
 
 use std::path::PathBuf;
 
-use crate::data::folder::{MvtecTest, Skipped, load};
-use crate::folder::{FolderMetrics, FolderTest};
+use crate::data::folder::{MvtecTest, Skipped};
+use crate::folder::{FolderMetrics, SCORING_BATCH, Scoring, ScoringOptions};
 use crate::method::Detector;
 
-/// Files that are decoded and scored at a time.
-pub const BATCH: usize = 64;
 /// Skipped files that are named; the others are counted.
 const NAMED: usize = 10;
 
-/// Scores the test images of MVTec AD's layout, a batch at a time, and compares with their labels and
-/// masks.
-pub fn summary(detector: &Detector, tests: Vec<MvtecTest>, strict: bool) -> anyhow::Result<String> {
+/// Scores the test images of MVTec AD's layout and compares with their labels and masks.
+pub fn summary(
+    detector: &Detector,
+    tests: Vec<MvtecTest>,
+    options: ScoringOptions,
+) -> anyhow::Result<String> {
     if tests.is_empty() {
         return Ok("no test images".to_owned());
     }
     let files: Vec<PathBuf> = tests.iter().map(|test| test.path.clone()).collect();
-    let mut test = FolderTest::new(detector, tests, strict);
-    let mut skipped = Vec::new();
-    for batch in files.chunks(BATCH) {
-        let loaded = load(batch, detector.conversion(), strict)?;
-        if !loaded.paths.is_empty() {
-            let verdicts = detector.score_images(&loaded.images)?;
-            skipped.extend(test.add(&loaded, &verdicts)?);
-        }
-        skipped.extend(loaded.skipped);
+    let mut scoring = Scoring::new(detector, Some(tests), options)?;
+    for batch in files.chunks(SCORING_BATCH) {
+        scoring.add(batch)?;
     }
-    tell_skipped(&skipped, "");
-    Ok(describe(&test.finish()?))
+    let scored = scoring.finish()?;
+    tell_skipped(&scored.skipped, "");
+    Ok(scored.metrics.as_ref().map_or_else(String::new, describe))
 }
 
 /// The metrics as lines.
@@ -46,6 +42,15 @@ pub fn describe(result: &FolderMetrics) -> String {
         lines.push(format!(
             "pixel AUROC {:.3}, AUPRO {:.3} ({})",
             pixels.auroc, pixels.aupro, pixels.source
+        ));
+    }
+    if let Some(masks) = &result.masks {
+        let share = |[of, marked]: [usize; 2]| 100.0 * marked as f64 / of.max(1) as f64;
+        lines.push(format!(
+            "masks at {}: {:.1} % of the defects' area, {:.2} % of good images",
+            masks.alpha,
+            share(masks.defects),
+            share(masks.good)
         ));
     }
     lines.join("\n")
@@ -74,7 +79,7 @@ pub fn tell_skipped(skipped: &[Skipped], ignored: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::folder::PixelMetrics;
+    use crate::folder::{MaskMetrics, PixelMetrics};
     use crate::method::HeatSource;
 
     #[test]
@@ -87,10 +92,16 @@ mod tests {
                 auroc: 0.9,
                 aupro: 0.75,
             }],
+            masks: Some(MaskMetrics {
+                alpha: 0.05,
+                defects: [200, 101],
+                good: [10_000, 3],
+            }),
         };
         assert_eq!(
             describe(&result),
-            "image AUROC 0.988\n  hole             0.500\npixel AUROC 0.900, AUPRO 0.750 (positions)"
+            "image AUROC 0.988\n  hole             0.500\npixel AUROC 0.900, AUPRO 0.750 (positions)\n\
+             masks at 0.05: 50.5 % of the defects' area, 0.03 % of good images"
         );
         result.image_auroc = None;
         assert!(describe(&result).starts_with("no AUROC"));

@@ -1,7 +1,10 @@
-//! The user's own folder of images: fitting a detector to it, and comparing verdicts with labels.
+//! The user's own folder of images: fitting a detector to it, scoring, and comparing
+//! verdicts with labels.
 
 mod fit;
+mod scoring;
 mod test;
 
 pub use fit::{FittedFolder, FolderFit, fit_folder};
-pub use test::{FolderMetrics, FolderTest, PixelMetrics};
+pub use scoring::{SCORING_BATCH, Scored, Scoring, ScoringOptions};
+pub use test::{FolderMetrics, MaskMetrics, PixelMetrics};

@@ -18,6 +18,19 @@ pub struct FolderMetrics {
     pub image_auroc: Option<f64>,
     /// How well heat maps tell defective pixels from others, where there are masks.
     pub pixels: Vec<PixelMetrics>,
+    /// What the detector's masks mark, where it has masks and the data set has.
+    pub masks: Option<MaskMetrics>,
+}
+
+/// What the detector's masks mark at one level.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct MaskMetrics {
+    /// The level.
+    pub alpha: f64,
+    /// Pixels of defects, and those of them that are marked.
+    pub defects: [usize; 2],
+    /// Pixels of good images, and those of them that are marked.
+    pub good: [usize; 2],
 }
 
 /// How well the heat maps of one source tell defective pixels from others, on the pictures' own sizes.
@@ -41,14 +54,15 @@ pub struct FolderTest<'a> {
     good: Vec<f32>,
     /// Scores of the others, by kind of defect.
     defective: BTreeMap<String, Vec<f32>>,
-    /// Pixels by source of the heat map; empty where no image has a mask.
+    /// Pixels by source of the heat map, the detector's own first; empty where no image has a mask.
     pixels: Vec<(HeatSource, PixelRanking)>,
+    masks: Option<MaskMetrics>,
 }
 
 impl<'a> FolderTest<'a> {
-    /// Starts a test on the images `tests`. A mask that cannot be read is left out, or with `strict`
-    /// an error.
-    pub fn new(detector: &'a Detector, tests: Vec<MvtecTest>, strict: bool) -> Self {
+    /// Starts a test on the images `tests`, with the detector's masks at the level `alpha`. A mask that
+    /// cannot be read is left out, or with `strict` an error.
+    pub fn new(detector: &'a Detector, tests: Vec<MvtecTest>, alpha: f64, strict: bool) -> Self {
         let sources: &[HeatSource] = match tests.iter().any(|test| test.mask.is_some()) {
             true => detector.scorer().heat_sources(),
             false => &[],
@@ -56,6 +70,10 @@ impl<'a> FolderTest<'a> {
         let pixels = sources
             .iter()
             .map(|&source| (source, PixelRanking::default()));
+        let masks = detector.mask_levels(alpha).ok().map(|_| MaskMetrics {
+            alpha,
+            ..MaskMetrics::default()
+        });
         let tests = tests.into_iter().map(|test| (test.path.clone(), test));
         Self {
             detector,
@@ -64,6 +82,7 @@ impl<'a> FolderTest<'a> {
             strict,
             good: Vec::new(),
             defective: BTreeMap::new(),
+            masks: masks.filter(|_| !sources.is_empty()),
         }
     }
 
@@ -108,10 +127,15 @@ impl<'a> FolderTest<'a> {
         }
         let images = loaded.images.select(&known);
         let sides: Vec<[usize; 2]> = known.iter().map(|&index| loaded.sides[index]).collect();
-        for (source, ranking) in &mut self.pixels {
+        for (number, (source, ranking)) in self.pixels.iter_mut().enumerate() {
             let maps = self.detector.heatmaps(&images, &sides, Some(*source))?;
-            for (map, mask) in maps.zip(&masks) {
+            for ((map, mask), &index) in maps.zip(&masks).zip(&known) {
                 ranking.add(map.values(), mask, map.width());
+                let good = self.tests[&loaded.paths[index]].defect.is_none();
+                if let Some(found) = self.masks.as_mut().filter(|_| number == 0) {
+                    let levels = self.detector.mask_levels(found.alpha)?;
+                    found.add(mask, &levels.mask(&map, found.alpha), good);
+                }
             }
         }
         Ok(skipped)
@@ -155,7 +179,24 @@ impl<'a> FolderTest<'a> {
             by_defect,
             image_auroc: against_good(&all)?,
             pixels,
+            masks: self.masks,
         })
+    }
+}
+
+impl MaskMetrics {
+    /// Counts the pixels of an image that are defective, by its `mask`, and those that are `marked`.
+    fn add(&mut self, mask: &[bool], marked: &[bool], good: bool) {
+        for (&defective, &marked) in mask.iter().zip(marked) {
+            let counts = match (defective, good) {
+                (true, _) => &mut self.defects,
+                (false, true) => &mut self.good,
+                // Beside a defect a mask is right or wrong as one likes.
+                (false, false) => continue,
+            };
+            counts[0] += 1;
+            counts[1] += usize::from(marked);
+        }
     }
 }
 

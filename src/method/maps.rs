@@ -1,8 +1,8 @@
 //! From a detector to maps on the pictures' own sizes, and to pictures of them.
 
-use image::{DynamicImage, RgbImage};
+use image::{DynamicImage, GrayImage, RgbImage};
 
-use super::{Detector, DetectorError, HeatSource, Heatmap};
+use super::{Detector, DetectorError, HeatSource, Heatmap, MaskLevels};
 use crate::data::{Framing, Images, Picture};
 
 /// Standard deviation of the blur of a heat map, as a share of the picture's shorter side. PaDiM and
@@ -71,8 +71,8 @@ impl Detector {
     }
 
     /// Takes from held-out normal images, which have been converted from pictures of `sides`, between
-    /// which values the colours of heat maps run: see [`Heatmap::colour_range`]. Without heat maps,
-    /// there are none.
+    /// which values the colours of heat maps run (see [`Heatmap::colour_range`]), and which values are
+    /// marked in masks (see [`MaskLevels`]). Without heat maps, there are neither.
     ///
     /// # Errors
     /// [`DetectorError`] when a heat map cannot be made.
@@ -93,7 +93,36 @@ impl Detector {
             }
         }
         self.description.heat_range = found.colours();
+        // An edge that is not finite would be no level.
+        self.description.masks = MaskLevels::new(found.edges).ok();
         Ok(self)
+    }
+
+    /// At which values of the method's own heat maps masks are drawn.
+    ///
+    /// # Errors
+    /// [`DetectorError::NoMasks`] when the model does not know; [`DetectorError::Level`] when too few
+    /// images were held out for the level `alpha`, or it is no level.
+    pub fn mask_levels(&self, alpha: f64) -> Result<&MaskLevels, DetectorError> {
+        let levels = self.description.masks.as_ref();
+        let levels = levels.ok_or(DetectorError::NoMasks)?;
+        levels.check(alpha)?;
+        Ok(levels)
+    }
+
+    /// What is defective at the level `alpha`: white where one of the method's own heat maps departs from
+    /// normal, and black elsewhere. [`MaskLevels`] says how rarely that is so of normal images.
+    ///
+    /// # Errors
+    /// As [`mask_levels`](Self::mask_levels).
+    pub fn mask(&self, map: &Heatmap, alpha: f64) -> Result<GrayImage, DetectorError> {
+        let marked = self.mask_levels(alpha)?.mask(map, alpha);
+        let pixels = marked
+            .into_iter()
+            .map(|marked| if marked { 255 } else { 0 });
+        let [width, height] = [map.width(), map.height()].map(|side| side as u32);
+        let mask = GrayImage::from_raw(width, height, pixels.collect());
+        mask.ok_or(DetectorError::NoAnswer { what: "mask" })
     }
 
     /// The picture in grey with its heat map in colour, which says more of an image that is called
@@ -107,7 +136,26 @@ impl Detector {
         source: Option<HeatSource>,
         anomalous: bool,
     ) -> Result<RgbImage, DetectorError> {
-        let map = self.heatmap_of(picture, source)?;
+        self.draw(
+            &self.heatmap_of(picture, source)?,
+            picture,
+            source,
+            anomalous,
+        )
+    }
+
+    /// As [`overlay`](Self::overlay), with a heat map of the picture that is there already, from
+    /// `source`.
+    ///
+    /// # Errors
+    /// [`DetectorError::Overlay`] when it has not the picture's size.
+    pub fn draw(
+        &self,
+        map: &Heatmap,
+        picture: &Picture,
+        source: Option<HeatSource>,
+        anomalous: bool,
+    ) -> Result<RgbImage, DetectorError> {
         // The stored range is that of the method's own map.
         let own = source.is_none_or(|source| self.scorer().heat_sources().first() == Some(&source));
         let normal = self.description.heat_range.filter(|_| own);
@@ -138,6 +186,8 @@ struct NormalMaps {
     sample: Vec<f32>,
     /// The largest of all finite ones.
     largest: Option<f32>,
+    /// The edge of each, for masks.
+    edges: Vec<f32>,
 }
 
 impl NormalMaps {
@@ -152,6 +202,7 @@ impl NormalMaps {
         let step = (map.values().len() / RANGE_PIXELS) | 1;
         self.sample.extend(finite().step_by(step));
         self.largest = finite().chain(self.largest).reduce(f32::max);
+        self.edges.push(MaskLevels::edge(map));
     }
 
     /// The value that a hundredth of the pixels exceeds, and what is as far above the largest as that
@@ -183,7 +234,6 @@ mod tests {
     use super::*;
     use crate::method::detector::tests::{detector, picture};
     use crate::method::scorer::tests::noise;
-    use image::GrayImage;
 
     #[test]
     fn a_heat_map_has_the_picture_s_size() {
@@ -233,6 +283,37 @@ mod tests {
         let overlay = |anomalous| unscaled.overlay(&picture, None, anomalous).unwrap();
         assert_eq!(coloured(&overlay(false)), 0);
         assert!(coloured(&overlay(true)) >= 8);
+    }
+
+    #[test]
+    fn a_mask_is_there_where_its_level_is() {
+        let without = detector();
+        let map = without.heatmap(&picture(5), None).unwrap();
+        let error = without.mask(&map, 0.1).unwrap_err().to_string();
+        assert!(error.contains("no levels for masks"), "{error}");
+        let detector = without
+            .with_normal_maps(&noise(19, 6), &[[32; 2]; 19])
+            .unwrap();
+        let error = detector.mask(&map, 0.04).unwrap_err().to_string();
+        assert!(
+            error.contains("needs at least 24 calibration images"),
+            "{error}"
+        );
+        let mut before = 0;
+        for alpha in [0.05, 0.3, 0.6, 0.9, 0.99] {
+            let mask = detector.mask(&map, alpha).unwrap();
+            assert_eq!(mask.dimensions(), (32, 32));
+            // Marked is what is largest.
+            let values = map.values().iter().zip(mask.as_raw());
+            let marked = values.clone().filter(|pixel| *pixel.1 == 255);
+            let least = marked.map(|pixel| *pixel.0).fold(f32::INFINITY, f32::min);
+            let others = values.filter(|pixel| *pixel.1 == 0);
+            assert!(others.map(|pixel| *pixel.0).all(|value| value < least));
+            let area = mask.as_raw().iter().filter(|&&pixel| pixel == 255).count();
+            assert!(area >= before, "{alpha}");
+            before = area;
+        }
+        assert!(before > 0);
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(crate) use encoding::{features_fingerprint, features_of};
 pub use error::{DetectorError, MethodError};
 pub use flow_settings::FlowSettings;
 pub use heat::HeatSource;
-pub use heatmap::Heatmap;
+pub use heatmap::{Heatmap, MaskLevels};
 pub use identity::Identity;
 pub use model_file::{Description, Stored};
 pub use parts::{Part, Parts};

@@ -1,9 +1,11 @@
 //! Where an image departs from normal: one value per position, at any size, and drawn over the picture.
 
 mod colours;
+mod mask;
 mod overlay;
 mod taps;
 
+pub use self::mask::MaskLevels;
 use self::taps::{Taps, gaussian, interpolation, mean, reflected};
 use crate::data::Framing;
 
