@@ -7,7 +7,7 @@ use clap::Args;
 use super::labelled::{self, tell_skipped};
 use super::score::DEFAULT_ALPHA;
 use super::{DEFAULT_METHOD, DataPlace, StudyPlace, print};
-use crate::data::folder::{Layout, layout};
+use crate::data::folder::{Layout, NearDuplicates, layout};
 use crate::encoder::SqueezeNet;
 use crate::folder::{FolderFit, ScoringOptions, fit_folder};
 use crate::train::{Display, install_signal_handlers};
@@ -26,6 +26,11 @@ pub struct FitArgs {
     /// Side in pixels that images are brought to: 32, 64 or 128.
     #[arg(long, value_name = "PIXELS")]
     size: Option<usize>,
+    /// Keep pictures of one object together: what the (group) of this regular expression matches in a
+    /// name, as in '^([^_]+)_', is its object, and none is both learned from and held out. Without
+    /// it, sub-folders of train/good are objects.
+    #[arg(long, value_name = "REGEX")]
+    group_by: Option<String>,
     /// Override a setting, e.g. --set encoder.kind=autoencoder or --set data.fit=crop (repeatable).
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
@@ -65,11 +70,15 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
         None => args.data.store()?.backbone(SqueezeNet::FILE),
     };
     let size = args.size.map(|size| format!("data.size={size}"));
+    // Quoted, so that nothing in it is taken for another kind of value.
+    let group_by = args.group_by.map(toml::Value::String);
+    let group_by = group_by.map(|pattern| format!("data.group_by={pattern}"));
+    let shortcuts = size.into_iter().chain(group_by);
     let fit = FolderFit {
         folder: args.folder,
         out: args.out,
         method: args.method,
-        overrides: size.into_iter().chain(args.overrides).collect(),
+        overrides: shortcuts.chain(args.overrides).collect(),
         calibration_share: args.calibration_share,
         seed: args.seed,
         strict: args.strict,
@@ -88,6 +97,20 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
         fitted.seconds,
         fit.out.display()
     ));
+    if let Some([train, validation, calibration]) = fitted.groups {
+        print(&format!(
+            "groups {train} / {validation} / {calibration}, none in two parts"
+        ));
+    }
+    match fitted.duplicates {
+        Some(NearDuplicates { found: 0, held_out }) => print(&format!(
+            "none of the {held_out} held-out images nearly equals one that is trained on"
+        )),
+        Some(NearDuplicates { found, held_out }) => eprintln!(
+            "warning: {found} of {held_out} held-out images nearly equal one that is trained on (by a difference hash): if they show the same objects, p-values of new objects come out too small; --group-by keeps the pictures of an object together"
+        ),
+        None => {}
+    }
     // What `score` does unless it is told otherwise.
     if let Some(shortage) = fitted.shortage(DEFAULT_ALPHA) {
         eprintln!("warning: {shortage}");

@@ -3,6 +3,7 @@
 
 mod fit;
 mod scoring;
+mod split;
 mod test;
 
 pub use fit::{FittedFolder, FolderFit, fit_folder};

@@ -1,10 +1,14 @@
 //! Folders of image files: which files there are, what they are for, and their pixels.
 
+mod duplicates;
+mod groups;
 mod labelled;
 mod layout;
 mod list;
 mod load;
 
+pub use duplicates::NearDuplicates;
+pub use groups::GroupBy;
 pub use labelled::labelled;
 pub use layout::{Layout, MvtecTest, layout};
 pub use list::{Ignored, Listing, list};
