@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::labelled::{self, tell_skipped};
+use super::progress::progress;
 use super::score::DEFAULT_ALPHA;
 use super::{DEFAULT_METHOD, DataPlace, StudyPlace, print};
 use crate::data::folder::{Layout, NearDuplicates, layout};
@@ -87,7 +88,16 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
         backbone,
         display: Display::choose(args.plain),
     };
-    let fitted = fit_folder(&args.studies.studies()?, &fit)?;
+    let bar = progress("reading", 0);
+    let watch = |done: usize, of: usize| {
+        bar.set_length(of as u64);
+        bar.set_position(done as u64);
+        if done == of {
+            // Training shows its own progress.
+            bar.finish_and_clear();
+        }
+    };
+    let fitted = fit_folder(&args.studies.studies()?, &fit, &watch)?;
     tell_skipped(&fitted.skipped, &fitted.ignored);
     let [train, validation, calibration] = fitted.counts;
     let smallest = fitted.detector.conformal().reachable_alpha();

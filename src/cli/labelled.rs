@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::progress::progress;
 use crate::data::folder::{MvtecTest, Skipped};
 use crate::folder::{FolderMetrics, SCORING_BATCH, Scoring, ScoringOptions};
 use crate::method::Detector;
@@ -20,9 +21,12 @@ pub fn summary(
     }
     let files: Vec<PathBuf> = tests.iter().map(|test| test.path.clone()).collect();
     let mut scoring = Scoring::new(detector, Some(tests), options)?;
+    let progress = progress("testing", files.len());
     for batch in files.chunks(SCORING_BATCH) {
         scoring.add(batch)?;
+        progress.inc(batch.len() as u64);
     }
+    progress.finish_and_clear();
     let scored = scoring.finish()?;
     tell_skipped(&scored.skipped, "");
     Ok(scored.metrics.as_ref().map_or_else(String::new, describe))
@@ -56,20 +60,20 @@ pub fn describe(result: &FolderMetrics) -> String {
     lines.join("\n")
 }
 
-/// Warns about files that were left out.
+/// Warns about files that were left out: one line for each, and one for all where there are several.
 pub fn tell_skipped(skipped: &[Skipped], ignored: &str) {
-    for file in skipped.iter().take(NAMED) {
-        eprintln!("warning: {} left out: {}", file.path.display(), file.reason);
-    }
-    if skipped.len() > NAMED {
-        eprintln!("warning: and {} more left out", skipped.len() - NAMED);
-    }
-    if !skipped.is_empty() {
-        let files = match skipped.len() {
-            1 => "1 file".to_owned(),
-            count => format!("{count} files"),
-        };
-        eprintln!("warning: {files} left out (--strict stops instead)");
+    const ADVICE: &str = "(--strict stops instead)";
+    if let [only] = skipped {
+        let (path, reason) = (only.path.display(), &only.reason);
+        eprintln!("warning: {path} left out {ADVICE}: {reason}");
+    } else if !skipped.is_empty() {
+        for file in skipped.iter().take(NAMED) {
+            eprintln!("warning: {} left out: {}", file.path.display(), file.reason);
+        }
+        if skipped.len() > NAMED {
+            eprintln!("warning: and {} more left out", skipped.len() - NAMED);
+        }
+        eprintln!("warning: {} files left out {ADVICE}", skipped.len());
     }
     if !ignored.is_empty() {
         eprintln!("note: ignored files that are no images: {ignored}");

@@ -1,15 +1,15 @@
 //! `score MODEL PATHS...`: a verdict for every image.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::labelled::{self, tell_skipped};
+use super::progress::progress;
 use crate::backend::Backend;
 use crate::data::folder::{Layout, MvtecTest, layout, list};
 use crate::folder::{SCORING_BATCH, Scored, Scoring, ScoringOptions};
@@ -91,11 +91,14 @@ pub fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
     let (files, tests) = files(&args.paths)?;
     let mut scoring = Scoring::new(&detector, tests, options)?;
     let mut printer = Printer::new(args.format, args.alpha);
-    let progress = progress(files.len());
+    let progress = progress("scoring", files.len());
     for batch in files.chunks(SCORING_BATCH) {
-        for (path, verdict) in scoring.add(batch)? {
-            printer.print(&path, &verdict)?;
-        }
+        let verdicts = scoring.add(batch)?;
+        // Both may be one terminal.
+        progress.suspend(|| {
+            let mut each = verdicts.iter();
+            each.try_for_each(|(path, verdict)| printer.print(path, verdict))
+        })?;
         progress.inc(batch.len() as u64);
     }
     progress.finish_and_clear();
@@ -136,17 +139,6 @@ fn files(paths: &[PathBuf]) -> anyhow::Result<(Vec<PathBuf>, Option<Vec<MvtecTes
     let listing = list(paths)?;
     tell_skipped(&[], &listing.ignored.to_string());
     Ok((listing.files, None))
-}
-
-/// Nothing when standard error is not a terminal, or when the verdicts come that way.
-fn progress(files: usize) -> ProgressBar {
-    if files <= SCORING_BATCH || !std::io::stderr().is_terminal() || std::io::stdout().is_terminal()
-    {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} images, {eta} left");
-    ProgressBar::new(files as u64)
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 fn tell_timings(ready: Duration, scored: &Scored) {

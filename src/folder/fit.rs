@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::split::{CALIBRATION, deal, split};
 use crate::backend::Backend;
 use crate::data::SplitShares;
-use crate::data::folder::{Layout, NearDuplicates, Skipped, layout, load};
+use crate::data::folder::{Layout, NearDuplicates, Skipped, layout, load_watched};
 use crate::evaluate::{Conformal, EvaluateError};
 use crate::files::{self, FileError};
 use crate::method::{
@@ -80,12 +80,17 @@ impl FittedFolder {
     }
 }
 
-/// Fits a detector to a folder of normal images and writes its model file.
+/// Fits a detector to a folder of normal images and writes its model file. While the images are read,
+/// `watch` is told how many have been, of how many; training shows its progress itself.
 ///
 /// # Errors
 /// [`RunError`] when there are too few images, a setting is impossible, the model file is there
 /// already, or the training is stopped; the same call continues after an interruption.
-pub fn fit_folder(studies: &Studies, fit: &FolderFit) -> Result<FittedFolder, RunError> {
+pub fn fit_folder(
+    studies: &Studies,
+    fit: &FolderFit,
+    watch: &(dyn Fn(usize, usize) + Sync),
+) -> Result<FittedFolder, RunError> {
     let started = std::time::Instant::now();
     let study = studies.study(STUDY)?;
     let choice = study.choice(&fit.method)?;
@@ -102,7 +107,8 @@ pub fn fit_folder(studies: &Studies, fit: &FolderFit) -> Result<FittedFolder, Ru
             normal, ignored, ..
         } => (normal, ignored.to_string()),
     };
-    let loaded = load(normal, settings.conversion(), fit.strict)?;
+    let read = |done| watch(done, normal.len());
+    let loaded = load_watched(normal, settings.conversion(), fit.strict, &read)?;
     let groups = layout.groups(&fit.folder, &loaded.paths, group_by.as_ref())?;
     let shares = SplitShares {
         train: 1.0 - fit.calibration_share,

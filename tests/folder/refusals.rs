@@ -135,3 +135,27 @@ fn what_score_cannot_do_is_said_in_one_line() {
     nowhere.args(["--heat", "positions"]);
     assert!(fails(nowhere).contains("--heatmaps"));
 }
+
+#[test]
+fn one_damaged_file_costs_one_line() {
+    let Fitted { set, model, .. } = &*FITTED;
+    let place = tempfile::tempdir().unwrap();
+    // More than one batch of them, and the damaged one amidst.
+    for number in 0..70 {
+        let from = set.join(format!("train/good/{:03}.png", number % 50));
+        let to = place.path().join(format!("{number:02}.png"));
+        std::fs::copy(from, to).unwrap();
+    }
+    let damaged = place.path().join("40.png");
+    let whole = std::fs::read(&damaged).unwrap();
+    std::fs::write(&damaged, &whole[..whole.len() / 2]).unwrap();
+    let output = runs(score_at_a_tenth(model, place.path()));
+    // A header and a verdict for each of the others; no trace of a progress bar.
+    assert_eq!(text(&output.stdout).lines().count(), 1 + 69);
+    let warned = text(&output.stderr);
+    assert_eq!(warned.lines().count(), 1, "{warned}");
+    assert!(
+        warned.contains("40.png left out (--strict stops instead): "),
+        "{warned}"
+    );
+}

@@ -1,6 +1,7 @@
 //! From image files to the pixels that an experiment sees.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
@@ -38,14 +39,32 @@ pub struct Skipped {
 /// [`DataError::Format`] when there is no such conversion; with `strict`, what is wrong with the
 /// first file in order that cannot be read.
 pub fn load(files: &[PathBuf], conversion: Conversion, strict: bool) -> Result<Loaded, DataError> {
+    load_watched(files, conversion, strict, &|_| ())
+}
+
+/// [`load`], and tells `watch` after every file how many have been tried.
+///
+/// # Errors
+/// As of [`load`].
+pub fn load_watched(
+    files: &[PathBuf],
+    conversion: Conversion,
+    strict: bool,
+    watch: &(dyn Fn(usize) + Sync),
+) -> Result<Loaded, DataError> {
     conversion.check_target()?;
     let shape = conversion.shape();
     let size: usize = shape.iter().product();
     let mut pixels = vec![0; files.len() * size];
+    let tried = AtomicUsize::new(0);
     let outcomes: Vec<Result<[usize; 2], DataError>> = pixels
         .par_chunks_exact_mut(size)
         .zip(files.par_iter())
-        .map(|(to, path)| load_one(path, conversion, to))
+        .map(|(to, path)| {
+            let outcome = load_one(path, conversion, to);
+            watch(tried.fetch_add(1, Ordering::Relaxed) + 1);
+            outcome
+        })
         .collect();
 
     let (mut paths, mut sides) = (Vec::new(), Vec::new());

@@ -12,4 +12,4 @@ pub use groups::GroupBy;
 pub use labelled::labelled;
 pub use layout::{Layout, MvtecTest, layout};
 pub use list::{Ignored, Listing, list};
-pub use load::{Loaded, Skipped, load, load_mask};
+pub use load::{Loaded, Skipped, load, load_mask, load_watched};
