@@ -7,6 +7,8 @@ mod groups;
 mod maps;
 #[path = "folder/refusals.rs"]
 mod refusals;
+#[path = "folder/report.rs"]
+mod report;
 /// The example that the documentation points to.
 #[allow(dead_code)]
 #[path = "../examples/score_image.rs"]

@@ -4,23 +4,20 @@ use std::path::PathBuf;
 
 use super::progress::progress;
 use crate::data::folder::{MvtecTest, Skipped};
-use crate::folder::{FolderMetrics, SCORING_BATCH, Scoring, ScoringOptions};
+use crate::folder::{FolderMetrics, SCORING_BATCH, Scored, Scoring, ScoringOptions};
 use crate::method::Detector;
 
 /// Skipped files that are named; the others are counted.
 const NAMED: usize = 10;
 
-/// Scores the test images of MVTec AD's layout and compares with their labels and masks.
-pub fn summary(
+/// Scores images with their labels, where they have any, and says which could not be read.
+pub fn pass(
     detector: &Detector,
-    tests: Vec<MvtecTest>,
+    files: &[PathBuf],
+    tests: Option<Vec<MvtecTest>>,
     options: ScoringOptions,
-) -> anyhow::Result<String> {
-    if tests.is_empty() {
-        return Ok("no test images".to_owned());
-    }
-    let files: Vec<PathBuf> = tests.iter().map(|test| test.path.clone()).collect();
-    let mut scoring = Scoring::new(detector, Some(tests), options)?;
+) -> anyhow::Result<Scored> {
+    let mut scoring = Scoring::new(detector, tests, options)?;
     let progress = progress("testing", files.len());
     for batch in files.chunks(SCORING_BATCH) {
         scoring.add(batch)?;
@@ -29,7 +26,7 @@ pub fn summary(
     progress.finish_and_clear();
     let scored = scoring.finish()?;
     tell_skipped(&scored.skipped, "");
-    Ok(scored.metrics.as_ref().map_or_else(String::new, describe))
+    Ok(scored)
 }
 
 /// The metrics as lines.

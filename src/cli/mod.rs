@@ -6,6 +6,7 @@ mod experiment;
 mod fit;
 mod labelled;
 mod list;
+mod page;
 mod progress;
 mod score;
 mod select;

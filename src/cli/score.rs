@@ -10,10 +10,12 @@ use clap::{Args, ValueEnum};
 
 use super::labelled::{self, tell_skipped};
 use super::progress::progress;
+use super::{command_line, page};
 use crate::backend::Backend;
 use crate::data::folder::{Layout, MvtecTest, layout, list};
-use crate::folder::{SCORING_BATCH, Scored, Scoring, ScoringOptions};
+use crate::folder::{FolderPage, SCORING_BATCH, Scored, Scoring, ScoringOptions};
 use crate::method::{Detector, HeatSource, Verdict};
+use crate::report::Timing;
 
 /// Share of false alarms allowed unless the user says otherwise.
 pub const DEFAULT_ALPHA: f64 = 0.05;
@@ -46,6 +48,13 @@ pub struct ScoreArgs {
     /// at most that share of normal images has more than a thousandth of its area marked.
     #[arg(long, value_name = "DIR")]
     masks: Option<PathBuf>,
+    /// Write a page about the images: the least likely ones with heat map and mask, histograms of scores
+    /// and p-values, the ROC curve where there are labels, timings.
+    #[arg(long, value_name = "PAGE.html")]
+    report: Option<PathBuf>,
+    /// Replace the page of --report, if there is one.
+    #[arg(long)]
+    force: bool,
     /// Exit with status 2 when an image is anomalous.
     #[arg(long)]
     fail_on_anomaly: bool,
@@ -73,11 +82,15 @@ enum Format {
 
 pub fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let device = Backend::choose(args.device.as_deref())?.device;
-    let detector = Detector::load_on(&args.model, &device)?;
+    let open = Backend::choose(args.device.as_deref())?;
+    let backend = format!("{}, {}", open.backend.name(), open.description());
+    let detector = Detector::load_on(&args.model, &open.device)?;
     let ready = started.elapsed();
     if args.masks.is_some() && args.masks == args.heatmaps {
         bail!("--masks and --heatmaps name the same folder, and their files have the same names");
+    }
+    if let Some(path) = &args.report {
+        page::check(path, args.force)?;
     }
     let options = ScoringOptions {
         alpha: args.alpha,
@@ -118,6 +131,31 @@ pub fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
     }
     if args.timings {
         tell_timings(ready, &scored);
+    }
+    if let Some(path) = &args.report {
+        let paths: Vec<String> = args
+            .paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        let page = FolderPage {
+            detector: &detector,
+            scored: &scored,
+            alpha: args.alpha,
+            title: paths.join(", "),
+            model: args.model.display().to_string(),
+            held_out: false,
+            setup: vec![("Backend".to_owned(), backend)],
+            timings: vec![Timing {
+                stage: "load the model".to_owned(),
+                seconds: ready.as_secs_f64(),
+                images_per_second: None,
+            }],
+            command: command_line(),
+            notes: Vec::new(),
+        };
+        page::write(path, &page.render()?)?;
+        eprintln!("report {}", path.display());
     }
     let failed = args.fail_on_anomaly && scored.anomalies > 0;
     Ok(ExitCode::from(if failed { ANOMALY_STATUS } else { 0 }))

@@ -69,6 +69,11 @@ impl Conformal {
         self.scores.len()
     }
 
+    /// The calibration scores, in rising order.
+    pub fn scores(&self) -> &[f32] {
+        &self.scores
+    }
+
     /// (1 + number of calibration scores that are at least `score`) / (n + 1), above 0 and at most
     /// 1: small where few normal images score as high.
     ///

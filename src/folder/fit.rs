@@ -59,7 +59,9 @@ pub struct FittedFolder {
     pub counts: [usize; 3],
     /// Groups that these show, none of them in two parts, where the images are grouped.
     pub groups: Option<[usize; 3]>,
-    /// Where they are not: images for choosing the epoch or for the p-values that nearly equal one that is
+    /// The files of the images for the p-values.
+    pub held_out: Vec<PathBuf>,
+    /// Where they are not grouped: images for choosing the epoch or for the p-values that nearly equal one that is
     /// trained on.
     pub duplicates: Option<NearDuplicates>,
     /// Files that could not be read.
@@ -156,6 +158,9 @@ pub fn fit_folder(
         detector = detector.with_normal_maps(&held_out.images, &sides)?;
     }
     detector.save(&fit.out)?;
+    let held_out = parts.get(CALIBRATION).into_iter();
+    let held_out = held_out.flat_map(|part| &part.indices);
+    let held_out_files = held_out.map(|&index| loaded.paths[index].clone()).collect();
     let duplicates = match groups {
         Some(_) => None,
         None => Some(near_duplicates(&parts)),
@@ -166,6 +171,7 @@ pub fn fit_folder(
     Ok(FittedFolder {
         detector,
         counts,
+        held_out: held_out_files,
         groups: groups.map(|groups| groups_in(&parts, &groups)),
         duplicates,
         skipped: loaded.skipped,

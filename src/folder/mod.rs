@@ -2,10 +2,12 @@
 //! verdicts with labels.
 
 mod fit;
+mod report;
 mod scoring;
 mod split;
 mod test;
 
 pub use fit::{FittedFolder, FolderFit, fit_folder};
-pub use scoring::{SCORING_BATCH, Scored, Scoring, ScoringOptions};
+pub use report::FolderPage;
+pub use scoring::{Kept, SCORING_BATCH, Scored, Scoring, ScoringOptions};
 pub use test::{FolderMetrics, MaskMetrics, PixelMetrics};

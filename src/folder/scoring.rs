@@ -1,7 +1,7 @@
 //! Scoring files, a batch at a time: verdicts, overlays, masks, and the comparison with labels in one
 //! pass that keeps no image.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -39,11 +39,25 @@ pub struct Scoring<'a> {
     /// What is compared with labels, where there are any.
     test: Option<FolderTest<'a>>,
     skipped: Vec<Skipped>,
-    scored: usize,
-    anomalies: usize,
+    kept: Vec<Kept>,
+    /// Kind of defect of each image that has a label.
+    defects: HashMap<PathBuf, Option<String>>,
     time: Duration,
     /// Names of the overlays and masks so far, without their ending.
     names: HashSet<String>,
+}
+
+/// What is kept of an image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// Its file.
+    pub path: PathBuf,
+    /// Its deciding score.
+    pub score: f32,
+    /// Its p-value.
+    pub p_value: f64,
+    /// Its kind of defect, where it is known to have one.
+    pub defect: Option<String>,
 }
 
 /// What a pass has found.
@@ -53,6 +67,8 @@ pub struct Scored {
     pub images: usize,
     /// Those that are anomalous.
     pub anomalies: usize,
+    /// A line of each, in the order of the files.
+    pub kept: Vec<Kept>,
     /// Files that could not be read, masks among them.
     pub skipped: Vec<Skipped>,
     /// How the verdicts compare with the labels, where there are any.
@@ -82,6 +98,9 @@ impl<'a> Scoring<'a> {
         for folder in [&options.overlays, &options.masks].into_iter().flatten() {
             files::create_folder(folder)?;
         }
+        let labels = tests.iter().flatten();
+        let defects = labels.map(|test| (test.path.clone(), test.defect.clone()));
+        let defects = defects.collect();
         let test =
             tests.map(|tests| FolderTest::new(detector, tests, options.alpha, options.strict));
         Ok(Self {
@@ -89,8 +108,8 @@ impl<'a> Scoring<'a> {
             options,
             test,
             skipped: Vec::new(),
-            scored: 0,
-            anomalies: 0,
+            kept: Vec::new(),
+            defects,
             time: Duration::ZERO,
             names: HashSet::new(),
         })
@@ -110,12 +129,14 @@ impl<'a> Scoring<'a> {
         }
         let verdicts = self.detector.score_images(&loaded.images)?;
         self.time += started.elapsed();
-        self.scored += verdicts.len();
-        let alpha = self.options.alpha;
-        self.anomalies += verdicts
-            .iter()
-            .filter(|one| one.is_anomalous(alpha))
-            .count();
+        for (path, verdict) in loaded.paths.iter().zip(&verdicts) {
+            self.kept.push(Kept {
+                path: path.clone(),
+                score: verdict.score,
+                p_value: verdict.p_value,
+                defect: self.defects.get(path).cloned().flatten(),
+            });
+        }
         if let Some(test) = &mut self.test {
             self.skipped.extend(test.add(&loaded, &verdicts)?);
         }
@@ -128,9 +149,11 @@ impl<'a> Scoring<'a> {
     /// # Errors
     /// [`RunError`] when a score or a value of a heat map is not finite.
     pub fn finish(self) -> Result<Scored, RunError> {
+        let alpha = self.options.alpha;
         Ok(Scored {
-            images: self.scored,
-            anomalies: self.anomalies,
+            images: self.kept.len(),
+            anomalies: self.kept.iter().filter(|one| one.p_value <= alpha).count(),
+            kept: self.kept,
             skipped: self.skipped,
             metrics: self.test.map(FolderTest::finish).transpose()?,
             time: self.time,

@@ -167,7 +167,8 @@ impl Detector {
         })
     }
 
-    fn heatmap_of(
+    /// [`heatmap`](Self::heatmap) of a picture that is decoded already.
+    pub(crate) fn heatmap_of(
         &self,
         picture: &Picture,
         source: Option<HeatSource>,
