@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::labelled::{self, tell_skipped};
+use super::progress::progress;
 use super::score::DEFAULT_ALPHA;
-use super::{DEFAULT_METHOD, DataPlace, StudyPlace, print};
-use crate::data::folder::{Layout, layout};
+use super::{DEFAULT_METHOD, DataPlace, StudyPlace, command_line, page, print};
+use crate::data::folder::{Layout, NearDuplicates, layout};
 use crate::encoder::SqueezeNet;
-use crate::folder::{FolderFit, fit_folder};
+use crate::folder::{FolderFit, FolderPage, ScoringOptions, fit_folder};
+use crate::report::Timing;
 use crate::train::{Display, install_signal_handlers};
 
 #[derive(Args)]
@@ -27,6 +29,11 @@ pub struct FitArgs {
     /// are kept, of the square of the same area.
     #[arg(long, value_name = "PIXELS")]
     size: Option<usize>,
+    /// Keep pictures of one object together: what the (group) of this regular expression matches in a
+    /// name, as in '^([^_]+)_', is its object, and none is both learned from and held out. Without
+    /// it, sub-folders of train/good are objects.
+    #[arg(long, value_name = "REGEX")]
+    group_by: Option<String>,
     /// Override a setting, e.g. --set encoder.kind=autoencoder or --set data.fit=crop (repeatable).
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
@@ -40,7 +47,11 @@ pub struct FitArgs {
     /// Stop at a file that cannot be read instead of leaving it out.
     #[arg(long)]
     strict: bool,
-    /// Replace the model file, and start over where an earlier fit was stopped.
+    /// Write a page about the detector: the least likely images, histograms and timings, of the test
+    /// images where the folder has any, and otherwise of those held out.
+    #[arg(long, value_name = "PAGE.html")]
+    report: Option<PathBuf>,
+    /// Replace the model file and the report, and start over where an earlier fit was stopped.
     #[arg(long, visible_alias = "fresh")]
     force: bool,
     /// One line per epoch, no dashboard.
@@ -61,16 +72,23 @@ pub struct FitArgs {
 
 pub fn run(args: FitArgs) -> anyhow::Result<()> {
     install_signal_handlers()?;
+    if let Some(path) = &args.report {
+        page::check(path, args.force)?;
+    }
     let backbone = match args.backbone {
         Some(path) => path,
         None => args.data.store()?.backbone(SqueezeNet::FILE),
     };
     let size = args.size.map(|size| format!("data.size={size}"));
+    // Quoted, so that nothing in it is taken for another kind of value.
+    let group_by = args.group_by.map(toml::Value::String);
+    let group_by = group_by.map(|pattern| format!("data.group_by={pattern}"));
+    let shortcuts = size.into_iter().chain(group_by);
     let fit = FolderFit {
         folder: args.folder,
         out: args.out,
         method: args.method,
-        overrides: size.into_iter().chain(args.overrides).collect(),
+        overrides: shortcuts.chain(args.overrides).collect(),
         calibration_share: args.calibration_share,
         seed: args.seed,
         strict: args.strict,
@@ -79,7 +97,16 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
         backbone,
         display: Display::choose(args.plain),
     };
-    let fitted = fit_folder(&args.studies.studies()?, &fit)?;
+    let bar = progress("reading", 0);
+    let watch = |done: usize, of: usize| {
+        bar.set_length(of as u64);
+        bar.set_position(done as u64);
+        if done == of {
+            // Training shows its own progress.
+            bar.finish_and_clear();
+        }
+    };
+    let fitted = fit_folder(&args.studies.studies()?, &fit, &watch)?;
     tell_skipped(&fitted.skipped, &fitted.ignored);
     let [train, validation, calibration] = fitted.counts;
     let smallest = fitted.detector.conformal().reachable_alpha();
@@ -89,13 +116,80 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
         fitted.seconds,
         fit.out.display()
     ));
-    // What `score` does unless it is told otherwise.
-    if let Some(shortage) = fitted.shortage(DEFAULT_ALPHA) {
-        eprintln!("warning: {shortage}");
+    if let Some([train, validation, calibration]) = fitted.groups {
+        print(&format!(
+            "groups {train} / {validation} / {calibration}, none in two parts"
+        ));
     }
-    if let Layout::Mvtec { test, .. } = layout(&fit.folder)? {
-        let text = labelled::summary(&fitted.detector, test, fit.strict)?;
-        print(&text);
+    let mut notes = Vec::new();
+    match fitted.duplicates {
+        Some(NearDuplicates { found: 0, held_out }) => print(&format!(
+            "none of the {held_out} held-out images nearly equals one that is trained on"
+        )),
+        Some(NearDuplicates { found, held_out }) => notes.push(format!(
+            "{found} of {held_out} held-out images nearly equal one that is trained on (by a difference hash): if they show the same objects, p-values of new objects come out too small; --group-by keeps the pictures of an object together"
+        )),
+        None => {}
+    }
+    // What `score` does unless it is told otherwise.
+    notes.extend(fitted.shortage(DEFAULT_ALPHA));
+    for note in &notes {
+        eprintln!("warning: {note}");
+    }
+    let tests = match layout(&fit.folder)? {
+        Layout::Mvtec { test, .. } => Some(test),
+        Layout::Plain { .. } => None,
+    };
+    // Where the level is out of reach, p-values still rank images and their positions.
+    let reachable = fitted.detector.conformal().reachable_alpha();
+    let options = ScoringOptions {
+        alpha: DEFAULT_ALPHA.max(reachable),
+        overlays: None,
+        heat: None,
+        masks: None,
+        strict: fit.strict,
+    };
+    let alpha = options.alpha;
+    if tests.as_ref().is_some_and(Vec::is_empty) {
+        print("no test images");
+    }
+    let tests = tests.filter(|tests| !tests.is_empty());
+    let scored = match tests {
+        Some(tests) => {
+            let files: Vec<PathBuf> = tests.iter().map(|test| test.path.clone()).collect();
+            let scored = labelled::pass(&fitted.detector, &files, Some(tests), options)?;
+            if let Some(metrics) = &scored.metrics {
+                print(&labelled::describe(metrics));
+            }
+            scored
+        }
+        None if args.report.is_some() => {
+            labelled::pass(&fitted.detector, &fitted.held_out, None, options)?
+        }
+        None => return Ok(()),
+    };
+    if let Some(path) = &args.report {
+        let page = FolderPage {
+            detector: &fitted.detector,
+            scored: &scored,
+            alpha,
+            title: fit.folder.display().to_string(),
+            model: fit.out.display().to_string(),
+            held_out: scored.metrics.is_none(),
+            setup: vec![(
+                "Normal images".to_owned(),
+                format!("{train} trained on, {validation} for the epoch, {calibration} held out"),
+            )],
+            timings: vec![Timing {
+                stage: "fit".to_owned(),
+                seconds: fitted.seconds,
+                images_per_second: None,
+            }],
+            command: command_line(),
+            notes,
+        };
+        page::write(path, &page.render()?)?;
+        print(&format!("report {}", path.display()));
     }
     Ok(())
 }

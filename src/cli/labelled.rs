@@ -2,34 +2,31 @@
 
 use std::path::PathBuf;
 
-use crate::data::folder::{MvtecTest, Skipped, load};
-use crate::folder::{FolderMetrics, FolderTest};
+use super::progress::progress;
+use crate::data::folder::{MvtecTest, Skipped};
+use crate::folder::{FolderMetrics, SCORING_BATCH, Scored, Scoring, ScoringOptions};
 use crate::method::Detector;
 
-/// Files that are decoded and scored at a time.
-pub const BATCH: usize = 64;
 /// Skipped files that are named; the others are counted.
 const NAMED: usize = 10;
 
-/// Scores the test images of MVTec AD's layout, a batch at a time, and compares with their labels and
-/// masks.
-pub fn summary(detector: &Detector, tests: Vec<MvtecTest>, strict: bool) -> anyhow::Result<String> {
-    if tests.is_empty() {
-        return Ok("no test images".to_owned());
+/// Scores images with their labels, where they have any, and says which could not be read.
+pub fn pass(
+    detector: &Detector,
+    files: &[PathBuf],
+    tests: Option<Vec<MvtecTest>>,
+    options: ScoringOptions,
+) -> anyhow::Result<Scored> {
+    let mut scoring = Scoring::new(detector, tests, options)?;
+    let progress = progress("testing", files.len());
+    for batch in files.chunks(SCORING_BATCH) {
+        scoring.add(batch)?;
+        progress.inc(batch.len() as u64);
     }
-    let files: Vec<PathBuf> = tests.iter().map(|test| test.path.clone()).collect();
-    let mut test = FolderTest::new(detector, tests, strict);
-    let mut skipped = Vec::new();
-    for batch in files.chunks(BATCH) {
-        let loaded = load(batch, detector.conversion(), strict)?;
-        if !loaded.paths.is_empty() {
-            let verdicts = detector.score_images(&loaded.images)?;
-            skipped.extend(test.add(&loaded, &verdicts)?);
-        }
-        skipped.extend(loaded.skipped);
-    }
-    tell_skipped(&skipped, "");
-    Ok(describe(&test.finish()?))
+    progress.finish_and_clear();
+    let scored = scoring.finish()?;
+    tell_skipped(&scored.skipped, "");
+    Ok(scored)
 }
 
 /// The metrics as lines.
@@ -42,26 +39,38 @@ pub fn describe(result: &FolderMetrics) -> String {
     for (defect, auroc) in &result.by_defect {
         lines.push(format!("  {defect:<16} {auroc:.3}"));
     }
-    for (source, auroc) in &result.pixel_auroc {
-        lines.push(format!("pixel AUROC {auroc:.3} ({source})"));
+    for pixels in &result.pixels {
+        lines.push(format!(
+            "pixel AUROC {:.3}, AUPRO {:.3} ({})",
+            pixels.auroc, pixels.aupro, pixels.source
+        ));
+    }
+    if let Some(masks) = &result.masks {
+        let share = |[of, marked]: [usize; 2]| 100.0 * marked as f64 / of.max(1) as f64;
+        lines.push(format!(
+            "masks at {}: {:.1} % of the defects' area, {:.2} % of good images",
+            masks.alpha,
+            share(masks.defects),
+            share(masks.good)
+        ));
     }
     lines.join("\n")
 }
 
-/// Warns about files that were left out.
+/// Warns about files that were left out: one line for each, and one for all where there are several.
 pub fn tell_skipped(skipped: &[Skipped], ignored: &str) {
-    for file in skipped.iter().take(NAMED) {
-        eprintln!("warning: {} left out: {}", file.path.display(), file.reason);
-    }
-    if skipped.len() > NAMED {
-        eprintln!("warning: and {} more left out", skipped.len() - NAMED);
-    }
-    if !skipped.is_empty() {
-        let files = match skipped.len() {
-            1 => "1 file".to_owned(),
-            count => format!("{count} files"),
-        };
-        eprintln!("warning: {files} left out (--strict stops instead)");
+    const ADVICE: &str = "(--strict stops instead)";
+    if let [only] = skipped {
+        let (path, reason) = (only.path.display(), &only.reason);
+        eprintln!("warning: {path} left out {ADVICE}: {reason}");
+    } else if !skipped.is_empty() {
+        for file in skipped.iter().take(NAMED) {
+            eprintln!("warning: {} left out: {}", file.path.display(), file.reason);
+        }
+        if skipped.len() > NAMED {
+            eprintln!("warning: and {} more left out", skipped.len() - NAMED);
+        }
+        eprintln!("warning: {} files left out {ADVICE}", skipped.len());
     }
     if !ignored.is_empty() {
         eprintln!("note: ignored files that are no images: {ignored}");
@@ -71,6 +80,7 @@ pub fn tell_skipped(skipped: &[Skipped], ignored: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::folder::{MaskMetrics, PixelMetrics};
     use crate::method::HeatSource;
 
     #[test]
@@ -78,11 +88,21 @@ mod tests {
         let mut result = FolderMetrics {
             by_defect: vec![("hole".to_owned(), 0.5)],
             image_auroc: Some(0.98765),
-            pixel_auroc: vec![(HeatSource::Positions, 0.9)],
+            pixels: vec![PixelMetrics {
+                source: HeatSource::Positions,
+                auroc: 0.9,
+                aupro: 0.75,
+            }],
+            masks: Some(MaskMetrics {
+                alpha: 0.05,
+                defects: [200, 101],
+                good: [10_000, 3],
+            }),
         };
         assert_eq!(
             describe(&result),
-            "image AUROC 0.988\n  hole             0.500\npixel AUROC 0.900 (positions)"
+            "image AUROC 0.988\n  hole             0.500\npixel AUROC 0.900, AUPRO 0.750 (positions)\n\
+             masks at 0.05: 50.5 % of the defects' area, 0.03 % of good images"
         );
         result.image_auroc = None;
         assert!(describe(&result).starts_with("no AUROC"));

@@ -7,6 +7,8 @@ mod experiment;
 mod fit;
 mod labelled;
 mod list;
+mod page;
+mod progress;
 mod score;
 mod select;
 mod slurm_task;

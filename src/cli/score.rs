@@ -1,21 +1,21 @@
 //! `score MODEL PATHS...`: a verdict for every image.
 
-use std::collections::HashSet;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
 
-use super::labelled::{self, BATCH, tell_skipped};
+use super::labelled::{self, tell_skipped};
+use super::progress::progress;
+use super::{command_line, page};
 use crate::backend::Backend;
-use crate::data::Picture;
-use crate::data::folder::{Layout, MvtecTest, Skipped, layout, list, load};
-use crate::folder::FolderTest;
+use crate::data::folder::{Layout, MvtecTest, layout, list};
+use crate::folder::{FolderPage, SCORING_BATCH, Scored, Scoring, ScoringOptions};
 use crate::method::{Detector, HeatSource, Verdict};
+use crate::report::Timing;
 
 /// Share of false alarms allowed unless the user says otherwise.
 pub const DEFAULT_ALPHA: f64 = 0.05;
@@ -35,13 +35,26 @@ pub struct ScoreArgs {
     /// Share of false alarms allowed: images with a p-value of at most this are anomalous.
     #[arg(long, default_value_t = DEFAULT_ALPHA, allow_negative_numbers = true)]
     alpha: f64,
-    /// Write an overlay for every image into this folder: where it departs from normal.
+    /// Write an overlay for every image into this folder: where it departs from normal. An image that
+    /// is called anomalous shows its least likely place; another one stays grey but for what no
+    /// normal image has shown.
     #[arg(long, value_name = "DIR")]
     heatmaps: Option<PathBuf>,
     /// What heat maps are made of: positions, reconstruction or gradient [default: the detector's
     /// own].
     #[arg(long, value_name = "SOURCE", requires = "heatmaps")]
     heat: Option<HeatSource>,
+    /// Write a mask of every image into this folder, white where it is defective at the level --alpha:
+    /// at most that share of normal images has more than a thousandth of its area marked.
+    #[arg(long, value_name = "DIR")]
+    masks: Option<PathBuf>,
+    /// Write a page about the images: the least likely ones with heat map and mask, histograms of scores
+    /// and p-values, the ROC curve where there are labels, timings.
+    #[arg(long, value_name = "PAGE.html")]
+    report: Option<PathBuf>,
+    /// Replace the page of --report, if there is one.
+    #[arg(long)]
+    force: bool,
     /// Exit with status 2 when an image is anomalous.
     #[arg(long)]
     fail_on_anomaly: bool,
@@ -69,51 +82,82 @@ enum Format {
 
 pub fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let device = Backend::choose(args.device.as_deref())?.device;
-    let detector = Detector::load_on(&args.model, &device)?;
-    detector.conformal().check(args.alpha)?;
-    if args.heatmaps.is_some() {
-        detector.heat_source(args.heat)?;
-    }
+    let open = Backend::choose(args.device.as_deref())?;
+    let backend = format!("{}, {}", open.backend.name(), open.description());
+    let detector = Detector::load_on(&args.model, &open.device)?;
     let ready = started.elapsed();
-    let (files, tests) = files(&args.paths)?;
-    if let Some(folder) = &args.heatmaps {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| anyhow::anyhow!("--heatmaps {}: {error}", folder.display()))?;
+    if args.masks.is_some() && args.masks == args.heatmaps {
+        bail!("--masks and --heatmaps name the same folder, and their files have the same names");
     }
-    let mut run = Run {
-        args: &args,
-        detector: &detector,
-        printer: Printer::new(args.format, args.alpha),
-        progress: progress(files.len()),
-        test: tests.map(|tests| FolderTest::new(&detector, tests, args.strict)),
-        skipped: Vec::new(),
-        scored: 0,
-        anomalies: 0,
-        scoring: Duration::ZERO,
-        overlays: HashSet::new(),
+    if let Some(path) = &args.report {
+        page::check(path, args.force)?;
+    }
+    let options = ScoringOptions {
+        alpha: args.alpha,
+        overlays: args.heatmaps,
+        heat: args.heat,
+        masks: args.masks,
+        strict: args.strict,
     };
-    for batch in files.chunks(BATCH) {
-        run.score(batch)?;
+    // What cannot be done is said before the files are looked for.
+    detector.conformal().check(args.alpha)?;
+    let (files, tests) = files(&args.paths)?;
+    let mut scoring = Scoring::new(&detector, tests, options)?;
+    let mut printer = Printer::new(args.format, args.alpha);
+    let progress = progress("scoring", files.len());
+    for batch in files.chunks(SCORING_BATCH) {
+        let verdicts = scoring.add(batch)?;
+        // Both may be one terminal.
+        progress.suspend(|| {
+            let mut each = verdicts.iter();
+            each.try_for_each(|(path, verdict)| printer.print(path, verdict))
+        })?;
+        progress.inc(batch.len() as u64);
     }
-    run.progress.finish_and_clear();
-    if let ([only], 0) = (&run.skipped[..], run.scored) {
+    progress.finish_and_clear();
+    let scored = scoring.finish()?;
+    if let ([only], 0) = (&scored.skipped[..], scored.images) {
         bail!("{}: {}", only.path.display(), only.reason);
     }
-    tell_skipped(&run.skipped, "");
-    if run.scored == 0 {
+    tell_skipped(&scored.skipped, "");
+    if scored.images == 0 {
         bail!(
             "none of the {} files could be read, for the reasons above",
             files.len()
         );
     }
-    if let Some(test) = run.test.take() {
-        eprintln!("{}", labelled::describe(&test.finish()?));
+    if let Some(metrics) = &scored.metrics {
+        eprintln!("{}", labelled::describe(metrics));
     }
     if args.timings {
-        run.tell_timings(ready);
+        tell_timings(ready, &scored);
     }
-    let failed = args.fail_on_anomaly && run.anomalies > 0;
+    if let Some(path) = &args.report {
+        let paths: Vec<String> = args
+            .paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        let page = FolderPage {
+            detector: &detector,
+            scored: &scored,
+            alpha: args.alpha,
+            title: paths.join(", "),
+            model: args.model.display().to_string(),
+            held_out: false,
+            setup: vec![("Backend".to_owned(), backend)],
+            timings: vec![Timing {
+                stage: "load the model".to_owned(),
+                seconds: ready.as_secs_f64(),
+                images_per_second: None,
+            }],
+            command: command_line(),
+            notes: Vec::new(),
+        };
+        page::write(path, &page.render()?)?;
+        eprintln!("report {}", path.display());
+    }
+    let failed = args.fail_on_anomaly && scored.anomalies > 0;
     Ok(ExitCode::from(if failed { ANOMALY_STATUS } else { 0 }))
 }
 
@@ -135,90 +179,16 @@ fn files(paths: &[PathBuf]) -> anyhow::Result<(Vec<PathBuf>, Option<Vec<MvtecTes
     Ok((listing.files, None))
 }
 
-/// Nothing when standard error is not a terminal, or when the verdicts come that way.
-fn progress(files: usize) -> ProgressBar {
-    if files <= BATCH || !std::io::stderr().is_terminal() || std::io::stdout().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} images, {eta} left");
-    ProgressBar::new(files as u64)
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-struct Run<'a> {
-    args: &'a ScoreArgs,
-    detector: &'a Detector,
-    printer: Printer,
-    progress: ProgressBar,
-    /// What is compared with labels, where there are any.
-    test: Option<FolderTest<'a>>,
-    skipped: Vec<Skipped>,
-    scored: usize,
-    anomalies: usize,
-    scoring: Duration,
-    /// Names of the overlays so far, without their ending.
-    overlays: HashSet<String>,
-}
-
-impl Run<'_> {
-    fn score(&mut self, files: &[PathBuf]) -> anyhow::Result<()> {
-        let started = Instant::now();
-        let loaded = load(files, self.detector.conversion(), self.args.strict)?;
-        if !loaded.paths.is_empty() {
-            let verdicts = self.detector.score_images(&loaded.images)?;
-            self.scoring += started.elapsed();
-            for (path, verdict) in loaded.paths.iter().zip(&verdicts) {
-                self.anomalies += usize::from(verdict.is_anomalous(self.args.alpha));
-                self.printer.print(path, verdict)?;
-            }
-            self.scored += verdicts.len();
-            if let Some(test) = &mut self.test {
-                self.skipped.extend(test.add(&loaded, &verdicts)?);
-            }
-            if let Some(folder) = &self.args.heatmaps {
-                for path in &loaded.paths {
-                    self.overlay(path, folder)?;
-                }
-            }
-        }
-        self.skipped.extend(loaded.skipped);
-        self.progress.inc(files.len() as u64);
-        Ok(())
-    }
-
-    /// Writes `<folder>/<parent>_<stem>.png`, with a number where images of this call share that name.
-    fn overlay(&mut self, path: &Path, folder: &Path) -> anyhow::Result<()> {
-        let picture = Picture::decode(path)?;
-        let overlay = self.detector.overlay(&picture, self.args.heat)?;
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let parent = path.parent().and_then(Path::file_name).unwrap_or_default();
-        let wanted = match parent.to_string_lossy() {
-            parent if parent.is_empty() => stem.into_owned(),
-            parent => format!("{parent}_{stem}"),
-        };
-        let mut name = wanted.clone();
-        let mut number = 2;
-        while !self.overlays.insert(name.clone()) {
-            name = format!("{wanted}-{number}");
-            number += 1;
-        }
-        let target = folder.join(format!("{name}.png"));
-        overlay
-            .save(&target)
-            .map_err(|error| anyhow::anyhow!("{} cannot be written: {error}", target.display()))
-    }
-
-    fn tell_timings(&self, ready: Duration) {
-        let seconds = self.scoring.as_secs_f64();
-        eprintln!(
-            "model ready after {:.0} ms; {} images in {:.2} s: {:.1} images/s, {:.1} ms each",
-            ready.as_secs_f64() * 1e3,
-            self.scored,
-            seconds,
-            self.scored as f64 / seconds.max(1e-9),
-            seconds * 1e3 / self.scored.max(1) as f64
-        );
-    }
+fn tell_timings(ready: Duration, scored: &Scored) {
+    let seconds = scored.time.as_secs_f64();
+    eprintln!(
+        "model ready after {:.0} ms; {} images in {:.2} s: {:.1} images/s, {:.1} ms each",
+        ready.as_secs_f64() * 1e3,
+        scored.images,
+        seconds,
+        scored.images as f64 / seconds.max(1e-9),
+        seconds * 1e3 / scored.images.max(1) as f64
+    );
 }
 
 /// Prints verdicts as they come; a reader that has gone (`| head`) is no error.

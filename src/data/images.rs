@@ -103,6 +103,16 @@ pub struct Labelled {
     pub class_names: Vec<String>,
     /// Where the images came from, for the record: file names with their image counts.
     pub source: String,
-    /// How many images, the first ones, are the training set, where the data set says so itself.
-    pub given_train: Option<usize>,
+    /// Which images are the training set, where the data set says so itself.
+    pub given: Option<GivenSplit>,
+}
+
+/// The split that a data set comes with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenSplit {
+    /// How many images, the first ones, are for training.
+    pub train: usize,
+    /// The group of each of these, numbered from 0, where some show one object: what is held out of
+    /// them shows none that is trained on.
+    pub groups: Option<Vec<usize>>,
 }

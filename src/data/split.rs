@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::DataError;
+use super::{DataError, GivenSplit, shuffled, take};
 
 /// Shares of the normal images.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,22 +87,33 @@ impl Split {
         Ok(split)
     }
 
-    /// Takes the split that a data set comes with: its first `train` images are for training, of
-    /// which a share is held out, and the others are tested on.
+    /// Takes the split that a data set comes with: its first images are for training, of which a
+    /// share is held out, in whole groups where there are any, and the others are tested on.
     ///
     /// # Errors
     /// [`DataError::Split`] when a part would be empty or an anomalous image is among the first.
     pub fn given(
         labels: &[u8],
         anomalous_class: u8,
-        train: usize,
+        given: &GivenSplit,
         validation: f64,
         seed: u64,
     ) -> Result<Self, DataError> {
         let (mut first, rest): (Vec<usize>, Vec<usize>) =
-            (0..labels.len()).partition(|&index| index < train);
-        first.shuffle(&mut StdRng::seed_from_u64(seed));
-        let train = first.split_off(share(first.len(), validation).max(1));
+            (0..labels.len()).partition(|&index| index < given.train);
+        let held_out = share(first.len(), validation).max(1);
+        let rng = &mut StdRng::seed_from_u64(seed);
+        let train = match &given.groups {
+            Some(groups) => {
+                let mut members = shuffled(groups, rng);
+                first = take(&mut members, held_out, 1);
+                members.concat()
+            }
+            None => {
+                first.shuffle(rng);
+                first.split_off(held_out)
+            }
+        };
         let (test_anomalous, test_normal) = rest
             .into_iter()
             .partition(|&index| labels[index] == anomalous_class);
@@ -310,15 +321,47 @@ mod tests {
     fn a_given_split_keeps_training_and_test_images_apart() {
         // 20 to train on, then 5 normal and 3 anomalous ones to test on.
         let labels = [vec![1; 25], vec![0; 3]].concat();
-        let split = Split::given(&labels, 0, 20, 0.1, 4).unwrap();
+        let first = |train: usize| GivenSplit {
+            train,
+            groups: None,
+        };
+        let split = Split::given(&labels, 0, &first(20), 0.1, 4).unwrap();
         assert_eq!(split.test_normal, [20, 21, 22, 23, 24]);
         assert_eq!(split.test_anomalous, [25, 26, 27]);
         assert_eq!((split.train.len(), split.validation.len()), (18, 2));
-        assert_ne!(split, Split::given(&labels, 0, 20, 0.1, 5).unwrap());
+        assert_ne!(split, Split::given(&labels, 0, &first(20), 0.1, 5).unwrap());
         // An anomalous image among those to train on, and nothing to test on.
         for (labels, train) in [(vec![1, 1, 0, 1, 0], 3), (vec![1; 5], 3)] {
-            assert!(Split::given(&labels, 0, train, 0.1, 4).is_err());
+            assert!(Split::given(&labels, 0, &first(train), 0.1, 4).is_err());
         }
+    }
+
+    #[test]
+    fn groups_of_a_given_split_stay_together() {
+        let labels = [vec![1; 25], vec![0; 3]].concat();
+        let groups: Vec<usize> = (0..20).map(|image| image % 5).collect();
+        let given = GivenSplit {
+            train: 20,
+            groups: Some(groups.clone()),
+        };
+        for seed in 0..10 {
+            let split = Split::given(&labels, 0, &given, 0.2, seed).unwrap();
+            assert_eq!((split.train.len(), split.validation.len()), (16, 4));
+            let held_out = groups[split.validation[0]];
+            assert!(
+                split
+                    .validation
+                    .iter()
+                    .all(|&image| groups[image] == held_out)
+            );
+            assert!(split.train.iter().all(|&image| groups[image] != held_out));
+        }
+        // One group leaves nothing to hold out.
+        let one = GivenSplit {
+            train: 20,
+            groups: Some(vec![0; 20]),
+        };
+        assert!(Split::given(&labels, 0, &one, 0.2, 0).is_err());
     }
 
     #[test]

@@ -69,6 +69,11 @@ impl Conformal {
         self.scores.len()
     }
 
+    /// The calibration scores, in rising order.
+    pub fn scores(&self) -> &[f32] {
+        &self.scores
+    }
+
     /// (1 + number of calibration scores that are at least `score`) / (n + 1), above 0 and at most
     /// 1: small where few normal images score as high.
     ///
@@ -118,6 +123,19 @@ impl Conformal {
     /// all is for [`check`](Self::check) to say, before the first verdict.
     pub fn is_anomalous(&self, score: f32, alpha: f64) -> bool {
         self.p_value(score) <= alpha
+    }
+
+    /// The score beyond which, itself excluded, images are anomalous at the level `alpha`: a
+    /// calibration score, or an infinite one where none or all are.
+    pub fn border(&self, alpha: f64) -> f32 {
+        let n = self.scores.len();
+        // Verdicts rest on this quotient, which rounds.
+        let reached = (1..=n + 1).take_while(|&place| place as f64 / self.places() <= alpha);
+        match reached.last() {
+            None => f32::INFINITY,
+            Some(places) if places > n => f32::NEG_INFINITY,
+            Some(places) => self.scores[n - places],
+        }
     }
 
     /// n + 1: how many places a new score can take among the others.
@@ -223,7 +241,8 @@ mod tests {
             .map(|_| {
                 let calibration: Vec<f32> = (0..N).map(|_| rng.random()).collect();
                 let conformal = Conformal::new(calibration).unwrap();
-                let border = conformal.scores[N - K];
+                let border = conformal.border(0.05);
+                assert_eq!(border, conformal.scores[N - K]);
                 assert!(!conformal.is_anomalous(border, 0.05));
                 assert!(conformal.is_anomalous(border.next_up(), 0.05));
                 // The share of uniform scores above it.
@@ -237,6 +256,24 @@ mod tests {
         let error = (expected / SETS as f64).sqrt();
         assert!((mean - k / (n + 1.0)).abs() < 4.0 * error, "{mean}");
         assert!((variance / expected - 1.0).abs() < 0.12, "{variance}");
+    }
+
+    #[test]
+    fn beyond_the_border_everything_is_anomalous() {
+        let rng = &mut StdRng::seed_from_u64(6);
+        for n in [1_usize, 9, 28, 99, 100] {
+            let scores: Vec<f32> = (0..n).map(|_| rng.random()).collect();
+            let conformal = Conformal::new(scores).unwrap();
+            for percent in 1..100 {
+                let alpha = f64::from(percent) / 100.0;
+                let border = conformal.border(alpha);
+                for _ in 0..20 {
+                    let score: f32 = rng.random();
+                    let anomalous = conformal.is_anomalous(score, alpha);
+                    assert_eq!(score > border, anomalous, "{n} {alpha}: {score} {border}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,19 +1,16 @@
 //! From a folder of normal images to a calibrated detector, without an experiment file.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use rand::SeedableRng;
-use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
-
+use super::split::{CALIBRATION, deal, split};
 use crate::backend::Backend;
-use crate::data::folder::{Layout, Skipped, in_proportion, layout, load};
-use crate::data::{Images, SplitShares};
+use crate::data::SplitShares;
+use crate::data::folder::{Layout, NearDuplicates, Skipped, in_proportion, layout, load_watched};
 use crate::evaluate::{Conformal, EvaluateError};
 use crate::files::{self, FileError};
 use crate::method::{
-    Calibration, Clock, Context, Detector, Fitted, Identity, Method, Part, Parts, Scores, derive,
+    Calibration, Clock, Context, Detector, Fitted, Identity, Method, Parts, Scores,
 };
 use crate::run::{RunError, Workspace};
 use crate::study::{Studies, StudyError};
@@ -21,13 +18,11 @@ use crate::train::Display;
 
 /// The study whose settings `fit` starts from.
 const STUDY: &str = "folder";
-/// Fewest normal images that a detector is fitted to.
-const FEWEST: usize = 20;
 /// Share of the images held out for the p-values that is proposed, at most: more would leave too few
 /// to learn from.
 const LARGEST_SHARE: f64 = 0.5;
-/// The part that is held out for the p-values.
-const CALIBRATION: &str = "calibration";
+/// The parts in the order in which they are counted.
+const PARTS: [&str; 3] = ["train", "validation", CALIBRATION];
 
 /// What `fit` is asked for.
 #[derive(Clone, Debug)]
@@ -62,6 +57,13 @@ pub struct FittedFolder {
     pub detector: Detector,
     /// Images trained on, for choosing the epoch, and for the p-values.
     pub counts: [usize; 3],
+    /// Groups that these show, none of them in two parts, where the images are grouped.
+    pub groups: Option<[usize; 3]>,
+    /// The files of the images for the p-values.
+    pub held_out: Vec<PathBuf>,
+    /// Where they are not grouped: images for choosing the epoch or for the p-values that nearly equal one that is
+    /// trained on.
+    pub duplicates: Option<NearDuplicates>,
     /// Files that could not be read.
     pub skipped: Vec<Skipped>,
     /// Files that are no images, by extension, in words.
@@ -80,12 +82,17 @@ impl FittedFolder {
     }
 }
 
-/// Fits a detector to a folder of normal images and writes its model file.
+/// Fits a detector to a folder of normal images and writes its model file. While the images are read,
+/// `watch` is told how many have been, of how many; training shows its progress itself.
 ///
 /// # Errors
 /// [`RunError`] when there are too few images, a setting is impossible, the model file is there
 /// already, or the training is stopped; the same call continues after an interruption.
-pub fn fit_folder(studies: &Studies, fit: &FolderFit) -> Result<FittedFolder, RunError> {
+pub fn fit_folder(
+    studies: &Studies,
+    fit: &FolderFit,
+    watch: &(dyn Fn(usize, usize) + Sync),
+) -> Result<FittedFolder, RunError> {
     let started = std::time::Instant::now();
     let study = studies.study(STUDY)?;
     let choice = study.choice(&fit.method)?;
@@ -93,20 +100,24 @@ pub fn fit_folder(studies: &Studies, fit: &FolderFit) -> Result<FittedFolder, Ru
     let method: Method = choice.method.parse()?;
     let plan = method.plan(&settings)?;
     fit.check()?;
+    let group_by = settings.data.group_by()?;
     let open = Backend::choose(fit.device.as_deref())?;
-    let (normal, ignored) = match layout(&fit.folder)? {
+    let layout = layout(&fit.folder)?;
+    let (normal, ignored) = match &layout {
         Layout::Plain { normal, ignored }
         | Layout::Mvtec {
             normal, ignored, ..
-        } => (normal, ignored),
+        } => (normal, ignored.to_string()),
     };
-    let conversion = in_proportion(settings.conversion(), &normal);
-    let loaded = load(&normal, conversion, fit.strict)?;
+    let conversion = in_proportion(settings.conversion(), normal);
+    let read = |done| watch(done, normal.len());
+    let loaded = load_watched(normal, conversion, fit.strict, &read)?;
+    let groups = layout.groups(&fit.folder, &loaded.paths, group_by.as_ref())?;
     let shares = SplitShares {
         train: 1.0 - fit.calibration_share,
         validation: settings.data.validation_share,
     };
-    let parts = split(&loaded.images, shares, fit.seed)
+    let parts = split(&loaded.images, groups.as_deref(), shares, fit.seed)
         .map_err(|reason| StudyError::setting(fit.folder.display().to_string(), reason))?;
     // A file that cannot be read is said where it is needed.
     let weights = files::sha256(&fit.backbone).ok();
@@ -133,8 +144,7 @@ pub fn fit_folder(studies: &Studies, fit: &FolderFit) -> Result<FittedFolder, Ru
     };
     let [validation, held_out] = ["validation", CALIBRATION].map(scores_of);
     let calibration = Calibration::fit(scorer.deciding(), &validation, &held_out)?;
-    let counts = ["train", "validation", CALIBRATION]
-        .map(|name| parts.get(name).map_or(0, |part| part.images.len()));
+    let counts = PARTS.map(|name| parts.get(name).map_or(0, |part| part.images.len()));
     let origin = format!(
         "{} fit to {} of {} normal images, seed {}",
         choice.name,
@@ -142,17 +152,31 @@ pub fn fit_folder(studies: &Studies, fit: &FolderFit) -> Result<FittedFolder, Ru
         loaded.images.len(),
         fit.seed
     );
-    let normal = &parts.validation().images;
-    let detector = Detector::new(scorer, calibration, &origin).with_heat_range(normal)?;
+    let mut detector = Detector::new(scorer, calibration, &origin);
+    if let Some(held_out) = parts.get(CALIBRATION) {
+        let indices = held_out.indices.iter();
+        let sides: Vec<[usize; 2]> = indices.map(|&index| loaded.sides[index]).collect();
+        detector = detector.with_normal_maps(&held_out.images, &sides)?;
+    }
     detector.save(&fit.out)?;
+    let held_out = parts.get(CALIBRATION).into_iter();
+    let held_out = held_out.flat_map(|part| &part.indices);
+    let held_out_files = held_out.map(|&index| loaded.paths[index].clone()).collect();
+    let duplicates = match groups {
+        Some(_) => None,
+        None => Some(near_duplicates(&parts)),
+    };
     let root = workspace.root().to_owned();
     drop(workspace);
     std::fs::remove_dir_all(&root).map_err(FileError::io("remove", &root))?;
     Ok(FittedFolder {
         detector,
         counts,
+        held_out: held_out_files,
+        groups: groups.map(|groups| groups_in(&parts, &groups)),
+        duplicates,
         skipped: loaded.skipped,
-        ignored: ignored.to_string(),
+        ignored,
         seconds: started.elapsed().as_secs_f64(),
         shares,
     })
@@ -187,46 +211,20 @@ impl FolderFit {
     }
 }
 
-/// Shuffles the images and deals them out.
-fn split(images: &Images, shares: SplitShares, seed: u64) -> Result<Parts, String> {
-    let count = images.len();
-    if count < FEWEST {
-        return Err(format!(
-            "{count} readable images are too few: at least {FEWEST} normal images are needed, and a hundred or more make a good detector"
-        ));
-    }
-    let [_, validation, calibration] = deal(count, shares)?;
-    let mut order: Vec<usize> = (0..count).collect();
-    order.shuffle(&mut StdRng::seed_from_u64(derive(seed, "folder split")));
-    let (held_out, rest) = order.split_at(calibration);
-    let (valid, train) = rest.split_at(validation);
-    let labels = Arc::new(vec![0; count]);
-    let parts = [
-        ("train", train),
-        ("validation", valid),
-        (CALIBRATION, held_out),
-    ];
-    let parts = parts.into_iter().map(|(name, indices)| Part {
-        name: name.to_owned(),
-        images: Arc::new(images.select(indices)),
-        indices: indices.to_vec(),
-        labels: labels.clone(),
-        features: None,
-    });
-    Ok(Parts::new(parts.collect()))
+/// How many groups each part shows.
+fn groups_in(parts: &Parts, groups: &[usize]) -> [usize; 3] {
+    PARTS.map(|name| {
+        let indices = parts.get(name).map_or(&[][..], |part| &part.indices);
+        let shown: HashSet<usize> = indices.iter().map(|&index| groups[index]).collect();
+        shown.len()
+    })
 }
 
-/// How many of `count` images go to training, to validation and to the p-values.
-fn deal(count: usize, shares: SplitShares) -> Result<[usize; 3], String> {
-    let share = |share: f64| ((count as f64 * share).round() as usize).max(1);
-    let calibration = share(1.0 - shares.train);
-    let validation = share(shares.validation);
-    match count.checked_sub(calibration + validation) {
-        Some(train) if train >= FEWEST / 2 => Ok([train, validation, calibration]),
-        _ => Err(format!(
-            "of {count} images {calibration} would go to the p-values and {validation} to validation, which leaves too few to train on: lower --calibration-share"
-        )),
-    }
+/// Held-out images that nearly equal one that is trained on.
+fn near_duplicates(parts: &Parts) -> NearDuplicates {
+    let held_out = PARTS[1..].iter().filter_map(|name| parts.get(name));
+    let held_out = held_out.map(|part| part.images.as_ref());
+    NearDuplicates::count(&parts.train().images, held_out)
 }
 
 /// What keeps p-values from `conformal`, which were taken from a share of `count` images, from
@@ -266,32 +264,6 @@ fn shortage(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn images(count: usize) -> Images {
-        Images::new([1, 4, 4], vec![0; 16 * count]).unwrap()
-    }
-
-    const SHARES: SplitShares = SplitShares {
-        train: 0.7,
-        validation: 0.1,
-    };
-
-    #[test]
-    fn parts_are_disjoint_and_complete() {
-        let parts = split(&images(100), SHARES, 3).unwrap();
-        let sizes: Vec<usize> = parts.iter().map(|part| part.images.len()).collect();
-        assert_eq!(sizes, [60, 10, 30]);
-        let mut all: Vec<usize> = parts.iter().flat_map(|part| part.indices.clone()).collect();
-        all.sort_unstable();
-        assert_eq!(all, (0..100).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn too_few_images_are_refused_with_the_number_needed() {
-        let error = split(&images(19), SHARES, 3).err().unwrap();
-        assert!(error.contains("19") && error.contains("20"), "{error}");
-        assert!(split(&images(20), SHARES, 3).is_ok());
-    }
 
     #[test]
     fn too_few_calibration_images_come_with_what_to_do() {

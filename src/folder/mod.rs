@@ -1,7 +1,13 @@
-//! The user's own folder of images: fitting a detector to it, and comparing verdicts with labels.
+//! The user's own folder of images: fitting a detector to it, scoring, and comparing
+//! verdicts with labels.
 
 mod fit;
+mod report;
+mod scoring;
+mod split;
 mod test;
 
 pub use fit::{FittedFolder, FolderFit, fit_folder};
-pub use test::{FolderMetrics, FolderTest};
+pub use report::FolderPage;
+pub use scoring::{Kept, SCORING_BATCH, Scored, Scoring, ScoringOptions};
+pub use test::{FolderMetrics, MaskMetrics, PixelMetrics};

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
+use crate::data::DataError;
 use crate::data::folder::{Loaded, MvtecTest, Skipped, load_mask};
-use crate::data::{Conversion, DataError};
 use crate::evaluate::{EvaluateError, PixelRanking, auroc};
 use crate::method::{Detector, HeatSource, Verdict};
 use crate::run::RunError;
@@ -16,8 +16,32 @@ pub struct FolderMetrics {
     pub by_defect: Vec<(String, f64)>,
     /// AUROC of all defects together; none without good or without defective images.
     pub image_auroc: Option<f64>,
-    /// AUROC of pixels, by source of the heat map, where there are masks.
-    pub pixel_auroc: Vec<(HeatSource, f64)>,
+    /// How well heat maps tell defective pixels from others, where there are masks.
+    pub pixels: Vec<PixelMetrics>,
+    /// What the detector's masks mark, where it has masks and the data set has.
+    pub masks: Option<MaskMetrics>,
+}
+
+/// What the detector's masks mark at one level.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct MaskMetrics {
+    /// The level.
+    pub alpha: f64,
+    /// Pixels of defects, and those of them that are marked.
+    pub defects: [usize; 2],
+    /// Pixels of good images, and those of them that are marked.
+    pub good: [usize; 2],
+}
+
+/// How well the heat maps of one source tell defective pixels from others, on the pictures' own sizes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PixelMetrics {
+    /// What the maps are made of.
+    pub source: HeatSource,
+    /// AUROC of the pixels of all images: see [`PixelRanking::auroc`].
+    pub auroc: f64,
+    /// AUPRO up to a false-positive rate of 30 %: see [`PixelRanking::aupro`].
+    pub aupro: f64,
 }
 
 /// Compares the verdicts of a labelled folder with its labels, and the heat maps with its masks,
@@ -30,14 +54,15 @@ pub struct FolderTest<'a> {
     good: Vec<f32>,
     /// Scores of the others, by kind of defect.
     defective: BTreeMap<String, Vec<f32>>,
-    /// Pixels by source of the heat map; empty where no image has a mask.
+    /// Pixels by source of the heat map, the detector's own first; empty where no image has a mask.
     pixels: Vec<(HeatSource, PixelRanking)>,
+    masks: Option<MaskMetrics>,
 }
 
 impl<'a> FolderTest<'a> {
-    /// Starts a test on the images `tests`. A mask that cannot be read is left out, or with `strict`
-    /// an error.
-    pub fn new(detector: &'a Detector, tests: Vec<MvtecTest>, strict: bool) -> Self {
+    /// Starts a test on the images `tests`, with the detector's masks at the level `alpha`. A mask that
+    /// cannot be read is left out, or with `strict` an error.
+    pub fn new(detector: &'a Detector, tests: Vec<MvtecTest>, alpha: f64, strict: bool) -> Self {
         let sources: &[HeatSource] = match tests.iter().any(|test| test.mask.is_some()) {
             true => detector.scorer().heat_sources(),
             false => &[],
@@ -45,6 +70,10 @@ impl<'a> FolderTest<'a> {
         let pixels = sources
             .iter()
             .map(|&source| (source, PixelRanking::default()));
+        let masks = detector.mask_levels(alpha).ok().map(|_| MaskMetrics {
+            alpha,
+            ..MaskMetrics::default()
+        });
         let tests = tests.into_iter().map(|test| (test.path.clone(), test));
         Self {
             detector,
@@ -53,6 +82,7 @@ impl<'a> FolderTest<'a> {
             strict,
             good: Vec::new(),
             defective: BTreeMap::new(),
+            masks: masks.filter(|_| !sources.is_empty()),
         }
     }
 
@@ -78,10 +108,7 @@ impl<'a> FolderTest<'a> {
             if self.pixels.is_empty() {
                 continue;
             }
-            match (
-                defective_pixels(test, self.detector.conversion()),
-                &test.mask,
-            ) {
+            match (defective_pixels(test, loaded.sides[index]), &test.mask) {
                 (Ok(Some(mask)), _) => {
                     known.push(index);
                     masks.push(mask);
@@ -99,10 +126,16 @@ impl<'a> FolderTest<'a> {
             return Ok(skipped);
         }
         let images = loaded.images.select(&known);
-        for (source, ranking) in &mut self.pixels {
-            let maps = self.detector.heat_of(&images, Some(*source))?;
-            for (map, mask) in maps.iter().zip(&masks) {
-                ranking.add(map.values(), mask);
+        let sides: Vec<[usize; 2]> = known.iter().map(|&index| loaded.sides[index]).collect();
+        for (number, (source, ranking)) in self.pixels.iter_mut().enumerate() {
+            let maps = self.detector.heatmaps(&images, &sides, Some(*source))?;
+            for ((map, mask), &index) in maps.zip(&masks).zip(&known) {
+                ranking.add(map.values(), mask, map.width());
+                let good = self.tests[&loaded.paths[index]].defect.is_none();
+                if let Some(found) = self.masks.as_mut().filter(|_| number == 0) {
+                    let levels = self.detector.mask_levels(found.alpha)?;
+                    found.add(mask, &levels.mask(&map, found.alpha), good);
+                }
             }
         }
         Ok(skipped)
@@ -126,10 +159,17 @@ impl<'a> FolderTest<'a> {
             }
         }
         let all: Vec<f32> = self.defective.values().flatten().copied().collect();
-        let mut pixel_auroc = Vec::new();
-        for (source, ranking) in &self.pixels {
-            match ranking.auroc() {
-                Ok(area) => pixel_auroc.push((*source, area)),
+        let mut pixels = Vec::new();
+        for &(source, ref ranking) in &self.pixels {
+            let areas = ranking
+                .auroc()
+                .and_then(|auroc| Ok((auroc, ranking.aupro()?)));
+            match areas {
+                Ok((auroc, aupro)) => pixels.push(PixelMetrics {
+                    source,
+                    auroc,
+                    aupro,
+                }),
                 // As with images, there is nothing to compare.
                 Err(EvaluateError::OneClass { .. } | EvaluateError::Empty { .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -138,19 +178,33 @@ impl<'a> FolderTest<'a> {
         Ok(FolderMetrics {
             by_defect,
             image_auroc: against_good(&all)?,
-            pixel_auroc,
+            pixels,
+            masks: self.masks,
         })
     }
 }
 
-/// Which pixels of a converted test image are defective; none when no mask says so.
-fn defective_pixels(
-    test: &MvtecTest,
-    conversion: Conversion,
-) -> Result<Option<Vec<bool>>, DataError> {
+impl MaskMetrics {
+    /// Counts the pixels of an image that are defective, by its `mask`, and those that are `marked`.
+    fn add(&mut self, mask: &[bool], marked: &[bool], good: bool) {
+        for (&defective, &marked) in mask.iter().zip(marked) {
+            let counts = match (defective, good) {
+                (true, _) => &mut self.defects,
+                (false, true) => &mut self.good,
+                // Beside a defect a mask is right or wrong as one likes.
+                (false, false) => continue,
+            };
+            counts[0] += 1;
+            counts[1] += usize::from(marked);
+        }
+    }
+}
+
+/// Which pixels of a test image of `sides` are defective; none when no mask says so.
+fn defective_pixels(test: &MvtecTest, sides: [usize; 2]) -> Result<Option<Vec<bool>>, DataError> {
     match (&test.defect, &test.mask) {
-        (None, _) => Ok(Some(vec![false; conversion.height * conversion.width])),
-        (Some(_), Some(path)) => load_mask(path, conversion).map(Some),
+        (None, _) => Ok(Some(vec![false; sides[0] * sides[1]])),
+        (Some(_), Some(path)) => load_mask(path, sides).map(Some),
         (Some(_), None) => Ok(None),
     }
 }

@@ -3,18 +3,13 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use image::{DynamicImage, RgbImage};
+use image::DynamicImage;
 
 use super::model_file;
-use super::{Calibration, Description, DetectorError, HeatSource, Heatmap, Scorer, Scores};
+use super::{Calibration, Description, DetectorError, Scorer, Scores};
 use crate::backend::Backend;
 use crate::data::{Conversion, Images, Picture};
 use crate::evaluate::Conformal;
-
-/// Standard deviation of the blur of a heat map, in pixels of the image that the detector sees.
-const SMOOTHING: f32 = 2.0;
-/// Images that the range of the heat maps' colours is taken from, at most.
-const RANGE_IMAGES: usize = 64;
 
 /// A fitted and calibrated detector.
 ///
@@ -35,7 +30,7 @@ const RANGE_IMAGES: usize = 64;
 /// ([`score_batch`](Self::score_batch)) are faster than threads.
 pub struct Detector {
     scorer: Box<dyn Scorer>,
-    description: Description,
+    pub(super) description: Description,
 }
 
 /// What a detector says of one image.
@@ -67,69 +62,6 @@ impl Detector {
             scorer,
             description,
         }
-    }
-
-    /// Takes the range of the heat maps' colours from the first of the normal images, which have been
-    /// converted: nearly all of their pixels are drawn as normal, and what is as far above their
-    /// maximum as that is above their median as quite odd. Without heat maps there is no range.
-    ///
-    /// # Errors
-    /// [`DetectorError`] when a heat map cannot be made.
-    pub fn with_heat_range(mut self, normal: &Images) -> Result<Self, DetectorError> {
-        if self.scorer().heat_sources().is_empty() {
-            return Ok(self);
-        }
-        let first: Vec<usize> = (0..normal.len().min(RANGE_IMAGES)).collect();
-        let maps = self.heat_of(&normal.select(&first), None)?;
-        let mut values: Vec<f32> = maps.iter().flat_map(|map| map.values()).copied().collect();
-        values.retain(|value| value.is_finite());
-        values.sort_by(f32::total_cmp);
-        if let Some(&largest) = values.last() {
-            let at = |share: f64| values[(share * (values.len() - 1) as f64) as usize];
-            self.description.heat_range = Some([at(0.99), largest + (largest - at(0.5))]);
-        }
-        Ok(self)
-    }
-
-    /// The picture in grey with its heat map in colour.
-    ///
-    /// # Errors
-    /// [`DetectorError`] as for [`heatmap`](Self::heatmap).
-    pub fn overlay(
-        &self,
-        picture: &Picture,
-        source: Option<HeatSource>,
-    ) -> Result<RgbImage, DetectorError> {
-        let images = self.conversion().apply(picture.to_images())?;
-        let map = self.first_heat(&images, source)?;
-        let original = [picture.height(), picture.width()];
-        let map = map.onto_original(self.conversion().fit, original);
-        let own = map
-            .values()
-            .iter()
-            .copied()
-            .fold([f32::INFINITY, f32::NEG_INFINITY], |[low, high], value| {
-                [low.min(value), high.max(value)]
-            });
-        // The stored range is that of the method's own map.
-        let default =
-            source.is_none_or(|source| self.scorer().heat_sources().first() == Some(&source));
-        let stored = self.description.heat_range.filter(|_| default);
-        let [low, high] = stored.unwrap_or(own);
-        let overlay = map.overlay(picture.pixels(), picture.channels(), (low, high));
-        overlay.ok_or(DetectorError::Overlay {
-            map: [map.height(), map.width()],
-            picture: original,
-        })
-    }
-
-    fn first_heat(
-        &self,
-        images: &Images,
-        source: Option<HeatSource>,
-    ) -> Result<Heatmap, DetectorError> {
-        let first = self.heat_of(images, source)?.into_iter().next();
-        first.ok_or(DetectorError::NoAnswer { what: "heat map" })
     }
 
     /// Loads a model file onto the preferred backend that this program was built with.
@@ -210,57 +142,6 @@ impl Detector {
             .collect())
     }
 
-    /// Where the picture departs from normal, on its own size; larger is odder. `None` for the
-    /// source that the method is best at, in the method's own units.
-    ///
-    /// # Errors
-    /// [`DetectorError`] when the picture cannot be converted or the method has no such map.
-    pub fn heatmap(
-        &self,
-        image: &DynamicImage,
-        source: Option<HeatSource>,
-    ) -> Result<Heatmap, DetectorError> {
-        let images = self.converted(image)?;
-        let map = self.first_heat(&images, source)?;
-        let original = [image.height() as usize, image.width() as usize];
-        Ok(map.onto_original(self.conversion().fit, original))
-    }
-
-    /// What a heat map is made of when `source` is asked for: that, and for `None` what the method is
-    /// best at.
-    ///
-    /// # Errors
-    /// [`DetectorError::NoHeat`] when the method has no such map.
-    pub fn heat_source(&self, source: Option<HeatSource>) -> Result<HeatSource, DetectorError> {
-        let known = self.scorer().heat_sources();
-        source
-            .or(known.first().copied())
-            .filter(|chosen| known.contains(chosen))
-            .ok_or(DetectorError::NoHeat {
-                wanted: source,
-                known,
-            })
-    }
-
-    /// Heat maps of images that have been converted, on the size that the detector sees.
-    ///
-    /// # Errors
-    /// [`DetectorError::NoHeat`] when the method has no such map.
-    pub fn heat_of(
-        &self,
-        images: &Images,
-        source: Option<HeatSource>,
-    ) -> Result<Vec<Heatmap>, DetectorError> {
-        let source = self.heat_source(source)?;
-        let maps = self.scorer().heat(images, source);
-        let maps = maps.ok_or(DetectorError::NoAnswer { what: "heat map" })?;
-        let [height, width] = self.conversion().sides();
-        Ok(maps
-            .into_iter()
-            .map(|map| map.resized(height, width).smoothed(SMOOTHING))
-            .collect())
-    }
-
     /// The p-values' calibration: how many images it rests on, and the smallest level.
     pub fn conformal(&self) -> &Conformal {
         self.calibration().conformal()
@@ -305,21 +186,22 @@ impl Detector {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::backend::test_device;
     use crate::method::on_positions::detectors;
     use crate::method::scorer::tests::noise;
     use image::{GrayImage, Luma};
 
-    fn detector() -> Detector {
+    pub(in crate::method) fn detector() -> Detector {
         let model = detectors().remove(0);
         let [validation, calibration] = [1, 2].map(|seed| model.score(&noise(20, seed)).unwrap());
         let calibration = Calibration::fit(model.deciding(), &validation, &calibration).unwrap();
         Detector::new(Box::new(model), calibration, "a test")
     }
 
-    fn picture(seed: u64) -> DynamicImage {
+    /// 32x32 grey noise.
+    pub(in crate::method) fn picture(seed: u64) -> DynamicImage {
         let noise = noise(1, seed);
         DynamicImage::ImageLuma8(GrayImage::from_fn(32, 32, |x, y| {
             Luma([noise.get(0)[(y * 32 + x) as usize]])
@@ -352,40 +234,6 @@ mod tests {
             assert_eq!(alone.scores.len(), 2);
         }
         assert!(detector.score_batch(&[]).unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_heat_map_has_the_picture_s_size() {
-        let wide = picture(3).resize_exact(90, 40, image::imageops::FilterType::Nearest);
-        let map = detector().heatmap(&wide, None).unwrap();
-        assert_eq!((map.height(), map.width()), (40, 90));
-        let error = detector()
-            .heatmap(&wide, Some(HeatSource::Gradient))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("gradient") && error.contains("positions"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn with_a_range_overlays_of_normal_images_stay_grey() {
-        let picture = Picture::from_image(&picture(5)).unwrap();
-        let grey = |detector: &Detector| {
-            let overlay = detector.overlay(&picture, None).unwrap();
-            let grey = overlay
-                .pixels()
-                .filter(|pixel| pixel.0[0] == pixel.0[1] && pixel.0[1] == pixel.0[2]);
-            grey.count()
-        };
-        // Without one, the colours run through each image's own values.
-        let before = grey(&detector());
-        let detector = detector().with_heat_range(&noise(20, 6)).unwrap();
-        let [low, high] = detector.description().heat_range.unwrap();
-        assert!(low < high);
-        let after = grey(&detector);
-        assert!(after > 820 && after > before, "{before} {after}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::HeatSource;
 use crate::data::DataError;
 use crate::encoder::BackboneError;
+use crate::evaluate::EvaluateError;
 use crate::files::FileError;
 use crate::train::TrainError;
 
@@ -75,6 +76,14 @@ pub enum DetectorError {
         /// Sources that there are, on the detector's device.
         known: &'static [HeatSource],
     },
+    /// A mask that the model does not know the level of.
+    #[error(
+        "this model has no levels for masks, which come from held-out normal images: fit it again, with a method that has heat maps"
+    )]
+    NoMasks,
+    /// A level at which masks cannot be given.
+    #[error(transparent)]
+    Level(#[from] EvaluateError),
     /// An image that was passed over.
     #[error("the detector gave no {what} for the image: its model file is damaged, fit it again")]
     NoAnswer {

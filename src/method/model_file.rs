@@ -11,7 +11,7 @@ use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Calibration, DetectorError, Method, Scorer};
+use super::{Calibration, DetectorError, MaskLevels, Method, Scorer};
 use crate::data::Conversion;
 use crate::files::{self, FileError};
 use crate::safetensors_file;
@@ -35,8 +35,12 @@ pub struct Description {
     pub scorer: Stored,
     /// How scores become p-values, once that has been fitted.
     pub calibration: Option<Calibration>,
-    /// Values of a heat map that are drawn as quite normal and as quite odd.
+    /// The value that nearly all pixels of normal images' heat maps stay below, and the one that is
+    /// drawn as quite odd: see [`Heatmap::colour_range`](super::Heatmap::colour_range).
     pub heat_range: Option<[f32; 2]>,
+    /// At which values of a heat map masks are drawn, where there are heat maps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masks: Option<MaskLevels>,
     /// How it was made, in words.
     pub origin: String,
 }
@@ -72,6 +76,7 @@ impl Description {
             scorer: scorer.stored(),
             calibration,
             heat_range: None,
+            masks: None,
             origin: origin.to_owned(),
         }
     }

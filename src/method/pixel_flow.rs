@@ -292,7 +292,8 @@ pub(super) mod tests {
         let device = test_device();
         let conversion = Conversion {
             channels: 1,
-            size: 32,
+            height: 32,
+            width: 32,
             fit: Framing::Pad,
         };
         let usage = Use {

@@ -163,6 +163,7 @@ fn every_key_of_the_data_belongs_to_the_identity() {
             "data.fit" => "crop".into(),
             "data.ood" => Value::Array(vec!["svhn".into()]),
             "data.folder" => "parts".into(),
+            "data.group_by" => "^(part)".into(),
             _ => another(&key, &value).swap_remove(0),
         };
         let after = Settings::from_table(changed(before.table(), &key, value)).unwrap();

@@ -1,4 +1,4 @@
-//! A run, or a sweep over many, as one self-contained HTML page: tables, figures and pictures, no
+//! A run, a sweep over many, or the verdicts on a user's own images, as one self-contained HTML page: tables, figures and pictures, no
 //! network, no script.
 
 mod bars;
@@ -6,6 +6,8 @@ mod content;
 mod curves;
 mod error;
 mod figures;
+mod folder_content;
+mod folder_page;
 mod format;
 mod histogram;
 mod image_grid;
@@ -17,12 +19,15 @@ mod sweep_markdown;
 mod sweep_page;
 mod sweep_table;
 mod table;
+mod thumbnail;
 
 pub use content::{
     Extremes, Gallery, Histogram, ImageRows, LearningCurve, MetricRow, Reconstructions, RocCurve,
     RunReport, ScoredImage, Series, Timing,
 };
 pub use error::ReportError;
+pub use folder_content::{FolderReport, OddImage};
+pub use folder_page::render_folder;
 pub use page::render;
 pub use selection::{Candidate, CandidateRun, SelectionReport, selection_markdown};
 pub use sweep_chart::{CHART_FILE, sweep_chart};

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 
 use super::{Environment, RunError};
 use crate::data::folder::{Skipped, labelled};
-use crate::data::{DataStore, DatasetName, Images, Labelled, Split, Vectors};
+use crate::data::{DataStore, DatasetName, GivenSplit, Images, Labelled, Split, Vectors};
 use crate::encoder::SqueezeNet;
 use crate::files;
 use crate::method::{Part, Parts, Representation, features_fingerprint, features_of};
@@ -35,8 +35,8 @@ struct Pool {
     class_names: Vec<String>,
     source: String,
     conversion: String,
-    /// How many images, the first ones, are the training set, where the data set says so itself.
-    given_train: Option<usize>,
+    /// Which images are the training set, where the data set says so itself.
+    given: Option<GivenSplit>,
     /// Features of every image, where the method looks through a pretrained network.
     features: Option<Vectors>,
 }
@@ -57,9 +57,11 @@ impl Pools {
     pub fn load(experiment: &Experiment, store: &DataStore) -> Result<Self, RunError> {
         let data = &experiment.settings.data;
         let (own, skipped) = match data.dataset {
-            DatasetName::Folder => {
-                labelled(Path::new(&data.folder), experiment.settings.conversion())?
-            }
+            DatasetName::Folder => labelled(
+                Path::new(&data.folder),
+                experiment.settings.conversion(),
+                data.group_by()?.as_ref(),
+            )?,
             name => (store.load(name)?, Vec::new()),
         };
         let load = |&name| Ok((name, Pool::new(name, store.load(name)?, experiment)?));
@@ -155,9 +157,9 @@ impl Pools {
         } else {
             let shares = experiment.settings.split_shares();
             let anomalous = experiment.anomalous_class();
-            let split = match (self.own.given_train, experiment.excluded_class()) {
-                (Some(train), _) => {
-                    Split::given(&labels, anomalous, train, shares.validation, seed)?
+            let split = match (&self.own.given, experiment.excluded_class()) {
+                (Some(given), _) => {
+                    Split::given(&labels, anomalous, given, shares.validation, seed)?
                 }
                 (None, None) => Split::leave_one_class_out(&labels, anomalous, shares, seed)?,
                 (None, Some(excluded)) => {
@@ -220,7 +222,7 @@ impl Pool {
             images: conversion.apply(loaded.images)?,
             labels: Arc::new(loaded.labels),
             class_names: loaded.class_names,
-            given_train: loaded.given_train,
+            given: loaded.given,
             features: None,
         })
     }

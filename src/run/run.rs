@@ -369,7 +369,7 @@ impl<'a> Run<'a> {
         summary_of(&self.workspace, self.experiment, self.options, was_complete)
     }
 
-    /// The detector, with the range of its heat maps from the validation images.
+    /// The detector, with the colours of its heat maps from the validation images.
     fn detector(
         &self,
         scorer: Box<dyn Scorer>,
@@ -380,7 +380,10 @@ impl<'a> Run<'a> {
             "experiment {} by {}, seed {}",
             self.experiment.name, self.experiment.variant, self.options.seed
         );
-        Detector::new(scorer, calibration, &origin).with_heat_range(validation)
+        // The colours are drawn to the scale of maps of this size.
+        let [_, height, width] = validation.shape();
+        let sides = vec![[height, width]; validation.len()];
+        Detector::new(scorer, calibration, &origin).with_normal_maps(validation, &sides)
     }
 
     fn evaluate(&self, table: &ScoreTable) -> Result<Evaluation, RunError> {

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::Settings;
 use crate::data::DatasetName;
+use crate::data::folder::GroupBy;
 use crate::train::Optimisation;
 
 /// A setting with which no run is possible.
@@ -92,6 +93,10 @@ impl Settings {
         ood.dedup();
         let classes = data.dataset.anomalies().len();
         let own = data.dataset == DatasetName::Folder;
+        let grouping = match data.group_by.as_str() {
+            "" => None,
+            pattern => GroupBy::new(pattern).err(),
+        };
         let checks = [
             Check::new(
                 "channels",
@@ -125,6 +130,12 @@ impl Settings {
                 own || data.folder.is_empty(),
                 "must be empty unless data.dataset is \"folder\"",
             ),
+            Check::new(
+                "group_by",
+                own || data.group_by.is_empty(),
+                "must be empty unless data.dataset is \"folder\"",
+            ),
+            Check::new("group_by", grouping.is_none(), grouping.unwrap_or_default()),
             Check::new(
                 "limit",
                 data.limit == 0 || !own,
@@ -176,6 +187,25 @@ mod tests {
         assert_eq!(found.key, "data.ood");
         let found = fault(|settings| settings.data.train_share = f64::NAN).unwrap();
         assert_eq!(found.key, "data.train_share");
+    }
+
+    #[test]
+    fn groups_are_of_the_user_s_own_images_and_an_expression() {
+        let own = |pattern: &str| {
+            fault(|settings| {
+                settings.data.dataset = DatasetName::Folder;
+                settings.data.group_by = pattern.to_owned();
+            })
+        };
+        assert_eq!(own("^(a)"), None);
+        assert!(
+            own("a")
+                .unwrap()
+                .must
+                .contains("must have a group in parentheses")
+        );
+        let found = fault(|settings| settings.data.group_by = "^(a)".to_owned()).unwrap();
+        assert_eq!(found.key, "data.group_by");
     }
 
     #[test]

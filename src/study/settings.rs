@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use super::StudyError;
+use crate::data::folder::GroupBy;
 use crate::data::{Conversion, DatasetName, Framing, SplitShares};
 use crate::evaluate::{Sides, ThresholdRule};
 
@@ -32,6 +33,10 @@ pub struct DataSettings {
     /// The user's own images, where `dataset` is `folder`.
     #[serde(default)]
     pub folder: String,
+    /// Which of them show one object, by their names: a regular expression, see [`GroupBy`]; empty for
+    /// none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub group_by: String,
     /// Channels that images are brought to.
     pub channels: usize,
     /// Side that images are brought to, in pixels.
@@ -58,6 +63,21 @@ pub struct DataSettings {
 pub struct EvaluationSettings {
     /// Share of the training images that the threshold calls normal.
     pub confidence: f64,
+}
+
+impl DataSettings {
+    /// Which images show one object, by their names, where that is asked for.
+    ///
+    /// # Errors
+    /// [`StudyError::Setting`] when it is no such expression.
+    pub fn group_by(&self) -> Result<Option<GroupBy>, StudyError> {
+        match self.group_by.as_str() {
+            "" => Ok(None),
+            pattern => GroupBy::new(pattern)
+                .map(Some)
+                .map_err(|reason| StudyError::setting("data.group_by", reason)),
+        }
+    }
 }
 
 impl Settings {

@@ -54,29 +54,6 @@ impl Conversion {
         Images::new(self.shape(), pixels)
     }
 
-    /// Brings a mask of `sides` = `[height, width]` to the target's sides by the geometry that the images have, each
-    /// pixel taking the value of the nearest one; outside of a padded or kept mask is `false`.
-    ///
-    /// # Errors
-    /// As [`apply`](Self::apply).
-    pub(super) fn apply_mask(
-        &self,
-        mask: &[bool],
-        sides: [usize; 2],
-    ) -> Result<Vec<bool>, DataError> {
-        self.check([1, sides[0], sides[1]])?;
-        let (seen, lands) = self.fit.place(sides, self.sides());
-        let mut to = vec![false; self.height * self.width];
-        for (row, places) in lands.rows(self.width).enumerate() {
-            let from = seen.top + nearest(row, lands.height, seen.height);
-            for (column, place) in places.enumerate() {
-                to[place] =
-                    mask[from * sides[1] + seen.left + nearest(column, lands.width, seen.width)];
-            }
-        }
-        Ok(to)
-    }
-
     /// One line for the record, such as `28x28 grey, zero-padded to 32x32`.
     ///
     /// `from` is `[channels, height, width]` of the images before the conversion.
@@ -210,11 +187,6 @@ pub(crate) fn luma(rgb: [u8; 3]) -> u8 {
     ((299 * red + 587 * green + 114 * blue + 500) / 1000) as u8
 }
 
-/// Which of `from` pixels in a row lies under the centre of pixel `index` of `to` pixels.
-fn nearest(index: usize, to: usize, from: usize) -> usize {
-    (2 * index + 1) * from / (2 * to)
-}
-
 /// `plane` resized. The filter treats channels apart, so a plane at a time gives what a whole RGB
 /// image would.
 fn stretched(plane: &[u8], [height, width]: [usize; 2], to: [usize; 2]) -> Vec<u8> {
@@ -331,42 +303,6 @@ mod tests {
         let strip = Images::new([1, 1, 16_384], vec![7; 16_384]).unwrap();
         let cropped = to(1, 128, Framing::Crop).apply(strip).unwrap();
         assert!(cropped.as_bytes().iter().all(|&pixel| pixel == 7));
-    }
-
-    #[test]
-    fn a_mask_goes_where_its_image_goes() {
-        for (fit, sides) in [
-            (Framing::Pad, [27, 30]),
-            (Framing::Pad, [32, 32]),
-            (Framing::Crop, [35, 32]),
-            (Framing::Crop, [32, 77]),
-        ] {
-            // Without resizing, mask and image agree in every pixel.
-            let [height, width] = sides;
-            let mask: Vec<bool> = (0..height * width).map(|i| i * 7919 % 5 < 2).collect();
-            let pixels = mask.iter().map(|&set| if set { 255 } else { 0 }).collect();
-            let image = Images::new([1, height, width], pixels).unwrap();
-            let conversion = to(1, 32, fit);
-            let converted = conversion.apply(image).unwrap();
-            let expected: Vec<bool> = converted.get(0).iter().map(|&pixel| pixel > 0).collect();
-            assert_eq!(conversion.apply_mask(&mask, sides).unwrap(), expected);
-        }
-    }
-
-    #[test]
-    fn a_resized_mask_agrees_with_its_image_away_from_the_edges() {
-        let mask: Vec<bool> = stripes().iter().map(|&pixel| pixel == 255).collect();
-        let row = |fit| to(1, 32, fit).apply_mask(&mask, [64, 128]).unwrap()[..32].to_vec();
-        assert_eq!(row(Framing::Crop), [true; 32]);
-        let expected: Vec<bool> = (0..32).map(|column| (8..24).contains(&column)).collect();
-        assert_eq!(row(Framing::Resize), expected);
-
-        let larger = to(1, 128, Framing::Resize).apply_mask(&[true, false, false, true], [2, 2]);
-        let larger = larger.unwrap();
-        assert_eq!(larger.iter().filter(|&&set| set).count(), 128 * 128 / 2);
-        assert!(larger[63 * 128 + 63] && !larger[63 * 128 + 64] && larger[64 * 128 + 64]);
-        let error = to(1, 32, Framing::Pad).apply_mask(&[true; 33 * 2], [33, 2]);
-        assert!(error.unwrap_err().to_string().contains("cannot be padded"));
     }
 
     #[test]

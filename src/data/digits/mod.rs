@@ -53,7 +53,7 @@ pub fn digits(count: usize, seed: u64) -> Labelled {
             render::draw(strokes, &mut hand, image);
         });
     Labelled {
-        given_train: None,
+        given: None,
         images: Images::new([1, SIDE, SIDE], pixels).expect("a whole number of 28x28 images"),
         labels,
         class_names: (0..CLASSES).map(|digit| digit.to_string()).collect(),

@@ -4,8 +4,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{Layout, MvtecTest, Skipped, in_proportion, layout, load};
-use crate::data::{Conversion, DataError, DatasetName, Images, Labelled};
+use super::groups::groups_of;
+use super::layout::good_folder;
+use super::{GroupBy, Layout, MvtecTest, Skipped, in_proportion, layout, load};
+use crate::data::{Conversion, DataError, DatasetName, GivenSplit, Images, Labelled};
 
 /// Index of the class of all defects.
 const DEFECT: u8 = 0;
@@ -13,14 +15,16 @@ const DEFECT: u8 = 0;
 const GOOD: u8 = 1;
 
 /// Loads the images of `folder`, converted, those of `train/good` first, and says which files could
-/// not be read.
+/// not be read. Those to train on are grouped by their names, or by the sub-folders that all of them
+/// lie in.
 ///
 /// # Errors
 /// [`DataError::Missing`] when the folder has no images to train on or lacks normal or anomalous ones
-/// to test on; otherwise those of [`layout`] and [`load`].
+/// to test on; otherwise those of [`layout`], [`load`] and [`GroupBy::groups`].
 pub fn labelled(
     folder: &Path,
     conversion: Conversion,
+    group_by: Option<&GroupBy>,
 ) -> Result<(Labelled, Vec<Skipped>), DataError> {
     if folder.as_os_str().is_empty() {
         return Err(DataError::Missing(
@@ -43,6 +47,7 @@ pub fn labelled(
     let paths = |test: Vec<MvtecTest>| test.into_iter().map(|image| image.path).collect();
     let mut images = Images::new(conversion.shape(), Vec::new())?;
     let (mut counts, mut skipped) = (Vec::new(), Vec::new());
+    let mut groups = None;
     for (place, files) in [
         ("train/good", normal),
         ("test/good", paths(good)),
@@ -54,6 +59,9 @@ pub fn labelled(
                 "{} has no readable images in {place}: an experiment needs normal and anomalous ones to test on; `encoder-flow fit` learns from normal images alone",
                 folder.display()
             )));
+        }
+        if counts.is_empty() {
+            groups = groups_of(&good_folder(folder), &loaded.paths, group_by)?;
         }
         counts.push(loaded.images.len());
         images = images.concat(&loaded.images)?;
@@ -80,7 +88,10 @@ pub fn labelled(
             .iter()
             .map(|name| (*name).to_owned())
             .collect(),
-        given_train: Some(counts[0]),
+        given: Some(GivenSplit {
+            train: counts[0],
+            groups,
+        }),
     };
     Ok((set, skipped))
 }
@@ -121,13 +132,14 @@ mod tests {
         }
         std::fs::write(folder.join("train/good/2.png"), "no picture").unwrap();
         std::fs::write(folder.join("test/crack/1.png"), "").unwrap();
-        let (set, skipped) = labelled(folder, CONVERSION).unwrap();
+        let (set, skipped) = labelled(folder, CONVERSION, None).unwrap();
         let values: Vec<u8> = (0..set.images.len())
             .map(|index| set.images.get(index)[0])
             .collect();
         assert_eq!(values, [0, 1, 2, 3, 4]);
         assert_eq!(set.labels, [GOOD, GOOD, GOOD, DEFECT, DEFECT]);
-        assert_eq!((set.given_train, skipped.len()), (Some(2), 2));
+        let given = set.given.unwrap();
+        assert_eq!((given.train, given.groups, skipped.len()), (2, None, 2));
         assert!(
             set.source.contains("crack, spot; 2 files left out"),
             "{}",
@@ -136,10 +148,28 @@ mod tests {
     }
 
     #[test]
+    fn images_to_train_on_are_grouped_by_name_or_sub_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        for name in ["a/0", "a/1", "b/0"] {
+            write(folder, &format!("train/good/{name}.png"), 0);
+        }
+        write(folder, "test/good/0.png", 0);
+        write(folder, "test/crack/0.png", 0);
+        let groups = |group_by: Option<GroupBy>| {
+            let (set, _) = labelled(folder, CONVERSION, group_by.as_ref()).unwrap();
+            set.given.unwrap().groups
+        };
+        assert_eq!(groups(None), Some(vec![0, 0, 1]));
+        let by_name = GroupBy::new(r"/(\d)").unwrap();
+        assert_eq!(groups(Some(by_name)), Some(vec![0, 1, 0]));
+    }
+
+    #[test]
     fn what_an_experiment_cannot_use_is_refused_with_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
-        let refused = |folder: &Path| labelled(folder, CONVERSION).unwrap_err().to_string();
+        let refused = |folder: &Path| labelled(folder, CONVERSION, None).unwrap_err().to_string();
         assert!(refused(Path::new("")).contains("data.folder=PATH"));
         assert!(refused(&folder.join("none")).contains("no such folder"));
         write(folder, "0.png", 0);

@@ -7,6 +7,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::GroupBy;
+use super::groups::groups_of;
 use super::list::{Ignored, Listing, images_in, walk};
 use crate::data::DataError;
 
@@ -29,6 +31,28 @@ pub enum Layout {
         /// Files beside these that are no images.
         ignored: Ignored,
     },
+}
+
+impl Layout {
+    /// Which of the normal images of `folder` show one object, where anything says so: their names, by
+    /// `group_by`, or in MVTec AD's layout the sub-folders of `train/good` that all of `files` lie in. The
+    /// group of each file, numbered from 0.
+    ///
+    /// # Errors
+    /// As of [`GroupBy::groups`].
+    pub fn groups(
+        &self,
+        folder: &Path,
+        files: &[PathBuf],
+        group_by: Option<&GroupBy>,
+    ) -> Result<Option<Vec<usize>>, DataError> {
+        match (self, group_by) {
+            (Self::Mvtec { .. }, _) => groups_of(&good_folder(folder), files, group_by),
+            (Self::Plain { .. }, Some(group_by)) => group_by.groups(folder, files).map(Some),
+            // Sub-folders may be anything: days, cameras, kinds of one thing.
+            (Self::Plain { .. }, None) => Ok(None),
+        }
+    }
 }
 
 /// An image to test on.
@@ -87,7 +111,12 @@ pub fn layout(folder: &Path) -> Result<Layout, DataError> {
 }
 
 fn is_category(folder: &Path) -> bool {
-    folder.join("train").join("good").is_dir()
+    good_folder(folder).is_dir()
+}
+
+/// Where the normal images to train on are in a category.
+pub(super) fn good_folder(folder: &Path) -> PathBuf {
+    folder.join("train").join("good")
 }
 
 /// Names of the folders in `folder` that are categories, sorted.
@@ -103,7 +132,7 @@ fn categories(folder: &Path) -> Result<Vec<String>, DataError> {
 }
 
 fn mvtec(folder: &Path) -> Result<Layout, DataError> {
-    let mut normal = images_in(&folder.join("train").join("good"))?;
+    let mut normal = images_in(&good_folder(folder))?;
     let test_folder = folder.join("test");
     let found = if test_folder.is_dir() {
         walk(&test_folder)?

@@ -1,10 +1,11 @@
 //! From image files to the pixels that an experiment sees.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use crate::data::{Conversion, DataError, Framing, Images, Picture};
+use crate::data::{Conversion, DataError, Images, Picture};
 
 /// What [`load`] made of the files.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub struct Loaded {
     pub images: Images,
     /// The file of each image.
     pub paths: Vec<PathBuf>,
+    /// `[height, width]` of each picture before it was converted.
+    pub sides: Vec<[usize; 2]>,
     /// The files that could not be read, in their order.
     pub skipped: Vec<Skipped>,
 }
@@ -36,24 +39,43 @@ pub struct Skipped {
 /// [`DataError::Format`] when there is no such conversion; with `strict`, what is wrong with the
 /// first file in order that cannot be read.
 pub fn load(files: &[PathBuf], conversion: Conversion, strict: bool) -> Result<Loaded, DataError> {
+    load_watched(files, conversion, strict, &|_| ())
+}
+
+/// [`load`], and tells `watch` after every file how many have been tried.
+///
+/// # Errors
+/// As of [`load`].
+pub fn load_watched(
+    files: &[PathBuf],
+    conversion: Conversion,
+    strict: bool,
+    watch: &(dyn Fn(usize) + Sync),
+) -> Result<Loaded, DataError> {
     conversion.check_target()?;
     let shape = conversion.shape();
     let size: usize = shape.iter().product();
     let mut pixels = vec![0; files.len() * size];
-    let outcomes: Vec<Result<(), DataError>> = pixels
+    let tried = AtomicUsize::new(0);
+    let outcomes: Vec<Result<[usize; 2], DataError>> = pixels
         .par_chunks_exact_mut(size)
         .zip(files.par_iter())
-        .map(|(to, path)| load_one(path, conversion, to))
+        .map(|(to, path)| {
+            let outcome = load_one(path, conversion, to);
+            watch(tried.fetch_add(1, Ordering::Relaxed) + 1);
+            outcome
+        })
         .collect();
 
-    let mut paths = Vec::new();
+    let (mut paths, mut sides) = (Vec::new(), Vec::new());
     let mut skipped = Vec::new();
     for (index, (path, outcome)) in files.iter().zip(outcomes).enumerate() {
         match outcome {
-            Ok(()) => {
+            Ok(original) => {
                 // Close the gaps that skipped files leave.
                 pixels.copy_within(index * size..(index + 1) * size, paths.len() * size);
                 paths.push(path.clone());
+                sides.push(original);
             }
             Err(error) if strict => return Err(error),
             Err(error) => skipped.push(Skipped {
@@ -66,44 +88,58 @@ pub fn load(files: &[PathBuf], conversion: Conversion, strict: bool) -> Result<L
     Ok(Loaded {
         images: Images::new(shape, pixels)?,
         paths,
+        sides,
         skipped,
     })
 }
 
-fn load_one(path: &Path, conversion: Conversion, to: &mut [u8]) -> Result<(), DataError> {
+/// Writes the converted image to `to`; `[height, width]` before the conversion.
+fn load_one(path: &Path, conversion: Conversion, to: &mut [u8]) -> Result<[usize; 2], DataError> {
     let images = Picture::decode(path)?.into_images();
+    let [_, height, width] = images.shape();
     let converted = conversion
         .apply(images)
         .map_err(|error| DataError::format(path, error.reason()))?;
     to.copy_from_slice(converted.as_bytes());
-    Ok(())
+    Ok([height, width])
 }
 
-/// Reads the mask of an image: where it is not black, there is the defect.
+/// Reads the mask of a picture of `sides` = `[height, width]`: where it is not black, there is the
+/// defect. A mask of other sides is stretched to those; each pixel takes the value of the nearest one of
+/// the file.
 ///
 /// # Returns
-/// `[height, width]`, row-major, by the same geometry as an image that is converted so; each
-/// pixel takes the value of the nearest one of the file.
+/// `[height, width]`, row-major.
 ///
 /// # Errors
-/// Those of [`Picture::decode`]; [`DataError::Format`] when the mask cannot be converted.
-pub fn load_mask(path: &Path, conversion: Conversion) -> Result<Vec<bool>, DataError> {
+/// Those of [`Picture::decode`].
+pub fn load_mask(path: &Path, sides: [usize; 2]) -> Result<Vec<bool>, DataError> {
     let picture = Picture::decode(path)?;
-    let sides = [picture.height(), picture.width()];
-    let mut mask = vec![false; sides[0] * sides[1]];
+    let [height, width] = [picture.height(), picture.width()];
+    let mut mask = vec![false; height * width];
     for plane in picture.pixels().chunks_exact(mask.len()) {
         for (set, &value) in mask.iter_mut().zip(plane) {
             *set |= value > 0;
         }
     }
-    conversion
-        .apply_mask(&mask, sides)
-        .map_err(|error| DataError::format(path, error.reason()))
+    if sides == [height, width] {
+        return Ok(mask);
+    }
+    let nearest = |index: usize, to: usize, from: usize| (2 * index + 1) * from / (2 * to);
+    let columns: Vec<usize> = (0..sides[1])
+        .map(|column| nearest(column, sides[1], width))
+        .collect();
+    let rows = (0..sides[0]).map(|row| nearest(row, sides[0], height) * width);
+    Ok(rows
+        .flat_map(|start| columns.iter().map(move |column| start + column))
+        .map(|at| mask[at])
+        .collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Framing;
     use image::{GrayImage, Luma, Rgb, RgbImage};
     use std::fs;
 
@@ -188,25 +224,16 @@ mod tests {
         // 64 wide, 32 high: the defect is a single level of blue in columns 16 to 31.
         let blue = |x: u32, _: u32| Rgb([0, 0, u8::from((16..32).contains(&x))]);
         RgbImage::from_fn(64, 32, blue).save(&path).unwrap();
-        let columns = |fit| {
-            let mask = load_mask(&path, Conversion { fit, ..CONVERSION }).unwrap();
-            assert_eq!(mask.len(), 32 * 32);
-            let set = |column: &usize| (0..32).all(|row: usize| mask[32 * row + *column]);
-            let none = |column: &usize| (0..32).all(|row: usize| !mask[32 * row + *column]);
-            assert!((0..32).all(|column| set(&column) || none(&column)));
-            (0..32).filter(set).collect::<Vec<usize>>()
+        let columns = |height: usize, width: usize| {
+            let mask = load_mask(&path, [height, width]).unwrap();
+            assert_eq!(mask.len(), height * width);
+            let set = |column: &usize| (0..height).all(|row| mask[width * row + *column]);
+            let none = |column: &usize| (0..height).all(|row| !mask[width * row + *column]);
+            assert!((0..width).all(|column| set(&column) || none(&column)));
+            (0..width).filter(set).collect::<Vec<usize>>()
         };
-        assert_eq!(columns(Framing::Resize), (8..16).collect::<Vec<_>>());
-        assert_eq!(columns(Framing::Crop), (0..16).collect::<Vec<_>>());
-        let error = load_mask(
-            &path,
-            Conversion {
-                fit: Framing::Pad,
-                ..CONVERSION
-            },
-        )
-        .unwrap_err()
-        .to_string();
-        assert!(error.contains("mask.png: 32x64"), "{error}");
+        assert_eq!(columns(32, 64), (16..32).collect::<Vec<_>>());
+        assert_eq!(columns(7, 128), (32..64).collect::<Vec<_>>());
+        assert_eq!(columns(40, 8), [2, 3]);
     }
 }

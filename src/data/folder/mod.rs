@@ -1,13 +1,17 @@
 //! Folders of image files: which files there are, what they are for, and their pixels.
 
+mod duplicates;
+mod groups;
 mod labelled;
 mod layout;
 mod list;
 mod load;
 mod proportions;
 
+pub use duplicates::NearDuplicates;
+pub use groups::GroupBy;
 pub use labelled::labelled;
 pub use layout::{Layout, MvtecTest, layout};
 pub use list::{Ignored, Listing, list};
-pub use load::{Loaded, Skipped, load, load_mask};
+pub use load::{Loaded, Skipped, load, load_mask, load_watched};
 pub use proportions::in_proportion;

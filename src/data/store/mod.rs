@@ -210,7 +210,7 @@ impl DataStore {
                 .map(|name| (*name).to_owned())
                 .collect(),
             source: source.join(", "),
-            given_train: None,
+            given: None,
         })
     }
 

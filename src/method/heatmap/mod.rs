@@ -1,8 +1,11 @@
 //! Where an image departs from normal: one value per position, at any size, and drawn over the picture.
 
+mod colours;
+mod mask;
 mod overlay;
 mod taps;
 
+pub use self::mask::MaskLevels;
 use self::taps::{Taps, gaussian, interpolation, mean, reflected};
 use crate::data::Framing;
 
@@ -59,23 +62,24 @@ impl Heatmap {
         )
     }
 
-    /// The map after a Gaussian filter of standard deviation `sigma`, in pixels of this map, cut off
-    /// at 4 sigma, the map being reflected at its borders (`d c b a | a b c d | d c b a`): the mean
-    /// of all values stays. Zero, less or NaN changes nothing; more than the longer side counts as
-    /// that.
+    /// The map after a Gaussian filter of the standard deviations `sigma`, down and across, in pixels of
+    /// this map, cut off at 4 sigma, the map being reflected at its borders (`d c b a | a b c d | d c b
+    /// a`): the mean of all values stays. Along an axis, zero, less or NaN changes nothing; more than
+    /// the longer side counts as that.
     ///
     /// The same as `scipy.ndimage.gaussian_filter`. Its time grows with the pixels times sigma:
     /// smooth first, enlarge afterwards.
-    pub fn smoothed(&self, sigma: f32) -> Self {
-        if sigma.is_nan() || sigma <= 0.0 {
-            return self.clone();
-        }
-        let sigma = f64::from(sigma).min(self.height.max(self.width) as f64);
-        let kernel = gaussian(sigma);
+    pub fn smoothed(&self, sigma: [f32; 2]) -> Self {
+        let longer = self.height.max(self.width) as f64;
+        let kernels = sigma.map(|sigma| match sigma > 0.0 {
+            true => gaussian(f64::from(sigma).min(longer)),
+            // NaN too.
+            false => vec![1.0],
+        });
         self.weighted(
             [self.height, self.width],
-            |row| reflected(row, self.height, &kernel),
-            |column| reflected(column, self.width, &kernel),
+            |row| reflected(row, self.height, &kernels[0]),
+            |column| reflected(column, self.width, &kernels[1]),
         )
     }
 
@@ -137,12 +141,10 @@ impl Heatmap {
         rows: impl Fn(usize) -> Taps,
         columns: impl Fn(usize) -> Taps,
     ) -> Self {
-        let mut wide = vec![0.0; self.height * width];
-        for column in 0..width {
-            let taps = columns(column);
-            for row in 0..self.height {
-                wide[row * width + column] = mean(&taps, |source| self.at(row, source));
-            }
+        let taps: Vec<Taps> = (0..width).map(columns).collect();
+        let mut wide = Vec::with_capacity(self.height * width);
+        for row in self.values.chunks_exact(self.width) {
+            wide.extend(taps.iter().map(|taps| mean(taps, |source| row[source])));
         }
         let mut values = Vec::with_capacity(height * width);
         for row in 0..height {
@@ -211,8 +213,8 @@ mod tests {
         let mut changed = vec![
             map.resized(7, 100),
             map.resized(0, 1),
-            map.smoothed(2.3),
-            map.smoothed(f32::MAX),
+            map.smoothed([2.3; 2]),
+            map.smoothed([f32::MAX; 2]),
         ];
         for fit in FITS {
             changed.push(map.onto_original(fit, [27, 30]));
@@ -259,20 +261,37 @@ mod tests {
         let weights = [0.398_943, 0.241_971, 0.053_991, 0.004_432];
         let mut values = vec![0.0; 9];
         values[0] = 1.0;
-        let border = Heatmap::new(1, 9, values).unwrap().smoothed(1.0);
+        let border = Heatmap::new(1, 9, values).unwrap().smoothed([1.0; 2]);
         for (pair, &value) in weights.windows(2).zip(border.values()) {
             assert_close(value, pair[0] + pair[1]);
         }
 
         let mut values = vec![0.0; 11 * 11];
         values[5 * 11 + 5] = 1.0;
-        let centre = Heatmap::new(11, 11, values).unwrap().smoothed(1.0);
+        let centre = Heatmap::new(11, 11, values).unwrap().smoothed([1.0; 2]);
         assert_eq!(peak(&centre), [5, 5]);
         for (down, first) in weights.iter().enumerate() {
             for (right, second) in weights.iter().enumerate() {
                 for [row, column] in [[5 + down, 5 + right], [5 - down, 5 - right]] {
                     assert_close(centre.at(row, column), first * second);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn each_axis_has_a_filter_of_its_own() {
+        let noise = noise(9, 7, 4);
+        let rows = noise.smoothed([1.5, 0.0]);
+        let (apart, together) = (rows.smoothed([0.0, 0.7]), noise.smoothed([1.5, 0.7]));
+        for (left, right) in apart.values().iter().zip(together.values()) {
+            assert_close(*left, *right);
+        }
+        for column in 0..7 {
+            let values = (0..9).map(|row| noise.at(row, column)).collect();
+            let alone = Heatmap::new(9, 1, values).unwrap().smoothed([1.5, 0.0]);
+            for row in 0..9 {
+                assert_close(rows.at(row, column), alone.at(row, 0));
             }
         }
     }
@@ -290,14 +309,14 @@ mod tests {
         };
         let mut before = spread(&noise);
         for sigma in [0.5, 1.0, 3.0, 20.0, f32::INFINITY] {
-            let smooth = noise.smoothed(sigma);
+            let smooth = noise.smoothed([sigma; 2]);
             assert!((mean(&smooth) - mean(&noise)).abs() < 1e-6, "{sigma}");
             assert!(spread(&smooth) <= before, "{sigma}");
             before = spread(&smooth);
         }
         assert!(before < 0.05, "{before}");
         for sigma in [0.0, -1.0, f32::NAN, 1e-30] {
-            assert_eq!(noise.smoothed(sigma), noise);
+            assert_eq!(noise.smoothed([sigma; 2]), noise);
         }
     }
 

@@ -1,0 +1,218 @@
+//! Scoring files, a batch at a time: verdicts, overlays, masks, and the comparison with labels in one
+//! pass that keeps no image.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use image::DynamicImage;
+
+use super::test::{FolderMetrics, FolderTest};
+use crate::data::Picture;
+use crate::data::folder::{Loaded, MvtecTest, Skipped, load};
+use crate::files::{self, FileError};
+use crate::method::{Detector, HeatSource, Verdict};
+use crate::run::RunError;
+
+/// Files that are decoded and scored at a time.
+pub const SCORING_BATCH: usize = 64;
+
+/// What is wanted of a [`Scoring`].
+#[derive(Clone, Debug)]
+pub struct ScoringOptions {
+    /// Images with a p-value of at most this are anomalous.
+    pub alpha: f64,
+    /// Where an overlay of every image goes.
+    pub overlays: Option<PathBuf>,
+    /// What overlays show; `None` for what the detector is best at.
+    pub heat: Option<HeatSource>,
+    /// Where a mask of every image goes.
+    pub masks: Option<PathBuf>,
+    /// Stop at a file that cannot be read instead of leaving it out.
+    pub strict: bool,
+}
+
+/// One pass over files. Its memory does not grow with them, but for a line of each.
+pub struct Scoring<'a> {
+    detector: &'a Detector,
+    options: ScoringOptions,
+    /// What is compared with labels, where there are any.
+    test: Option<FolderTest<'a>>,
+    skipped: Vec<Skipped>,
+    kept: Vec<Kept>,
+    /// Kind of defect of each image that has a label.
+    defects: HashMap<PathBuf, Option<String>>,
+    time: Duration,
+    /// Names of the overlays and masks so far, without their ending.
+    names: HashSet<String>,
+}
+
+/// What is kept of an image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// Its file.
+    pub path: PathBuf,
+    /// Its deciding score.
+    pub score: f32,
+    /// Its p-value.
+    pub p_value: f64,
+    /// Its kind of defect, where it is known to have one.
+    pub defect: Option<String>,
+}
+
+/// What a pass has found.
+#[derive(Debug)]
+pub struct Scored {
+    /// Images that have a verdict.
+    pub images: usize,
+    /// Those that are anomalous.
+    pub anomalies: usize,
+    /// A line of each, in the order of the files.
+    pub kept: Vec<Kept>,
+    /// Files that could not be read, masks among them.
+    pub skipped: Vec<Skipped>,
+    /// How the verdicts compare with the labels, where there are any.
+    pub metrics: Option<FolderMetrics>,
+    /// Time for reading and scoring, without overlays, masks and comparisons.
+    pub time: Duration,
+}
+
+impl<'a> Scoring<'a> {
+    /// Prepares a pass; `tests` are the labels of images that will be scored, where there are any.
+    ///
+    /// # Errors
+    /// [`RunError`] before anything is done, when the level is no level or too small for the detector,
+    /// it has no such heat maps or no masks, or a folder cannot be made.
+    pub fn new(
+        detector: &'a Detector,
+        tests: Option<Vec<MvtecTest>>,
+        options: ScoringOptions,
+    ) -> Result<Self, RunError> {
+        detector.conformal().check(options.alpha)?;
+        if options.overlays.is_some() {
+            detector.heat_source(options.heat)?;
+        }
+        if options.masks.is_some() {
+            detector.mask_levels(options.alpha)?;
+        }
+        for folder in [&options.overlays, &options.masks].into_iter().flatten() {
+            files::create_folder(folder)?;
+        }
+        let labels = tests.iter().flatten();
+        let defects = labels.map(|test| (test.path.clone(), test.defect.clone()));
+        let defects = defects.collect();
+        let test =
+            tests.map(|tests| FolderTest::new(detector, tests, options.alpha, options.strict));
+        Ok(Self {
+            detector,
+            options,
+            test,
+            skipped: Vec::new(),
+            kept: Vec::new(),
+            defects,
+            time: Duration::ZERO,
+            names: HashSet::new(),
+        })
+    }
+
+    /// Scores some of the files, about [`SCORING_BATCH`] of them: those that could be read, with their
+    /// verdicts.
+    ///
+    /// # Errors
+    /// [`RunError`] when an overlay or a mask cannot be written or, with `strict`, a file not be read.
+    pub fn add(&mut self, files: &[PathBuf]) -> Result<Vec<(PathBuf, Verdict)>, RunError> {
+        let started = Instant::now();
+        let loaded = load(files, self.detector.conversion(), self.options.strict)?;
+        self.skipped.extend_from_slice(&loaded.skipped);
+        if loaded.paths.is_empty() {
+            return Ok(Vec::new());
+        }
+        let verdicts = self.detector.score_images(&loaded.images)?;
+        self.time += started.elapsed();
+        for (path, verdict) in loaded.paths.iter().zip(&verdicts) {
+            self.kept.push(Kept {
+                path: path.clone(),
+                score: verdict.score,
+                p_value: verdict.p_value,
+                defect: self.defects.get(path).cloned().flatten(),
+            });
+        }
+        if let Some(test) = &mut self.test {
+            self.skipped.extend(test.add(&loaded, &verdicts)?);
+        }
+        self.draw(&loaded, &verdicts)?;
+        Ok(loaded.paths.into_iter().zip(verdicts).collect())
+    }
+
+    /// What the pass has found.
+    ///
+    /// # Errors
+    /// [`RunError`] when a score or a value of a heat map is not finite.
+    pub fn finish(self) -> Result<Scored, RunError> {
+        let alpha = self.options.alpha;
+        Ok(Scored {
+            images: self.kept.len(),
+            anomalies: self.kept.iter().filter(|one| one.p_value <= alpha).count(),
+            kept: self.kept,
+            skipped: self.skipped,
+            metrics: self.test.map(FolderTest::finish).transpose()?,
+            time: self.time,
+        })
+    }
+
+    /// Writes the overlays and masks that are wanted of a batch.
+    fn draw(&mut self, loaded: &Loaded, verdicts: &[Verdict]) -> Result<(), RunError> {
+        if self.options.overlays.is_none() && self.options.masks.is_none() {
+            return Ok(());
+        }
+        let names: Vec<String> = loaded.paths.iter().map(|path| self.name(path)).collect();
+        let ScoringOptions {
+            alpha,
+            overlays,
+            heat,
+            masks,
+            ..
+        } = &self.options;
+        let detector = self.detector;
+        if let Some(folder) = overlays {
+            let maps = detector.heatmaps(&loaded.images, &loaded.sides, *heat)?;
+            for (index, map) in maps.enumerate() {
+                let picture = Picture::decode(&loaded.paths[index])?;
+                let anomalous = verdicts[index].is_anomalous(*alpha);
+                let overlay = detector.draw(&map, &picture, *heat, anomalous)?;
+                save(&overlay.into(), folder, &names[index])?;
+            }
+        }
+        if let Some(folder) = masks {
+            let maps = detector.heatmaps(&loaded.images, &loaded.sides, None)?;
+            for (map, name) in maps.zip(&names) {
+                save(&detector.mask(&map, *alpha)?.into(), folder, name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `<parent>_<stem>`, with a number where images of this pass share that name.
+    fn name(&mut self, path: &Path) -> String {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let parent = path.parent().and_then(Path::file_name).unwrap_or_default();
+        let wanted = match parent.to_string_lossy() {
+            parent if parent.is_empty() => stem.into_owned(),
+            parent => format!("{parent}_{stem}"),
+        };
+        let mut name = wanted.clone();
+        let mut number = 2;
+        while !self.names.insert(name.clone()) {
+            name = format!("{wanted}-{number}");
+            number += 1;
+        }
+        name
+    }
+}
+
+/// Writes `<folder>/<name>.png`.
+fn save(image: &DynamicImage, folder: &Path, name: &str) -> Result<(), FileError> {
+    let path = folder.join(format!("{name}.png"));
+    let saved = image.save(&path);
+    saved.map_err(|error| FileError::io("write", &path)(std::io::Error::other(error)))
+}

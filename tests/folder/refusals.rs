@@ -1,0 +1,161 @@
+//! What `fit` and `score` cannot do, and how they say so.
+
+use super::*;
+
+#[test]
+fn what_is_wrong_with_a_folder_is_named() {
+    let Fitted {
+        set,
+        model,
+        said,
+        warned,
+        ..
+    } = &*FITTED;
+    for part in ["zero.png", "text.jpg", "2 files left out"] {
+        assert!(warned.contains(part), "{part}: {warned}");
+    }
+    let place = tempfile::tempdir().unwrap();
+    let out = place.path().join("m.safetensors");
+    let mut strict = fit(set, &out, &TINY);
+    strict.arg("--strict");
+    let error = fails(strict);
+    assert!(
+        error.contains("text.jpg") || error.contains("zero.png"),
+        "{error}"
+    );
+
+    // 15 of 60 images for the p-values: the default level of `score` needs 19.
+    assert!(said.contains("levels from 0.0625 on"), "{said}");
+    for part in [
+        "need 19 calibration images, and there are 15",
+        "--calibration-share 0.32",
+        "76 normal images",
+        "--alpha 0.0625",
+    ] {
+        assert!(warned.contains(part), "{part}: {warned}");
+    }
+
+    let error = complains(fit(set, model, &TINY));
+    assert!(
+        error.contains("exists already") && error.contains("--force"),
+        "{error}"
+    );
+    let few = place.path().join("few");
+    std::fs::create_dir(&few).unwrap();
+    textures::normal(Cloth::Woven, 1)
+        .save(few.join("one.png"))
+        .unwrap();
+    let error = complains(fit(&few, &out, &TINY));
+    assert!(error.contains("at least 20"), "{error}");
+}
+
+#[test]
+fn a_stopped_fit_with_other_settings_says_how_to_start_over() {
+    let place = tempfile::tempdir().unwrap();
+    let model = place.path().join("m.safetensors");
+    leave_an_unfinished_fit(&model);
+    let error = fails(fit(&FITTED.set, &model, &TINY));
+    for part in [
+        "encoder.latent: 32 there, 16 now",
+        "--force to replace it",
+        "--out",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert!(!error.contains("--artifacts"), "{error}");
+    assert!(!model.exists());
+}
+
+#[test]
+fn what_score_cannot_do_is_said_in_one_line() {
+    let model = &FITTED.model;
+    let place = tempfile::tempdir().unwrap();
+    let inside = |name: &str| place.path().join(name);
+    let image = inside("one.png");
+    textures::normal(Cloth::Woven, 1).save(&image).unwrap();
+    std::fs::create_dir(inside("empty")).unwrap();
+    std::fs::write(inside("text.png"), "no picture").unwrap();
+    for (name, part) in [
+        ("none.png", "there is no such file or folder"),
+        ("none*.png", "no file has a name of this pattern"),
+        ("empty", "no image in this folder"),
+        ("text.png", "PNG, JPEG, BMP and WebP are read"),
+    ] {
+        let error = complains(score_at_a_tenth(model, &inside(name)));
+        assert!(error.contains(name) && error.contains(part), "{error}");
+    }
+    let mut two = score_at_a_tenth(model, &inside("text.png"));
+    std::fs::write(inside("zero.png"), []).unwrap();
+    two.arg(inside("zero.png"));
+    let error = fails(two);
+    for part in [
+        "text.png left out",
+        "zero.png left out",
+        "none of the 2 files",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+
+    std::fs::write(inside("half"), &std::fs::read(model).unwrap()[..500]).unwrap();
+    for (model, part) in [
+        (image.clone(), "the model comes first"),
+        (inside("empty"), "is a folder: give the file"),
+        (inside("none.safetensors"), "there is no such file"),
+        (inside("half"), "damaged"),
+    ] {
+        let error = complains(score_at_a_tenth(&model, &image));
+        assert!(error.contains(part), "{error}");
+    }
+
+    let mut default = score(model);
+    default.arg(&image);
+    assert!(complains(default).contains("at least 19 calibration images"));
+    for (alpha, part) in [
+        ("0", "strictly between 0 and 1"),
+        ("2", "strictly between 0 and 1"),
+        ("-1", "strictly between 0 and 1"),
+        ("0.001", "at least 999 calibration images"),
+    ] {
+        let mut command = score(model);
+        command.args(["--alpha", alpha]).arg(&image);
+        let error = complains(command);
+        assert!(error.contains(part), "{alpha}: {error}");
+    }
+
+    let mut heat = score_at_a_tenth(model, &image);
+    heat.args(["--heat", "gradient", "--heatmaps"]);
+    heat.arg(inside("maps"));
+    let error = complains(heat);
+    assert!(
+        error.contains("no heat map from gradient: ask for positions"),
+        "{error}"
+    );
+    assert!(!inside("maps").exists());
+    let mut nowhere = score_at_a_tenth(model, &image);
+    nowhere.args(["--heat", "positions"]);
+    assert!(fails(nowhere).contains("--heatmaps"));
+}
+
+#[test]
+fn one_damaged_file_costs_one_line() {
+    let Fitted { set, model, .. } = &*FITTED;
+    let place = tempfile::tempdir().unwrap();
+    // More than one batch of them, and the damaged one amidst.
+    for number in 0..70 {
+        let from = set.join(format!("train/good/{:03}.png", number % 50));
+        let to = place.path().join(format!("{number:02}.png"));
+        std::fs::copy(from, to).unwrap();
+    }
+    let damaged = place.path().join("40.png");
+    let whole = std::fs::read(&damaged).unwrap();
+    std::fs::write(&damaged, &whole[..whole.len() / 2]).unwrap();
+    let output = runs(score_at_a_tenth(model, place.path()));
+    // A header and a verdict for each of the others; no trace of a progress bar.
+    assert_eq!(text(&output.stdout).lines().count(), 1 + 69);
+    let warned = text(&output.stderr);
+    assert_eq!(warned.lines().count(), 1, "{warned}");
+    assert!(
+        warned.contains("40.png left out (--strict stops instead): "),
+        "{warned}"
+    );
+}
