@@ -208,7 +208,7 @@ fn verdicts_in_every_format_agree() {
     let header = csv.lines().next().unwrap();
     assert_eq!(
         header,
-        "path,score,p_value,anomalous,driver,top_positions,mean_position"
+        "path,score,p_value,anomalous,driver,positions,scale_1"
     );
     let rows = rows(csv.as_bytes());
     assert_eq!(rows.len(), FEW.good);

@@ -1,6 +1,7 @@
 //! `encoder-flow data`: what data there is, fetching it and checking it.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -105,8 +106,16 @@ fn fetch(name: DatasetName, store: &DataStore, out: &mut impl Write) -> anyhow::
     Ok(())
 }
 
-/// Downloads and converts the weights, unless the weights file is there already.
 fn fetch_squeezenet(store: &DataStore, out: &mut impl Write) -> anyhow::Result<()> {
+    writeln!(out, "{}", fetch_weights(store)?.display())?;
+    Ok(())
+}
+
+/// Downloads and converts the pretrained weights, unless their file is there already.
+///
+/// # Errors
+/// When they cannot be had, or the file that is there is damaged.
+pub(super) fn fetch_weights(store: &DataStore) -> anyhow::Result<PathBuf> {
     let path = store.backbone(SqueezeNet::FILE);
     if path.is_file() {
         if let Err(error) = SqueezeNet::check(&path) {
@@ -125,8 +134,7 @@ fn fetch_squeezenet(store: &DataStore, out: &mut impl Write) -> anyhow::Result<(
         };
         SqueezeNet::convert(&checkpoint, &path)?;
     }
-    writeln!(out, "{}", path.display())?;
-    Ok(())
+    Ok(path)
 }
 
 /// The files that are used of a data set or of the pretrained weights.

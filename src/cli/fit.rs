@@ -4,15 +4,20 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::data::fetch_weights;
 use super::labelled::{self, tell_skipped};
 use super::progress::progress;
 use super::score::DEFAULT_ALPHA;
 use super::{DEFAULT_METHOD, DataPlace, StudyPlace, command_line, page, print};
+use crate::data::DataStore;
 use crate::data::folder::{Layout, NearDuplicates, layout};
 use crate::encoder::SqueezeNet;
 use crate::folder::{FolderFit, FolderPage, ScoringOptions, fit_folder};
 use crate::report::Timing;
 use crate::train::{Display, install_signal_handlers};
+
+/// Variant of the study `folder` that takes no pretrained weights.
+const SCRATCH: &str = "scratch";
 
 #[derive(Args)]
 pub struct FitArgs {
@@ -60,8 +65,7 @@ pub struct FitArgs {
     /// Backend, where several are compiled in: flex, ndarray, wgpu, vulkan.
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
-    /// Weights of the pretrained network for --set encoder.kind=squeezenet [default: in the data
-    /// folder].
+    /// Weights of the pretrained network [default: in the data folder, fetched when missing].
     #[arg(long, value_name = "FILE")]
     backbone: Option<PathBuf>,
     #[command(flatten)]
@@ -70,14 +74,42 @@ pub struct FitArgs {
     studies: StudyPlace,
 }
 
+/// The default method where the weights that it wants can be fetched, else the one that learns from
+/// scratch; says which, and what that costs.
+fn method_without_weights(store: &DataStore, offline: bool) -> String {
+    if !offline {
+        eprintln!("fetching the pretrained network's weights (4.7 MB), once");
+        match fetch_weights(store) {
+            Ok(_) => return DEFAULT_METHOD.to_owned(),
+            Err(error) => eprintln!("warning: {error:#}"),
+        }
+    }
+    eprintln!(
+        "warning: without the pretrained network's weights, patches are described from scratch: on \
+         photographs, much less is found (README). `encoder-flow data fetch squeezenet` brings them, \
+         --method {SCRATCH} asks for this"
+    );
+    SCRATCH.to_owned()
+}
+
 pub fn run(args: FitArgs) -> anyhow::Result<()> {
     install_signal_handlers()?;
     if let Some(path) = &args.report {
         page::check(path, args.force)?;
     }
-    let backbone = match args.backbone {
-        Some(path) => path,
-        None => args.data.store()?.backbone(SqueezeNet::FILE),
+    let store = args.data.store()?;
+    let backbone = match &args.backbone {
+        Some(path) => path.clone(),
+        None => store.backbone(SqueezeNet::FILE),
+    };
+    let chosen = args
+        .overrides
+        .iter()
+        .any(|set| set.starts_with("encoder.kind"));
+    let by_default = args.method == DEFAULT_METHOD && args.backbone.is_none() && !chosen;
+    let method = match by_default && !backbone.is_file() {
+        true => method_without_weights(&store, args.data.offline),
+        false => args.method,
     };
     let size = args.size.map(|size| format!("data.size={size}"));
     // Quoted, so that nothing in it is taken for another kind of value.
@@ -87,7 +119,7 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
     let fit = FolderFit {
         folder: args.folder,
         out: args.out,
-        method: args.method,
+        method,
         overrides: shortcuts.chain(args.overrides).collect(),
         calibration_share: args.calibration_share,
         seed: args.seed,
