@@ -17,7 +17,7 @@ use crate::files::{self, FileError};
 use crate::safetensors_file;
 
 /// Newest format that this program reads, and the one that it writes.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 /// Key of the description in the file's metadata.
 const KEY: &str = "encoder-flow";
 
