@@ -34,8 +34,10 @@ const BLOCK: usize = 256;
 /// Rows per task of the expectation step.
 const CHUNK: usize = 2048;
 
-/// Of each Gaussian, the rows that it is responsible for and how much, in parts.
-type Responsibilities = Vec<Vec<Vec<(u32, f32)>>>;
+/// Rows that a Gaussian is responsible for, and how much.
+type Shares = Vec<(u32, f32)>;
+/// The shares of each Gaussian, in parts.
+type Responsibilities = Vec<Vec<Shares>>;
 
 impl FullMixture {
     /// Fits the mixture to standardised `latents`: of several starts, all that they end in, with equal
@@ -102,7 +104,7 @@ fn of_equal_weights(mixtures: &[Parameters]) -> Parameters {
 fn expectation(rows: &Vectors, mixture: &Parameters) -> (f64, Responsibilities) {
     let gaussians = mixture.constants.len();
     let chunks = rows.values().par_chunks(CHUNK * rows.dim()).enumerate();
-    let parts: Vec<(f64, Vec<Vec<(u32, f32)>>)> = chunks
+    let parts: Vec<(f64, Vec<Shares>)> = chunks
         .map(|(chunk, values)| {
             let joint = log_densities(values, mixture.whitened());
             let mut total = 0.0;
