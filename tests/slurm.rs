@@ -247,7 +247,10 @@ fn a_task_that_is_stopped_or_loses_its_node_ends_with_the_same_numbers() {
     let node = format!("nodename={}", node.trim());
     cluster.slurm("scontrol", &["update", &node, "state=down", "reason=test"]);
     until("both have left", || cluster.tasks("running").is_empty());
-    // It comes back by itself when it reports to the controller.
+    // It may have come back by itself already, which Slurm then calls an error.
+    let mut resume = Command::new("scontrol");
+    resume.args(["update", &node, "state=resume"]);
+    let _ = resume.env("SLURM_CONF", &cluster.config).output();
     succeeds(sweep(here, &long));
     until("the table is there", || {
         results(there).join("results.csv").is_file()
@@ -319,7 +322,7 @@ fn what_fails_is_named_and_what_was_cancelled_is_submitted_again() {
         "--classes",
         "3",
         "--set",
-        "encoder.training.epochs=12",
+        "encoder.training.epochs=60",
     ];
     let submitted = succeeds(cluster.sweep(folder, &[&long[..], &["--slurm"]].concat()));
     assert!(submitted.contains("2 cells submitted"), "{submitted}");

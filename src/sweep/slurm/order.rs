@@ -79,6 +79,8 @@ impl Order<'_> {
     /// # Errors
     /// [`SlurmError`] when something is impossible or Slurm refuses; nothing stays submitted then.
     pub fn submit(&self) -> Result<Submitted, SlurmError> {
+        // Without Slurm nothing is written either.
+        client::queue()?;
         let _alone = alone(self)?;
         let prepared = Prepared::new(self, false)?;
         let jobs = match prepared.plan.cells.is_empty() {
