@@ -31,9 +31,11 @@ use encoder_flow::run::Workspace;
 use encoder_flow::study::Studies;
 
 /// Settings with which a fit takes seconds.
-const TINY: [&str; 5] = [
-    "encoder.latent=16",
+const TINY: [&str; 7] = [
+    "data.size=128",
+    "encoder.kind=pca",
     "encoder.patch_components=8",
+    "positions.components=16",
     "flow.couplings=4",
     "flow.hidden=32",
     "flow.training.epochs=3",
@@ -249,6 +251,12 @@ fn every_method_can_be_fitted_to_a_folder() {
         let model = place.path().join(format!("{method}.safetensors"));
         let settings = [
             "data.size=32",
+            "encoder.kind=pca",
+            "gmm.encoder=pca",
+            "mahalanobis.encoder=pca",
+            "patchcore.encoder=pca",
+            "padim.encoder=pca",
+            "kernel.encoder=pca",
             "encoder.width=4",
             "encoder.latent=8",
             "encoder.training.epochs=1",

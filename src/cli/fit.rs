@@ -74,22 +74,19 @@ pub struct FitArgs {
     studies: StudyPlace,
 }
 
-/// The default method where the weights that it wants can be fetched, else the one that learns from
-/// scratch; says which, and what that costs.
-fn method_without_weights(store: &DataStore, offline: bool) -> String {
-    if !offline {
-        eprintln!("fetching the pretrained network's weights (4.7 MB), once");
-        match fetch_weights(store) {
-            Ok(_) => return DEFAULT_METHOD.to_owned(),
-            Err(error) => eprintln!("warning: {error:#}"),
+/// Fetches the pretrained network's weights, where the network may be used; whether they are there now.
+fn weights_are_fetched(store: &DataStore, offline: bool) -> bool {
+    if offline {
+        return false;
+    }
+    eprintln!("fetching the pretrained network's weights (4.7 MB), once");
+    match fetch_weights(store) {
+        Ok(_) => true,
+        Err(error) => {
+            eprintln!("warning: {error:#}");
+            false
         }
     }
-    eprintln!(
-        "warning: without the pretrained network's weights, patches are described from scratch: on \
-         photographs, much less is found (README). `encoder-flow data fetch squeezenet` brings them, \
-         --method {SCRATCH} asks for this"
-    );
-    SCRATCH.to_owned()
 }
 
 pub fn run(args: FitArgs) -> anyhow::Result<()> {
@@ -107,9 +104,10 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
         .iter()
         .any(|set| set.starts_with("encoder.kind"));
     let by_default = args.method == DEFAULT_METHOD && args.backbone.is_none() && !chosen;
-    let method = match by_default && !backbone.is_file() {
-        true => method_without_weights(&store, args.data.offline),
-        false => args.method,
+    let missing = by_default && !backbone.is_file();
+    let (method, without) = match missing && !weights_are_fetched(&store, args.data.offline) {
+        true => (SCRATCH.to_owned(), true),
+        false => (args.method, false),
     };
     let size = args.size.map(|size| format!("data.size={size}"));
     // Quoted, so that nothing in it is taken for another kind of value.
@@ -139,6 +137,13 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
         }
     };
     let fitted = fit_folder(&args.studies.studies()?, &fit, &watch)?;
+    if without {
+        eprintln!(
+            "warning: without the pretrained network's weights, patches were described from scratch: on \
+             photographs, much less is found. `encoder-flow data fetch squeezenet` brings the weights, \
+             --method {SCRATCH} asks for this"
+        );
+    }
     tell_skipped(&fitted.skipped, &fitted.ignored);
     let [train, validation, calibration] = fitted.counts;
     let smallest = fitted.detector.conformal().reachable_alpha();

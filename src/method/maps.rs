@@ -300,6 +300,10 @@ mod tests {
             error.contains("needs at least 24 calibration images"),
             "{error}"
         );
+        // A picture with a place that is odder than any of a normal one.
+        let mut values = map.values().to_vec();
+        values[500..510].iter_mut().for_each(|value| *value += 1e3);
+        let map = Heatmap::new(32, 32, values).unwrap();
         let mut before = 0;
         for alpha in [0.05, 0.3, 0.6, 0.9, 0.99] {
             let mask = detector.mask(&map, alpha).unwrap();
@@ -314,7 +318,7 @@ mod tests {
             assert!(area >= before, "{alpha}");
             before = area;
         }
-        assert!(before > 0);
+        assert!(before >= 10);
     }
 
     #[test]

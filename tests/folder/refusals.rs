@@ -56,7 +56,7 @@ fn a_stopped_fit_with_other_settings_says_how_to_start_over() {
     leave_an_unfinished_fit(&model);
     let error = fails(fit(&FITTED.set, &model, &TINY));
     for part in [
-        "encoder.latent: 32 there, 16 now",
+        "data.channels: 1 there, 3 now",
         "--force to replace it",
         "--out",
     ] {
