@@ -15,6 +15,8 @@ use crate::flow::{ActNorm, Transform};
 const BITS_PER_LEVEL: f64 = 8.0;
 
 /// One step of the flow.
+// A flow has some dozens of them: a box would save nothing.
+#[allow(clippy::large_enum_variant)]
 #[derive(Module, Debug)]
 pub enum Layer {
     /// Positions to channels.

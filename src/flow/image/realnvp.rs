@@ -65,10 +65,10 @@ impl ImageRealNvpConfig {
             Masking::MultiScale => self.scales(rng, device),
             masks => {
                 let mask = |index: usize| match masks {
-                    Masking::Horizontal => Mask::Horizontal(index % 2 == 0),
+                    Masking::Horizontal => Mask::Horizontal(index.is_multiple_of(2)),
                     Masking::Cycle => Mask::Quadrant(index),
                     Masking::Checkerboard | Masking::MultiScale => {
-                        Mask::Checkerboard(index % 2 == 0)
+                        Mask::Checkerboard(index.is_multiple_of(2))
                     }
                 };
                 let masks = (0..SINGLE_SCALE_COUPLINGS).map(mask);
