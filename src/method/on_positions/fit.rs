@@ -139,6 +139,11 @@ impl Plan for PositionPlan {
         self.description.autoencoder().is_some()
     }
 
+    fn skips_training_scores(&self) -> bool {
+        // Remembered positions lie at no distance from themselves.
+        matches!(self.density, DensityPlan::Bank(_) | DensityPlan::Kernel(_))
+    }
+
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
         let shape = context.image_shape();
         let config = self.description.config(shape);

@@ -3,33 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
-use super::plan_file::PlannedCell;
-
-/// What the tasks of an array do with their cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Work {
-    /// They make what the cell shares with others.
-    Shared,
-    /// They run it.
-    Cell,
-}
-
-/// One job array.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Array {
-    /// Its name within the plan.
-    pub name: String,
-    /// What its tasks do.
-    pub work: Work,
-    /// From the number of a task, as Slurm counts, to the cell.
-    pub tasks: BTreeMap<usize, usize>,
-    /// Index of the array whose task of the same number has to succeed before a task of this one.
-    pub after: Option<usize>,
-}
+use super::plan_file::{Array, PlannedCell, Work};
 
 /// The arrays of a plan, each of at most `largest` tasks, in the order in which they are submitted:
 /// what cells share, the cells that share nothing, and those that wait.

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::SlurmError;
-use super::arrays::Work;
 use super::plan_file::PlanFolder;
+use super::plan_file::Work;
 use crate::files;
 
 /// How often a task may be stopped without having finished an epoch in between.

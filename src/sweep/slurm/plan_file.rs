@@ -1,12 +1,12 @@
 //! What was submitted: written once before, read by every job, changed by none.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::SlurmError;
-use super::arrays::Array;
 use crate::data::{DataStore, FetchOptions};
 use crate::files::{self, FileError};
 use crate::method::schema;
@@ -90,6 +90,30 @@ pub(super) struct PlannedCell {
     /// Index of the cell that makes what this one shares with others, before it is run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shares: Option<usize>,
+}
+
+/// What the tasks of an array do with their cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Work {
+    /// They make what the cell shares with others.
+    Shared,
+    /// They run it.
+    Cell,
+}
+
+/// One job array.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Array {
+    /// Its name within the plan.
+    pub name: String,
+    /// What its tasks do.
+    pub work: Work,
+    /// From the number of a task, as Slurm counts, to the cell.
+    pub tasks: BTreeMap<usize, usize>,
+    /// Index of the array whose task of the same number has to succeed before a task of this one.
+    pub after: Option<usize>,
 }
 
 impl PlannedCell {

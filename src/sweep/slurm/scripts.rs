@@ -1,7 +1,8 @@
 //! The scripts of the jobs, and the options of `sbatch` that go with them.
 
 use super::SlurmError;
-use super::arrays::{Array, ranges};
+use super::arrays::ranges;
+use super::plan_file::Array;
 use super::plan_file::{PlanFile, PlanFolder};
 
 /// Seconds before the time limit at which a task is told to stop and to be requeued. Slurm looks at its

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::arrays::Work;
 use super::client::{self, Queue};
+use super::plan_file::Work;
 use super::submission::Submission;
 use super::survey::{Asked, CellState, state, tail};
 use super::{Order, SlurmError};

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::SlurmError;
-use super::arrays::Work;
 use super::client::{JobState, Queue};
+use super::plan_file::Work;
 use super::plan_file::{PlanFile, PlanFolder};
 use crate::files;
 use crate::run::run_folder;

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::SlurmError;
-use super::arrays::Work;
 use super::client::{JobState, Queue};
 use super::notes::Note;
 use super::plan_file::PlannedCell;
+use super::plan_file::Work;
 use super::submission::{Submission, folder_of};
 use crate::data::DataStore;
 use crate::run::{Expected, RunOptions};

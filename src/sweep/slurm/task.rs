@@ -4,9 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use super::SlurmError;
-use super::arrays::Work;
 use super::collect::patiently;
 use super::notes::Note;
+use super::plan_file::Work;
 use super::plan_file::{PlanFolder, until_seen};
 use super::signals::{self, Wish};
 use super::survey::Asked;
