@@ -5,6 +5,8 @@ mod common;
 mod groups;
 #[path = "folder/maps.rs"]
 mod maps;
+#[path = "folder/positions.rs"]
+mod positions;
 #[path = "folder/refusals.rs"]
 mod refusals;
 #[path = "folder/report.rs"]

@@ -21,7 +21,7 @@ mod svhn;
 mod vectors;
 mod whole_groups;
 
-pub use augment::{Augmentation, Pairs};
+pub use augment::{Augmentation, Pairs, with_defects};
 pub use catalog::{Asset, Checksum, DatasetName, RemoteFile, squeezenet_checkpoint};
 pub(crate) use convert::luma;
 pub use convert::{Conversion, Framing};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::patches::STRIDE;
 use super::{AutoEncoder, AutoEncoderConfig, PatchPca, SqueezeNet};
+use crate::data::Conversion;
 
 /// Maps of the autoencoder's encoder that are used: those after its first halvings.
 const LEVELS: usize = 3;
@@ -155,13 +156,14 @@ impl MapSource {
 
 impl PositionConfig {
     /// Sides that images may have, in pixels.
-    pub const SIDES: std::ops::RangeInclusive<usize> = 16..=1024;
+    pub const SIDES: std::ops::RangeInclusive<usize> = Conversion::SIDES;
 
     /// What keeps images from being described so, if anything does.
     pub(crate) fn check(&self) -> Result<(), String> {
         let [channels, height, width] = self.shape;
         let sides = Self::SIDES.contains(&height) && Self::SIDES.contains(&width);
-        if !matches!(channels, 1 | 3) || !sides {
+        let area = height.saturating_mul(width) <= Conversion::MOST_PIXELS;
+        if !matches!(channels, 1 | 3) || !sides || !area {
             return Err(format!(
                 "images of shape {:?} are not supported",
                 self.shape

@@ -35,6 +35,7 @@ fn another(key: &str, value: &Value) -> Vec<Value> {
         Some("mixing") => &["permutation", "alternate"],
         Some("base") => &["trained", "fitted"],
         Some("augmentation") => &["auto", "strokes", "photos"],
+        Some("context") => &["off", "on", "auto"],
         Some("masks") => &["multi-scale", "checkerboard", "horizontal", "cycle"],
         _ => &[],
     };

@@ -1,8 +1,11 @@
 //! Random changes that keep what an image shows: the views that a network learns from without labels.
 
+mod defects;
 mod photos;
 mod sampling;
 mod strokes;
+
+pub use defects::with_defects;
 
 use std::sync::Arc;
 

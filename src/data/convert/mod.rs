@@ -15,24 +15,27 @@ use framing::Rect;
 
 use super::{DataError, Images};
 
-/// Sides that an image may be brought to, in pixels.
-const SIDES: RangeInclusive<usize> = 16..=1024;
-
 /// What every image of an experiment is brought to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Conversion {
     /// 1 for grey or 3 for RGB. RGB becomes grey by the Rec. 601 luma; grey is repeated to RGB.
     pub channels: usize,
-    /// Height in pixels, from 16 to 1024.
+    /// Height in pixels, from 16 to 4096.
     pub height: usize,
-    /// Width in pixels, from 16 to 1024.
+    /// Width in pixels, from 16 to 4096.
     pub width: usize,
     /// How an image of another size is made to fit.
     pub fit: Framing,
 }
 
 impl Conversion {
+    /// Sides that an image may be brought to, in pixels.
+    pub const SIDES: RangeInclusive<usize> = 16..=4096;
+    /// Pixels that an image may be brought to, at most: a square of 1024 and what rounding adds to a
+    /// strip of its area.
+    pub const MOST_PIXELS: usize = 1_100_000;
+
     /// Converts `images` `[len, c, h, w]` to `[len, channels, height, width]`.
     ///
     /// Images that already have that shape are handed back unchanged.
@@ -101,16 +104,25 @@ impl Conversion {
     /// Whether there is such a conversion at all, whatever the images.
     ///
     /// # Errors
-    /// [`DataError::Format`] when `channels`, `height` or `width` has another value than described there.
+    /// [`DataError::Format`] when `channels`, `height` or `width` has another value than described there, or
+    /// the image has more than [`MOST_PIXELS`](Self::MOST_PIXELS).
     pub(super) fn check_target(&self) -> Result<(), DataError> {
         let wrong = |reason| Err(DataError::format("conversion", reason));
         if !matches!(self.channels, 1 | 3) {
             return wrong(format!("channels = {}, expected 1 or 3", self.channels));
         }
         for (name, side) in [("height", self.height), ("width", self.width)] {
-            if !SIDES.contains(&side) {
-                return wrong(format!("{name} = {side}, expected 16 to 1024"));
+            if !Self::SIDES.contains(&side) {
+                return wrong(format!("{name} = {side}, expected 16 to 4096"));
             }
+        }
+        if self.height * self.width > Self::MOST_PIXELS {
+            return wrong(format!(
+                "{}x{} are more than {} pixels",
+                self.height,
+                self.width,
+                Self::MOST_PIXELS
+            ));
         }
         Ok(())
     }
@@ -335,7 +347,7 @@ mod tests {
         assert!(error(to(1, 32, Framing::Pad), [1, 33, 20]).contains("cannot be padded"));
         assert!(error(to(2, 32, Framing::Pad), [1, 28, 28]).contains("channels = 2"));
         assert!(error(to(1, 0, Framing::Resize), [1, 28, 28]).contains("height = 0"));
-        assert!(error(to(1, 2048, Framing::Crop), [1, 28, 28]).contains("16 to 1024"));
+        assert!(error(to(1, 8192, Framing::Crop), [1, 28, 28]).contains("16 to 4096"));
         assert!(error(to(1, 32, Framing::Resize), [4, 28, 28]).contains("4 channels"));
     }
 

@@ -8,8 +8,8 @@ use crate::data::{Conversion, Framing};
 
 /// Sides are multiples of so many pixels: what networks halve four times.
 const STEP: usize = 16;
-/// Smallest and largest side.
-const SIDES: (usize, usize) = (32, 1024);
+/// Smallest side: networks have nothing to see in less.
+const SMALLEST: usize = 32;
 
 /// With [`Framing::Keep`], the conversion to the proportions that most of `files` have and to the area
 /// of the square that `conversion` asks for; otherwise `conversion` itself. Files whose sides cannot be
@@ -35,7 +35,7 @@ pub fn in_proportion(conversion: Conversion, files: &[PathBuf]) -> Conversion {
 fn sides(side: usize, ratio: f64) -> [usize; 2] {
     let rounded = |pixels: f64| {
         let steps = (pixels / STEP as f64).round() as usize;
-        (steps * STEP).clamp(SIDES.0, SIDES.1)
+        (steps * STEP).clamp(SMALLEST, *Conversion::SIDES.end())
     };
     let side = side as f64;
     [rounded(side / ratio.sqrt()), rounded(side * ratio.sqrt())]
@@ -52,6 +52,8 @@ mod tests {
         assert_eq!(sides(128, 250.0 / 630.0), [208, 80]);
         assert_eq!(sides(256, 16.0), [64, 1024]);
         assert_eq!(sides(32, 100.0), [32, 320]);
+        assert_eq!(sides(1024, 16.0), [256, 4096]);
+        assert_eq!(sides(1024, 1000.0), [32, 4096]);
 
         let folder = tempfile::tempdir().unwrap();
         let files: Vec<PathBuf> = [(20, 40), (20, 40), (50, 10)]

@@ -8,9 +8,11 @@ use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{DensitySizes, PositionDensity};
+use super::interpolation::between_positions;
+use super::{Aggregation, DensitySizes, PositionDensity};
 use crate::data::{Conversion, Images, Samples};
 use crate::encoder::{MapEncoder, PositionConfig};
+use crate::evaluate::auroc;
 use crate::method::model_file::{check_shape, load_weights};
 use crate::method::{DetectorError, HeatSource, Heatmap, Scorer, Scores, Stored};
 
@@ -57,6 +59,9 @@ pub struct PositionSizes {
     pub config: PositionConfig,
     /// Share of the positions that the image's score is the mean of; 0 for the least likely one.
     pub top: f64,
+    /// Side in pixels of the tiles, the least likely of which gives the image's score; 0 for none.
+    #[serde(default)]
+    pub tiles: usize,
     /// The scales.
     pub scales: Vec<ScaleSizes>,
 }
@@ -128,6 +133,9 @@ impl PositionSizes {
         self.config.check()?;
         if !(1..NAMES.len()).contains(&self.scales.len()) || !(0.0..=1.0).contains(&self.top) {
             return Err("its scales are not supported".to_owned());
+        }
+        if self.tiles != 0 && !PositionConfig::SIDES.contains(&self.tiles) {
+            return Err(format!("tiles of {} pixels are not supported", self.tiles));
         }
         for scale in &self.scales {
             self.config.check_scale(scale.shrink)?;
@@ -210,23 +218,72 @@ impl OnPositions {
     /// Takes the spreads of all scores from normal validation images.
     pub(super) fn standardise(&mut self, images: &Images) {
         let maps = self.maps(images);
-        for (index, map) in maps.iter().enumerate() {
-            let tops = self.tops(index, map);
-            let scale = &mut self.sizes.scales[index];
-            scale.images = Spread::of(&tops);
+        for (scale, map) in self.sizes.scales.iter_mut().zip(&maps) {
             scale.positions = Spread::of(map);
+        }
+        self.standardise_images(&maps);
+    }
+
+    fn standardise_images(&mut self, maps: &[Vec<f32>]) {
+        for (index, map) in maps.iter().enumerate() {
+            self.sizes.scales[index].images = Spread::of(&self.at_scale(index, map));
         }
     }
 
-    /// Every image's score at one scale.
-    fn tops(&self, scale: usize, map: &[f32]) -> Vec<f32> {
-        let places = self
-            .sizes
-            .config
-            .grid(self.sizes.scales[scale].shrink)
-            .len();
-        map.chunks_exact(places)
-            .map(|positions| mean_of_largest(positions, self.sizes.top))
+    /// Takes that of `shares` as share of the positions that tells normal images best from `spoilt`
+    /// ones, the first of equals; returns it with its AUROC.
+    pub(super) fn choose_top(
+        &mut self,
+        normal: &Images,
+        spoilt: &[Images],
+        shares: &[f64],
+    ) -> Result<(f64, f64), DetectorError> {
+        let normal = self.maps(normal);
+        let spoilt: Vec<_> = spoilt.iter().map(|images| self.maps(images)).collect();
+        let mut best = (self.sizes.top, f64::NEG_INFINITY);
+        for &top in shares {
+            self.sizes.top = top;
+            self.standardise_images(&normal);
+            let of = |maps: &Vec<Vec<f32>>| self.image_scores(maps).swap_remove(0);
+            let anomalous: Vec<f32> = spoilt.iter().flat_map(of).collect();
+            let auroc = auroc(&of(&normal), &anomalous)?;
+            if auroc > best.1 {
+                best = (top, auroc);
+            }
+        }
+        self.sizes.top = best.0;
+        self.standardise_images(&normal);
+        Ok(best)
+    }
+
+    /// Every image's score at one scale, as it is.
+    fn at_scale(&self, scale: usize, map: &[f32]) -> Vec<f32> {
+        let PositionSizes { config, scales, .. } = &self.sizes;
+        let grid = config.grid(scales[scale].shrink);
+        let aggregation = Aggregation {
+            top: self.sizes.top,
+            tiles: self.sizes.tiles,
+        };
+        map.chunks_exact(grid.len())
+            .map(|positions| aggregation.score(positions, &grid))
+            .collect()
+    }
+
+    /// The scores of images with these maps: the deciding one, then those of the scales.
+    fn image_scores(&self, maps: &[Vec<f32>]) -> Vec<Vec<f32>> {
+        let scales = maps.iter().enumerate().map(|(index, map)| {
+            let spread = self.sizes.scales[index].images;
+            let scores = self.at_scale(index, map).into_iter();
+            scores.map(|score| spread.standard(score)).collect()
+        });
+        let scales: Vec<Vec<f32>> = scales.collect();
+        let images = scales.first().map_or(0, Vec::len);
+        let all = (0..images).map(|image| {
+            let sum: f32 = scales.iter().map(|scores| scores[image]).sum();
+            sum / scales.len() as f32
+        });
+        std::iter::once(all.collect())
+            .chain(scales.iter().cloned())
             .collect()
     }
 }
@@ -257,55 +314,24 @@ impl Scorer for OnPositions {
     fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
         let images = self.conversion.apply(images.clone())?;
         let maps = self.maps(&images);
-        let scales: Vec<Vec<f32>> = maps
-            .iter()
-            .enumerate()
-            .map(|(index, map)| {
-                let spread = self.sizes.scales[index].images;
-                let tops = self.tops(index, map).into_iter();
-                tops.map(|score| spread.standard(score)).collect()
-            })
-            .collect();
-        let count = scales.len() as f32;
-        let all = (0..images.len()).map(|image| {
-            let sum: f32 = scales.iter().map(|scores| scores[image]).sum();
-            sum / count
-        });
-        let columns = std::iter::once(all.collect()).chain(scales.iter().cloned());
-        Ok(Scores::new(self.score_names(), columns.collect()))
+        Ok(Scores::new(self.score_names(), self.image_scores(&maps)))
     }
 
     fn heat(&self, images: &Images, source: HeatSource) -> Option<Vec<Heatmap>> {
         if source != HeatSource::Positions {
             return None;
         }
-        let config = &self.sizes.config;
+        let PositionSizes { config, scales, .. } = &self.sizes;
         let sides = config.sides(1).map(|side| side.div_ceil(CELL));
         let mut heat = vec![0.0; images.len() * sides[0] * sides[1]];
-        let share = 1.0 / self.sizes.scales.len() as f32;
-        for (scale, map) in self.sizes.scales.iter().zip(self.maps(images)) {
+        let share = 1.0 / scales.len() as f32;
+        for (scale, map) in scales.iter().zip(self.maps(images)) {
             let grid = config.grid(scale.shrink);
-            // Where the centre of a cell lies between the positions.
-            let place = |cell: usize| {
-                let pixel = (cell as f64 + 0.5) * CELL as f64;
-                (pixel - grid.first) / grid.stride
-            };
-            let [rows, columns] = [0, 1].map(|axis| {
-                let cells = (0..sides[axis]).map(|cell| taps(place(cell), grid.sides[axis]));
-                cells.collect::<Vec<_>>()
-            });
             let maps = map.chunks_exact(grid.len());
             for (heat, map) in heat.chunks_exact_mut(sides[0] * sides[1]).zip(maps) {
-                for (heat, row) in heat.chunks_exact_mut(sides[1]).zip(&rows) {
-                    for (heat, column) in heat.iter_mut().zip(&columns) {
-                        let mut value = 0.0;
-                        for (row, down) in row {
-                            for (column, across) in column {
-                                value += down * across * map[row * grid.sides[1] + column];
-                            }
-                        }
-                        *heat += share * scale.positions.standard(value);
-                    }
+                let values = between_positions(map, &grid, sides, CELL);
+                for (heat, value) in heat.iter_mut().zip(values) {
+                    *heat += share * scale.positions.standard(value);
                 }
             }
         }
@@ -317,28 +343,6 @@ impl Scorer for OnPositions {
     fn heat_sources(&self) -> &'static [HeatSource] {
         &[HeatSource::Positions]
     }
-}
-
-/// The two positions on an axis that lie around `place`, with their shares; outside of the first and
-/// the last, these.
-fn taps(place: f64, positions: usize) -> [(usize, f32); 2] {
-    let place = place.clamp(0.0, (positions - 1) as f64);
-    let before = place.floor() as usize;
-    let share = (place - before as f64) as f32;
-    [
-        (before, 1.0 - share),
-        ((before + 1).min(positions - 1), share),
-    ]
-}
-
-/// Mean of the largest share of the values, at least of one.
-fn mean_of_largest(values: &[f32], share: f64) -> f32 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(|a, b| b.total_cmp(a));
-    let count = (values.len() as f64 * share).ceil() as usize;
-    let largest = &sorted[..count.clamp(1, sorted.len())];
-    let sum: f64 = largest.iter().map(|&value| f64::from(value)).sum();
-    (sum / largest.len() as f64) as f32
 }
 
 #[cfg(test)]
@@ -373,6 +377,7 @@ pub(in crate::method) mod tests {
         let sizes = PositionSizes {
             config,
             top: 0.1,
+            tiles: 0,
             scales: scales.collect(),
         };
         let conversion = Conversion {
@@ -430,6 +435,7 @@ pub(in crate::method) mod tests {
             &[(1, flow)],
         );
         two.sizes.top = 0.0;
+        two.sizes.tiles = 16;
         two.standardise(&noise(40, 9));
         vec![
             patches(flow),
@@ -448,14 +454,6 @@ pub(in crate::method) mod tests {
     }
 
     #[test]
-    fn the_score_is_that_of_the_least_likely_positions() {
-        let values: Vec<f32> = (0..200).map(|index| index as f32).collect();
-        assert_eq!(mean_of_largest(&values, 0.01), 198.5);
-        assert_eq!(mean_of_largest(&[3.0, 1.0], 0.0), 3.0);
-        assert_eq!(mean_of_largest(&[3.0, 1.0], 1.0), 2.0);
-    }
-
-    #[test]
     fn scores_are_standard_on_what_they_were_standardised_on() {
         for detector in detectors() {
             let scores = detector.score(&noise(40, 9)).unwrap();
@@ -464,12 +462,5 @@ pub(in crate::method) mod tests {
             assert!(spread.mean.abs() < 1e-3, "{spread:?}");
             assert!((spread.deviation - 1.0).abs() < 1e-2, "{spread:?}");
         }
-    }
-
-    #[test]
-    fn between_two_positions_both_have_their_share() {
-        assert_eq!(taps(1.25, 4), [(1, 0.75), (2, 0.25)]);
-        assert_eq!(taps(-3.0, 4), [(0, 1.0), (1, 0.0)]);
-        assert_eq!(taps(9.0, 4), [(3, 1.0), (3, 0.0)]);
     }
 }

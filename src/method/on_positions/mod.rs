@@ -1,21 +1,26 @@
 //! What looks at every position of an image: descriptions at several scales, and densities of them.
 
+mod aggregation;
 mod bank;
 mod coreset;
 mod density;
 mod detector;
 mod fit;
+mod fit_density;
+mod interpolation;
 mod kernel;
 mod places;
+mod rows;
 mod settings;
 
+pub use aggregation::Aggregation;
 pub use bank::PatchBank;
 pub use density::{ComponentFlow, DensitySizes, PositionDensity};
 pub use detector::{OnPositions, PositionSizes, PositionWeights, ScaleSizes, Spread};
 pub use fit::{BankSettings, DensityPlan, KernelSettings, PlaceSettings, PositionPlan};
 pub use kernel::KernelDensity;
 pub use places::PlaceGaussians;
-pub use settings::{Components, Description, PositionSettings};
+pub use settings::{Components, Description, PositionContext, PositionSettings};
 
 pub(super) use detector::{KIND, WORDS};
 

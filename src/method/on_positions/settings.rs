@@ -24,12 +24,28 @@ pub struct PositionSettings {
     components: usize,
     /// Those of them that a flow sees; 0 for all.
     head: usize,
-    /// The flow knows the position.
-    context: bool,
+    /// Whether the flow knows the position.
+    context: PositionContext,
     /// Mirrored training images are seen as well.
     flips: bool,
     /// Share of the positions that the image's score is the mean of.
     top: f64,
+    /// Choose that share by made-up defects.
+    choose_top: bool,
+    /// Side in pixels of the tiles that images are scored in; 0 for none.
+    tiles: usize,
+}
+
+/// Whether a flow knows where in the image a position lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PositionContext {
+    /// It does not.
+    Off,
+    /// It does.
+    On,
+    /// As the positions of validation images have the higher likelihood.
+    Auto,
 }
 
 /// What a fit reads of the settings to describe positions.
@@ -43,6 +59,8 @@ pub struct Description {
     pooling: usize,
     pub(super) flips: bool,
     pub(super) top: f64,
+    pub(super) choose_top: bool,
+    pub(super) tiles: usize,
 }
 
 /// Where the features come from, with what that reads.
@@ -67,8 +85,8 @@ pub struct Components {
     pub components: usize,
     /// Those that the flow sees; 0 for all of them.
     pub head: usize,
-    /// The flow knows the position.
-    pub context: bool,
+    /// Whether the flow knows the position.
+    pub context: PositionContext,
 }
 
 impl PositionSettings {
@@ -116,6 +134,15 @@ impl PositionSettings {
                 (0.0..=1.0).contains(&own.top),
                 "must be from 0 (the least likely position) to 1 (all)",
             ),
+            Check::new(
+                "tiles",
+                own.tiles == 0 || PositionConfig::SIDES.contains(&own.tiles),
+                format!(
+                    "must be from {} to {} pixels (0 for the image as one)",
+                    PositionConfig::SIDES.start(),
+                    PositionConfig::SIDES.end()
+                ),
+            ),
         ];
         Ok(first_fault(SECTION, checks))
     }
@@ -146,6 +173,8 @@ impl PositionSettings {
             pooling: self.pooling,
             flips: self.flips,
             top: self.top,
+            choose_top: self.choose_top,
+            tiles: self.tiles,
         }
     }
 

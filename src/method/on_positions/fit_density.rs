@@ -1,0 +1,257 @@
+//! Fitting the density of the positions at one scale.
+
+use rand::rngs::StdRng;
+use rand::seq::index::sample;
+
+use super::fit::{BankSettings, DensityPlan, KernelSettings, PlaceSettings, PositionPlan};
+use super::rows::{Rows, Scale, latents};
+use super::settings::{Components, PositionContext};
+use super::{
+    ComponentFlow, DensitySizes, KernelDensity, PatchBank, PlaceGaussians, PositionDensity,
+};
+use crate::data::{Images, Samples};
+use crate::encoder::{POSITION_CONTEXT, Projection};
+use crate::flow::{BaseKind, Mixing, MixtureConfig, RealNvpConfig};
+use crate::method::{Context, FlowSettings, MethodError, Parts};
+use crate::train::StageSummary;
+
+/// Positions that a density is fitted to, at most.
+const TRAINED: usize = 100_000;
+/// Positions that it is validated on, at most.
+const VALIDATED: usize = 25_000;
+/// Positions that a coreset is taken from, at most.
+const REMEMBERED: usize = 40_000;
+
+/// A density with its sizes, and the stages that it took.
+type Density = (PositionDensity, DensitySizes, Vec<StageSummary>);
+
+/// What the fit of one scale reads.
+struct Fit<'a> {
+    scale: Scale<'a>,
+    train: &'a Images,
+    valid: &'a Images,
+    flips: bool,
+    /// Of the draws of this density.
+    rng: StdRng,
+}
+
+impl PositionPlan {
+    /// The density of one scale.
+    ///
+    /// # Errors
+    /// [`MethodError`] when a training fails or is stopped.
+    pub(super) fn fit_scale(
+        &self,
+        context: &mut Context,
+        parts: &Parts,
+        scale: Scale,
+    ) -> Result<Density, MethodError> {
+        let name = format!("scale {}", scale.number);
+        let purpose = format!("density of {name}");
+        let mut fit = Fit {
+            scale,
+            train: &parts.train().images,
+            valid: &parts.validation().images,
+            flips: self.description.flips,
+            rng: context.rng(&purpose),
+        };
+        let count = fit.train.len();
+        context.say(&format!(
+            "{name}: describing the positions of {count} images"
+        ));
+        let fitted = match &self.density {
+            &DensityPlan::Gaussian(components) => fit.gaussian(context, components),
+            DensityPlan::Mixture(components, own) => fit.mixture(context, *components, *own),
+            DensityPlan::Flow(components, flow) => fit.flow(context, components, flow)?,
+            DensityPlan::Kernel(own) => fit.kernel(context, own),
+            DensityPlan::Bank(own) => fit.bank(context, own),
+            DensityPlan::Places(own) => fit.places(context, own),
+        };
+        context.clock.step(&purpose, Some(count));
+        Ok(fitted)
+    }
+}
+
+impl Fit<'_> {
+    fn features(&self) -> usize {
+        self.scale.config.features()
+    }
+
+    fn rows(&self, context: &Context, images: &Images, most: usize) -> Rows {
+        self.scale.rows(context, images, self.flips, most)
+    }
+
+    /// Whitened components of the training positions; 0 for all.
+    fn projection(&mut self, context: &Context, train: &Rows, components: usize) -> Projection {
+        let kept = kept(components, self.features());
+        Projection::fit(&train.features, kept, &mut self.rng, context.device)
+    }
+
+    fn gaussian(&mut self, context: &Context, components: usize) -> Density {
+        let train = self.rows(context, self.train, TRAINED);
+        let projection = self.projection(context, &train, components);
+        let components = kept(components, self.features());
+        let sizes = gaussians(components, 0);
+        let flow = sizes.init(&mut self.rng, context.device);
+        of_flow(
+            ComponentFlow { projection, flow },
+            components,
+            sizes,
+            Vec::new(),
+        )
+    }
+
+    fn mixture(&mut self, context: &Context, components: usize, own: MixtureConfig) -> Density {
+        let train = self.rows(context, self.train, TRAINED);
+        let projection = self.projection(context, &train, components);
+        let components = kept(components, self.features());
+        let sizes = gaussians(components, own.gaussians * own.starts);
+        let start = sizes.init(&mut self.rng, context.device);
+        let latents = latents(&projection, &train, components, None, context);
+        let count = latents.len().min(own.samples);
+        let chosen = sample(&mut self.rng, latents.len(), count).into_vec();
+        let rows = latents.batch(&chosen, context.device);
+        let flow = start.initialised_from(rows, own.starts, &mut self.rng);
+        of_flow(
+            ComponentFlow { projection, flow },
+            components,
+            sizes,
+            Vec::new(),
+        )
+    }
+
+    /// The flow, with the position or without, or whichever of the two has the lower validation NLL.
+    fn flow(
+        &mut self,
+        context: &mut Context,
+        components: &Components,
+        flow: &FlowSettings,
+    ) -> Result<Density, MethodError> {
+        let train = self.rows(context, self.train, TRAINED);
+        let valid = self.rows(context, self.valid, VALIDATED);
+        let projection = self.projection(context, &train, components.components);
+        let kept = kept(components.components, self.features());
+        let head = match components.head {
+            0 => kept,
+            head => head.min(kept),
+        };
+        let scale = format!("scale-{}", self.scale.number);
+        let count = Some(self.train.len());
+        let step = format!("components of scale {}", self.scale.number);
+        context.clock.step(&step, count);
+        let tried: &[(bool, &str)] = match components.context {
+            PositionContext::Off => &[(false, "")],
+            PositionContext::On => &[(true, "")],
+            // Without couplings there is nothing that a position could enter.
+            PositionContext::Auto if flow.couplings == 0 => &[(false, "")],
+            PositionContext::Auto => &[(false, "-without-position"), (true, "-with-position")],
+        };
+        let (mut best, mut stages) = (None, Vec::<StageSummary>::new());
+        for &(knows, suffix) in tried {
+            let sides = self.scale.config.grid(self.scale.shrink).sides;
+            let sides = knows.then_some(sides);
+            let [train, valid] =
+                [&train, &valid].map(|rows| latents(&projection, rows, head, sides, context));
+            let sizes = RealNvpConfig {
+                context: if knows { POSITION_CONTEXT } else { 0 },
+                ..flow.sizes(head, train.len())
+            };
+            if flow.couplings == 0 {
+                best = Some((f64::INFINITY, flow.start(context, sizes, &train), sizes));
+                continue;
+            }
+            let folder = format!("{scale}{suffix}");
+            let trained = context.within(&folder, |context| flow.fit(context, sizes, train, valid));
+            let (model, mut stage) = trained?;
+            stage.name = format!("{folder}/{}", stage.name);
+            if best
+                .as_ref()
+                .is_none_or(|(loss, ..)| stage.best_loss < *loss)
+            {
+                best = Some((stage.best_loss, model, sizes));
+            }
+            stages.push(stage);
+        }
+        if let [without, with] = &stages[..] {
+            context.say(&format!(
+                "{scale}: NLL of validation positions {:.3} without and {:.3} with their place: the flow {} it",
+                without.best_loss,
+                with.best_loss,
+                if with.best_loss < without.best_loss { "knows" } else { "does not know" },
+            ));
+        }
+        let Some((_, flow, sizes)) = best else {
+            unreachable!("at least one flow is fitted")
+        };
+        Ok(of_flow(
+            ComponentFlow { projection, flow },
+            kept,
+            sizes,
+            stages,
+        ))
+    }
+
+    fn kernel(&mut self, context: &Context, own: &KernelSettings) -> Density {
+        let train = self.rows(context, self.train, REMEMBERED).features;
+        let valid = self.rows(context, self.valid, VALIDATED).features;
+        let rng = &mut self.rng;
+        let density = KernelDensity::fit(&train, &valid, own.centres, rng, context.device);
+        let centres = density.centres();
+        let sizes = DensitySizes::Kernel { centres };
+        (PositionDensity::Kernel(density), sizes, Vec::new())
+    }
+
+    fn bank(&mut self, context: &Context, own: &BankSettings) -> Density {
+        let train = self.rows(context, self.train, REMEMBERED).features;
+        let patches = (train.len() as f64 * own.coreset).ceil() as usize;
+        let bank = PatchBank::fit(&train, patches.max(1), &mut self.rng, context.device);
+        let patches = bank.patches();
+        let sizes = DensitySizes::Bank { patches };
+        (PositionDensity::Bank(bank), sizes, Vec::new())
+    }
+
+    fn places(&mut self, context: &Context, own: &PlaceSettings) -> Density {
+        let train = self.rows(context, self.train, usize::MAX).features;
+        let places = self.scale.config.grid(self.scale.shrink).len();
+        let features = self.features();
+        let dimensions = own.dimensions.min(features);
+        let chosen = sample(&mut self.rng, features, dimensions).into_vec();
+        let gaussians = PlaceGaussians::fit(&train, places, &chosen, context.device);
+        let sizes = DensitySizes::Places { dimensions };
+        (PositionDensity::Places(gaussians), sizes, Vec::new())
+    }
+}
+
+fn of_flow(
+    density: ComponentFlow,
+    components: usize,
+    flow: RealNvpConfig,
+    stages: Vec<StageSummary>,
+) -> Density {
+    let sizes = DensitySizes::Flow { components, flow };
+    (PositionDensity::Flow(density), sizes, stages)
+}
+
+/// Components that are kept of so many features.
+fn kept(components: usize, features: usize) -> usize {
+    match components {
+        0 => features,
+        some => some.min(features),
+    }
+}
+
+/// A fitted mixture of whitened components; with none, a standard normal, which is their Gaussian.
+fn gaussians(components: usize, gaussians: usize) -> RealNvpConfig {
+    RealNvpConfig {
+        dim: components,
+        couplings: 0,
+        hidden: 1,
+        layers: 0,
+        clamp: 1.0,
+        mixing: Mixing::Permutation,
+        actnorm: false,
+        gaussians,
+        base: BaseKind::Fitted,
+        context: 0,
+    }
+}

@@ -1,0 +1,93 @@
+//! Settings of the methods that look at positions, which a fit chooses by itself or the user by need.
+
+use image::RgbImage;
+
+use super::*;
+
+/// Pieces of cloth in a strip.
+const PIECES: u32 = 16;
+
+/// A fit chooses by itself whether places matter, and how many positions make a score.
+#[test]
+fn what_is_chosen_is_chosen_on_normal_images_and_stays_in_the_model() {
+    let Fitted { set, .. } = &*FITTED;
+    let place = tempfile::tempdir().unwrap();
+    let model = place.path().join("m.safetensors");
+    let chosen = [
+        "positions.context=auto",
+        "positions.choose_top=true",
+        "positions.tiles=64",
+        "flow.training.epochs=1",
+    ];
+    let command = fit(set, &model, &[&TINY[..], &chosen].concat());
+    let output = command_output(command);
+    let choice = output.lines().find(|line| line.contains("without and"));
+    let choice = choice.unwrap_or_else(|| panic!("{output}"));
+    assert!(
+        choice.contains("scale-1: NLL of validation positions"),
+        "{choice}"
+    );
+    assert!(
+        output.contains("tells made-up defects best (AUROC "),
+        "{output}"
+    );
+
+    let bytes = std::fs::read(&model).unwrap();
+    let head = String::from_utf8_lossy(&bytes[..20_000]).replace('\\', "");
+    assert!(head.contains(r#""tiles":64"#), "{head}");
+    let verdicts = succeeds(score_at_a_tenth(&model, &set.join("test/good")));
+    assert_eq!(verdicts.lines().count(), 1 + FEW.good, "{verdicts}");
+}
+
+/// What `fit` says on both streams.
+fn command_output(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", both(&output));
+    both(&output)
+}
+
+/// Pixels of a strip of 16 to 1 are kept, and it has one score and one map.
+#[test]
+fn a_long_strip_is_scored_in_tiles() {
+    let place = tempfile::tempdir().unwrap();
+    let (set, maps) = (place.path().join("strips"), place.path().join("maps"));
+    std::fs::create_dir(&set).unwrap();
+    for index in 0..24 {
+        let strip = strip(u64::from(PIECES) * index);
+        strip.save(set.join(format!("{index:02}.png"))).unwrap();
+    }
+    let model = place.path().join("m.safetensors");
+    let settings = [
+        "data.size=384",
+        "data.fit=keep",
+        "positions.tiles=96",
+        "flow.couplings=0",
+    ];
+    succeeds(fit(&set, &model, &[&TINY[..], &settings].concat()));
+    let kept = Detector::load(&model)
+        .unwrap()
+        .scorer()
+        .conversion()
+        .sides();
+    assert_eq!(kept, [96, 1536]);
+
+    let mut command = score(&model);
+    command.arg(&set);
+    command.args(["--alpha", "0.2", "--format", "csv", "--heatmaps"]);
+    command.arg(&maps);
+    assert_eq!(rows(succeeds(command).as_bytes()).len(), 24);
+    let drawn: Vec<_> = std::fs::read_dir(&maps).unwrap().collect();
+    assert_eq!(drawn.len(), 24);
+    let map = image::open(drawn[0].as_ref().unwrap().path()).unwrap();
+    assert_eq!((map.height(), map.width()), (96, 1536));
+}
+
+/// Pieces side by side.
+fn strip(seed: u64) -> RgbImage {
+    let mut strip = RgbImage::new(PIECES * textures::SIDE, textures::SIDE);
+    for piece in 0..PIECES {
+        let image = textures::normal(Cloth::Woven, seed + u64::from(piece));
+        image::imageops::replace(&mut strip, &image, i64::from(piece * textures::SIDE), 0);
+    }
+    strip
+}
