@@ -137,7 +137,7 @@ fn bench_scoring(criterion: &mut Criterion) {
         encoder: EncoderSizes::Autoencoder(autoencoder(1)),
         flow: FLOW,
     };
-    let encoder = sizes.encoder.init(rng, &device);
+    let encoder = sizes.encoder.init(rng, &device).expect("an autoencoder");
     let values: Vec<f32> = latents(256, &device).into_data().iter::<f32>().collect();
     let conversion = Conversion {
         channels: 1,
@@ -150,7 +150,7 @@ fn bench_scoring(criterion: &mut Criterion) {
         sizes,
         encoder,
         Standardizer::fit(&values, FLOW.dim),
-        sizes.flow.init(rng, &device),
+        FLOW.init(rng, &device),
         &device,
     ));
     let mut group = criterion.benchmark_group("scoring");

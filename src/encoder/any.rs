@@ -6,14 +6,17 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::view::by_norm;
-use super::{AutoEncoder, AutoEncoderConfig, Pca, Projection, ResNet, ResNetConfig, SqueezeNet};
+use super::{
+    AutoEncoder, AutoEncoderConfig, OnnxNetwork, OnnxSizes, Pca, Projection, ResNet, ResNetConfig,
+    SqueezeNet,
+};
 use crate::data::{Images, Samples, Vectors};
 
 /// Vectors that are projected at a time.
 const PROJECTION_BATCH: usize = 1024;
 
 /// Which encoder, and its sizes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EncoderSizes {
     /// The encoder of an autoencoder.
@@ -45,6 +48,15 @@ pub enum EncoderSizes {
         /// Number of components.
         components: usize,
     },
+    /// Principal components of the features of a network from an ONNX file.
+    Onnx {
+        /// `[channels, height, width]` of an image.
+        shape: [usize; 3],
+        /// The network.
+        network: OnnxSizes,
+        /// Number of components.
+        components: usize,
+    },
     /// The image's own values.
     Pixels {
         /// `[channels, height, width]` of an image.
@@ -65,8 +77,19 @@ pub enum Encoder {
     SqueezeNet(Pretrained),
     /// Principal components of the features of a network that was trained without labels.
     SimClr(SelfSupervised),
+    /// Principal components of the features of a network from an ONNX file.
+    Onnx(Exported),
     /// The image's own values.
     Pixels(Pixels),
+}
+
+/// A network from an ONNX file, and the components of its features.
+#[derive(Module, Debug)]
+pub struct Exported {
+    /// The network.
+    pub network: OnnxNetwork,
+    /// Whitened principal components of its features.
+    pub projection: Projection,
 }
 
 /// A pretrained network and the components of its features.
@@ -116,18 +139,9 @@ impl Pixels {
 impl Pretrained {
     /// Latents of images whose features have been computed before.
     pub fn latents(&self, features: &Vectors, images: &Images, device: &Device) -> Vectors {
-        let all: Vec<usize> = (0..features.len()).collect();
-        let mut latents: Option<Vectors> = None;
-        for indices in all.chunks(PROJECTION_BATCH) {
-            let projected = self.projection.forward(features.batch(indices, device));
-            let batch = self.beside_pixels(projected, images.batch(indices, device));
-            let [_, dim] = batch.dims();
-            let values = batch.into_data();
-            latents
-                .get_or_insert_with(|| Vectors::new(dim))
-                .extend(values.iter::<f32>());
-        }
-        latents.unwrap_or_else(|| Vectors::new(self.projection.dim()))
+        projected(&self.projection, features, device, |indices, projected| {
+            self.beside_pixels(projected, images.batch(indices, device))
+        })
     }
 
     /// # Shapes
@@ -138,6 +152,34 @@ impl Pretrained {
             None => projected,
         }
     }
+}
+
+impl Exported {
+    /// Latents of images whose features have been computed before.
+    pub fn latents(&self, features: &Vectors, device: &Device) -> Vectors {
+        projected(&self.projection, features, device, |_, latents| latents)
+    }
+}
+
+/// Components of features, and what `complete` makes of them for the images of these indices.
+fn projected(
+    projection: &Projection,
+    features: &Vectors,
+    device: &Device,
+    complete: impl Fn(&[usize], Tensor<2>) -> Tensor<2>,
+) -> Vectors {
+    let all: Vec<usize> = (0..features.len()).collect();
+    let mut latents: Option<Vectors> = None;
+    for indices in all.chunks(PROJECTION_BATCH) {
+        let batch = projection.forward(features.batch(indices, device));
+        let batch = complete(indices, batch);
+        let [_, dim] = batch.dims();
+        let values = batch.into_data();
+        latents
+            .get_or_insert_with(|| Vectors::new(dim))
+            .extend(values.iter::<f32>());
+    }
+    latents.unwrap_or_else(|| Vectors::new(projection.dim()))
 }
 
 impl EncoderSizes {
@@ -161,6 +203,11 @@ impl EncoderSizes {
                 network,
                 components,
             } => components.min(network.features()),
+            Self::Onnx {
+                ref network,
+                components,
+                ..
+            } => components.min(network.features),
             Self::Pixels { shape } => shape.iter().product(),
         }
     }
@@ -170,9 +217,10 @@ impl EncoderSizes {
         match *self {
             Self::Autoencoder(config) => config.image_shape(),
             Self::SimClr { network, .. } => network.image_shape(),
-            Self::Pca { shape, .. } | Self::SqueezeNet { shape, .. } | Self::Pixels { shape } => {
-                shape
-            }
+            Self::Pca { shape, .. }
+            | Self::SqueezeNet { shape, .. }
+            | Self::Onnx { shape, .. }
+            | Self::Pixels { shape } => shape,
         }
     }
 
@@ -207,13 +255,52 @@ impl EncoderSizes {
                 network.check()?;
                 check_latent(components)
             }
+            Self::Onnx {
+                shape,
+                ref network,
+                components,
+            } => {
+                check_image(shape)?;
+                check_latent(components)?;
+                network.check()
+            }
             Self::Pixels { shape } => check_image(shape),
         }
     }
 
-    /// An encoder of these sizes, with weights drawn from `rng` or still empty.
-    pub fn init(&self, rng: &mut impl Rng, device: &Device) -> Encoder {
-        match *self {
+    /// An encoder of these sizes, to be filled with stored weights; `onnx` is the file of its network,
+    /// where it has one.
+    ///
+    /// # Errors
+    /// What keeps the network from being read.
+    pub(crate) fn empty(
+        &self,
+        onnx: Option<Vec<u8>>,
+        rng: &mut impl Rng,
+        device: &Device,
+    ) -> Result<Encoder, String> {
+        match self {
+            Self::Onnx {
+                shape,
+                network,
+                components,
+            } => {
+                let projection = Projection::empty(network.features, *components, device);
+                Ok(Encoder::Onnx(Exported {
+                    network: OnnxNetwork::stored(onnx, network, shape[0])?,
+                    projection,
+                }))
+            }
+            others => others
+                .init(rng, device)
+                .ok_or_else(|| format!("an encoder of these sizes is not supported: {self:?}")),
+        }
+    }
+
+    /// An encoder of these sizes, with weights drawn from `rng` or still empty; none for a network from
+    /// an ONNX file, which comes with its weights.
+    pub fn init(&self, rng: &mut impl Rng, device: &Device) -> Option<Encoder> {
+        Some(match *self {
             Self::Autoencoder(config) => Encoder::Autoencoder(config.init(rng, device)),
             Self::Pca { shape, components } => Encoder::Pca(Pca::empty(shape, components, device)),
             Self::SqueezeNet {
@@ -233,8 +320,9 @@ impl EncoderSizes {
                 network: network.init(rng, device),
                 projection: Projection::empty(network.features(), components, device),
             }),
+            Self::Onnx { .. } => return None,
             Self::Pixels { shape } => Encoder::Pixels(Pixels { shape }),
-        }
+        })
     }
 }
 
@@ -271,7 +359,16 @@ impl Encoder {
                 let features = SelfSupervised::features(&model.network, images);
                 model.projection.forward(features)
             }
+            Self::Onnx(model) => model.projection.forward(model.network.encode(images)),
             Self::Pixels(_) => images.flatten(1, 3),
+        }
+    }
+
+    /// The ONNX file of its network, where it has one.
+    pub(crate) fn onnx(&self) -> Option<&[u8]> {
+        match self {
+            Self::Onnx(model) => Some(model.network.file()),
+            _ => None,
         }
     }
 
@@ -283,7 +380,7 @@ impl Encoder {
         match self {
             Self::Autoencoder(model) => Some(model.decode(latents)),
             Self::Pca(model) => Some(model.decode(latents)),
-            Self::SqueezeNet(_) | Self::SimClr(_) => None,
+            Self::SqueezeNet(_) | Self::SimClr(_) | Self::Onnx(_) => None,
             Self::Pixels(Pixels {
                 shape: [channels, height, width],
             }) => {
@@ -295,7 +392,7 @@ impl Encoder {
 
     /// True when there is a way back.
     pub fn decodes(&self) -> bool {
-        !matches!(self, Self::SqueezeNet(_) | Self::SimClr(_))
+        !matches!(self, Self::SqueezeNet(_) | Self::SimClr(_) | Self::Onnx(_))
     }
 
     /// The encoder in evaluation mode on `device`: frozen.

@@ -3,8 +3,10 @@
 
 mod any;
 mod autoencoder;
+mod backbone;
 mod contrast;
 mod conv;
+mod onnx;
 mod patches;
 mod pca;
 mod positions;
@@ -14,11 +16,15 @@ mod squeezenet;
 mod training;
 mod view;
 
-pub use any::{Encoder, EncoderSizes, Pixels, Pretrained, SelfSupervised};
+pub use any::{Encoder, EncoderSizes, Exported, Pixels, Pretrained, SelfSupervised};
 pub use autoencoder::{AutoEncoder, AutoEncoderConfig};
+pub use backbone::{Backbone, BackboneLook};
 pub use contrast::{SIMCLR_STAGE, SimClr};
 pub(crate) use conv::initialise;
 pub use conv::{ConvDecoder, ConvEncoder};
+#[cfg(all(test, feature = "onnx"))]
+pub(crate) use onnx::tests as onnx_tests;
+pub use onnx::{OnnxError, OnnxFile, OnnxLook, OnnxNetwork, OnnxSizes};
 pub use patches::PatchPca;
 pub use pca::Pca;
 pub use positions::{

@@ -8,7 +8,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::patches::STRIDE;
-use super::{AutoEncoder, AutoEncoderConfig, PatchPca, SqueezeNet};
+use super::{AutoEncoder, AutoEncoderConfig, OnnxNetwork, OnnxSizes, PatchPca, SqueezeNet};
 use crate::data::Conversion;
 
 /// Maps of the autoencoder's encoder that are used: those after its first halvings.
@@ -36,7 +36,7 @@ pub struct PositionConfig {
 }
 
 /// Where the features of positions come from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum MapSource {
     /// The maps of an autoencoder's encoder.
@@ -52,6 +52,8 @@ pub enum MapSource {
         /// Fire modules, by their number in the paper, in rising order.
         layers: Vec<usize>,
     },
+    /// The maps of a network from an ONNX file.
+    Onnx(OnnxSizes),
 }
 
 /// A fitted source of features.
@@ -65,6 +67,8 @@ pub enum MapEncoder {
     Patches(PatchPca),
     /// The maps of a pretrained SqueezeNet.
     SqueezeNet(SqueezeNet),
+    /// The maps of a network from an ONNX file.
+    Onnx(OnnxNetwork),
 }
 
 /// Where the positions of a grid lie in an image.
@@ -72,10 +76,10 @@ pub enum MapEncoder {
 pub struct Grid {
     /// `[rows, columns]`.
     pub sides: [usize; 2],
-    /// Pixels between neighbours.
-    pub stride: f64,
-    /// Place of the first position's centre, in pixels from the image's edge.
-    pub first: f64,
+    /// Pixels between neighbours, downwards and to the right.
+    pub stride: [f64; 2],
+    /// Place of the first position's centre, in pixels from the image's edges.
+    pub first: [f64; 2],
 }
 
 impl MapSource {
@@ -85,6 +89,7 @@ impl MapSource {
             Self::Autoencoder(config) => config.widths().iter().take(LEVELS).sum(),
             &Self::Patches { components } => PatchPca::channels(channels, components),
             Self::SqueezeNet { layers } => layers.iter().map(|&of| SqueezeNet::channels(of)).sum(),
+            Self::Onnx(network) => network.features,
         }
     }
 
@@ -93,8 +98,8 @@ impl MapSource {
         match self {
             Self::Autoencoder(_) | Self::Patches { .. } => Grid {
                 sides: sides.map(|side| side / STRIDE),
-                stride: STRIDE as f64,
-                first: STRIDE as f64 / 2.0,
+                stride: [STRIDE as f64; 2],
+                first: [STRIDE as f64 / 2.0; 2],
             },
             Self::SqueezeNet { layers } => {
                 let first = layers
@@ -104,9 +109,19 @@ impl MapSource {
                 let stride = SqueezeNet::stride(first);
                 Grid {
                     sides: sides.map(|side| SqueezeNet::side(first, side)),
-                    stride: stride as f64,
+                    stride: [stride as f64; 2],
                     // Every layer's windows are centred, and begin at the edge.
-                    first: stride as f64 - 0.5,
+                    first: [stride as f64 - 0.5; 2],
+                }
+            }
+            Self::Onnx(network) => {
+                // The image is resized to what the network takes, whose positions share it evenly.
+                let positions = network.sides.unwrap_or([1, 1]);
+                let stride = [0, 1].map(|axis| sides[axis] as f64 / positions[axis].max(1) as f64);
+                Grid {
+                    sides: positions,
+                    stride,
+                    first: stride.map(|stride| stride / 2.0),
                 }
             }
         }
@@ -133,6 +148,10 @@ impl MapSource {
                         .all(|layer| SqueezeNet::LAYERS.contains(layer))
                     && height.min(width) >= SqueezeNet::SMALLEST_INPUT
             }
+            Self::Onnx(network) => {
+                network.check()?;
+                network.sides.is_some()
+            }
         };
         match possible {
             true => Ok(()),
@@ -142,14 +161,35 @@ impl MapSource {
         }
     }
 
-    /// An encoder of these sizes, to be filled with stored weights.
-    pub fn empty(&self, channels: usize, rng: &mut impl Rng, device: &Device) -> MapEncoder {
-        match self {
+    /// An encoder of these sizes, to be filled with stored weights; `onnx` is the file of its network,
+    /// where it has one.
+    ///
+    /// # Errors
+    /// What keeps the network from being read.
+    pub fn empty(
+        &self,
+        channels: usize,
+        onnx: Option<Vec<u8>>,
+        rng: &mut impl Rng,
+        device: &Device,
+    ) -> Result<MapEncoder, String> {
+        Ok(match self {
             Self::Autoencoder(config) => MapEncoder::Autoencoder(config.init(rng, device)),
             &Self::Patches { components } => {
                 MapEncoder::Patches(PatchPca::empty(channels, components, device))
             }
             Self::SqueezeNet { .. } => MapEncoder::SqueezeNet(SqueezeNet::new(device)),
+            Self::Onnx(network) => MapEncoder::Onnx(OnnxNetwork::stored(onnx, network, channels)?),
+        })
+    }
+}
+
+impl MapEncoder {
+    /// The ONNX file of its network, where it has one.
+    pub(crate) fn onnx(&self) -> Option<&[u8]> {
+        match self {
+            Self::Onnx(network) => Some(network.file()),
+            _ => None,
         }
     }
 }
@@ -201,8 +241,8 @@ impl PositionConfig {
         let grid = self.source.grid(self.sides(shrink));
         Grid {
             sides: grid.sides,
-            stride: grid.stride * shrink as f64,
-            first: grid.first * shrink as f64,
+            stride: grid.stride.map(|stride| stride * shrink as f64),
+            first: grid.first.map(|first| first * shrink as f64),
         }
     }
 
@@ -246,6 +286,7 @@ impl PositionConfig {
                 model.maps(images).into_iter().take(LEVELS).collect()
             }
             (MapEncoder::Patches(model), _) => vec![model.maps(images)],
+            (MapEncoder::Onnx(network), _) => network.maps(images),
         };
         let maps = maps.into_iter().map(|map| on_grid(self.pooled(map), sides));
         let maps = Tensor::cat(maps.collect(), 1);
@@ -368,7 +409,7 @@ mod tests {
             };
             config.check().unwrap();
             config.check_scale(shrink).unwrap();
-            let encoder = config.source.empty(3, rng, &device);
+            let encoder = config.source.empty(3, None, rng, &device).unwrap();
             let [_, height, width] = config.shape;
             let images = config.prepared(Tensor::ones([2, 3, height, width], &device));
             let grid = config.grid(shrink);
@@ -391,7 +432,7 @@ mod tests {
             ..config(MapSource::Autoencoder(autoencoder))
         };
         config.check().unwrap();
-        let encoder = config.source.empty(3, rng, &device);
+        let encoder = config.source.empty(3, None, rng, &device).unwrap();
         let rows = config.describe(&encoder, Tensor::ones([2, 3, 32, 32], &device), 1);
         assert_eq!(rows.dims(), [2 * 64, config.features()]);
     }
@@ -457,13 +498,14 @@ mod tests {
                 intensity: false,
                 pooling: 1,
             };
-            let encoder = summing(config.source.empty(1, rng, &device));
+            let encoder = summing(config.source.empty(1, None, rng, &device).unwrap());
             let response = config.describe(&encoder, image, 1).sum_dim(1);
             let response: Vec<f32> = response.into_data().iter().collect();
             let brightest =
                 (0..response.len()).max_by(|&a, &b| response[a].total_cmp(&response[b]));
             let grid = config.grid(1);
-            let place = |at: usize| ((at as f64 + 0.5 - grid.first) / grid.stride).round() as usize;
+            let place =
+                |at: usize| ((at as f64 + 0.5 - grid.first[0]) / grid.stride[0]).round() as usize;
             let expected = place(at[0]) * grid.sides[1] + place(at[1]);
             assert_eq!(brightest, Some(expected), "layer {layer}");
         }

@@ -120,7 +120,8 @@ pub fn fit_folder(
     let parts = split(&loaded.images, groups.as_deref(), shares, fit.seed)
         .map_err(|reason| StudyError::setting(fit.folder.display().to_string(), reason))?;
     // A file that cannot be read is said where it is needed.
-    let weights = files::sha256(&fit.backbone).ok();
+    let weights = plan.weights_file(&fit.backbone);
+    let weights = weights.and_then(|file| files::sha256(&file).ok());
     let identity = Identity::new(method.name(), plan.as_ref(), &settings, weights);
     let workspace = Workspace::for_fit(&fit.out, &identity, &settings, fit.force)?;
     let log = workspace.log();

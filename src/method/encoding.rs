@@ -1,81 +1,21 @@
 //! How a method describes whole images: which encoder, how it is fitted, and what it makes of them.
 
-use burn::tensor::Device;
-use serde::{Deserialize, Serialize};
 use sha2::Digest;
 use toml::Table;
 
 use super::context::weights_hash;
+use super::features::{features_of, onnx_identity};
 use super::{
-    Context, DetectorError, MethodError, Parts, Representation, SimClrSettings, as_table, simclr,
+    AutoEncoderSettings, Context, EncoderKind, EncoderSettings, MethodError, Parts, Representation,
+    SimClrSettings, as_table, simclr,
 };
-use crate::data::{Images, Samples, Vectors};
 use crate::encoder::{
-    AutoEncoder, AutoEncoderConfig, ENCODER_STAGE, Encoder, EncoderSizes, PatchPca, Pca, Pixels,
+    BackboneError, BackboneLook, Encoder, EncoderSizes, Exported, OnnxFile, Pca, Pixels,
     Pretrained, PretrainedLook, Projection, SqueezeNet,
 };
 use crate::files::hex;
-use crate::study::{Check, Fault, Settings, first_fault, optimisation_fault};
-use crate::train::{Optimisation, StageSummary};
-
-/// Images per forward pass of the pretrained network, whose first maps are large.
-const FEATURE_BATCH: usize = 64;
-/// The section of [`EncoderSettings`].
-const SECTION: &str = "encoder";
-
-/// Which encoder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EncoderKind {
-    /// The encoder of an autoencoder, trained in a stage of its own.
-    Autoencoder,
-    /// Principal components; of patches, where there is a latent for every position.
-    Pca,
-    /// Principal components of the features of SqueezeNet 1.1, pretrained on ImageNet: results are
-    /// not from scratch.
-    #[serde(rename = "squeezenet")]
-    SqueezeNet,
-    /// Principal components of the features of a network that is trained without labels in a stage of
-    /// its own.
-    #[serde(rename = "simclr")]
-    SimClr,
-    /// The image's own values.
-    Pixels,
-}
-
-/// The section `encoder`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EncoderSettings {
-    /// Which encoder.
-    pub kind: EncoderKind,
-    /// Channels after the first convolution.
-    pub width: usize,
-    /// Dimension of the latent.
-    pub latent: usize,
-    /// One latent for every position instead of one for the image.
-    pub positions: bool,
-    /// Principal components of patches, for each of three scales (`pca` with positions).
-    pub patch_components: usize,
-    /// Side to which images are resized for the pretrained network (`squeezenet`).
-    pub input: usize,
-    /// Principal components of the image itself beside those of the pretrained network's features;
-    /// 0 for none (`squeezenet` without positions).
-    pub pixel_components: usize,
-    /// Its stage.
-    pub training: Optimisation,
-}
-
-/// An autoencoder and its stage.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct AutoEncoderSettings {
-    /// Channels after the first convolution.
-    pub width: usize,
-    /// Dimension of the latent.
-    pub latent: usize,
-    /// Its stage.
-    pub training: Optimisation,
-}
+use crate::study::Settings;
+use crate::train::StageSummary;
 
 /// An encoder of whole images with what it reads of the settings.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,115 +43,15 @@ pub enum Encoding {
         /// Number of components.
         components: usize,
     },
+    /// Principal components of the features of a network from an ONNX file.
+    Onnx {
+        /// The file, and how it is looked through.
+        onnx: OnnxFile,
+        /// Number of components.
+        components: usize,
+    },
     /// The image's own values.
     Pixels,
-}
-
-impl EncoderSettings {
-    /// Reads the section.
-    pub(super) fn read(settings: &Settings) -> Result<Self, toml::de::Error> {
-        settings.section(SECTION)
-    }
-
-    /// The first key with which no run is possible.
-    pub(super) fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
-        let encoder = Self::read(settings)?;
-        let most = EncoderSizes::MOST_PIXEL_COMPONENTS;
-        let checks = [
-            Check::new(
-                "kind",
-                encoder.kind != EncoderKind::Pixels,
-                "must be \"autoencoder\", \"pca\", \"squeezenet\" or \"simclr\": raw pixels are for knn, gmm and mahalanobis",
-            ),
-            Check::new(
-                "positions",
-                !(encoder.positions && encoder.kind == EncoderKind::SimClr),
-                "must be false with `kind = \"simclr\"`, which describes whole images",
-            ),
-            Check::within("width", encoder.width, AutoEncoderConfig::WIDTHS),
-            Check::within("latent", encoder.latent, 2..=EncoderSizes::LARGEST_LATENT),
-            Check::within(
-                "patch_components",
-                encoder.patch_components,
-                PatchPca::COMPONENTS,
-            ),
-            Check::within("input", encoder.input, SqueezeNet::INPUTS),
-            Check::new(
-                "pixel_components",
-                encoder.pixel_components <= most,
-                format!("must be at most {most} (0 for none)"),
-            ),
-        ];
-        let fault = first_fault(SECTION, checks);
-        Ok(fault.or_else(|| optimisation_fault(SECTION, &encoder.training)))
-    }
-
-    /// The autoencoder of the section.
-    pub fn autoencoder(&self) -> AutoEncoderSettings {
-        AutoEncoderSettings {
-            width: self.width,
-            latent: self.latent,
-            training: self.training.clone(),
-        }
-    }
-
-    /// The encoder that the section asks for, with what it needs of other sections.
-    pub(super) fn encoding(&self, settings: &Settings) -> Result<Encoding, toml::de::Error> {
-        self.encoding_by(self.kind, self.latent, self.pixel_components, settings)
-    }
-
-    /// Another encoder, of `components`, with what it needs of the sections.
-    pub(super) fn encoding_by(
-        &self,
-        kind: EncoderKind,
-        components: usize,
-        pixel_components: usize,
-        settings: &Settings,
-    ) -> Result<Encoding, toml::de::Error> {
-        Ok(match kind {
-            EncoderKind::Autoencoder => Encoding::Autoencoder(self.autoencoder()),
-            EncoderKind::Pca => Encoding::Pca { components },
-            EncoderKind::SqueezeNet => Encoding::SqueezeNet {
-                input: self.input,
-                components,
-                pixel_components,
-            },
-            EncoderKind::SimClr => Encoding::SimClr {
-                settings: SimClrSettings::read(settings)?,
-                components,
-            },
-            EncoderKind::Pixels => Encoding::Pixels,
-        })
-    }
-}
-
-impl AutoEncoderSettings {
-    /// Sizes of the autoencoder of images of this shape.
-    pub fn sizes(&self, [channels, size, _]: [usize; 3]) -> AutoEncoderConfig {
-        AutoEncoderConfig {
-            channels,
-            size,
-            width: self.width,
-            latent: self.latent,
-        }
-    }
-
-    /// Trains it in its stage.
-    ///
-    /// # Errors
-    /// [`MethodError`] when the training fails or is stopped.
-    pub fn fit(
-        &self,
-        context: &mut Context,
-        parts: &Parts,
-    ) -> Result<(AutoEncoder, StageSummary), MethodError> {
-        let sizes = self.sizes(context.image_shape());
-        sizes
-            .check_images(context.image_shape())
-            .map_err(DetectorError::Shape)?;
-        let model = sizes.init(&mut context.rng("encoder weights"), context.device);
-        context.train_on_images(&ENCODER_STAGE, &self.training, model, parts)
-    }
 }
 
 impl Encoding {
@@ -222,6 +62,7 @@ impl Encoding {
             Self::Pca { .. } => EncoderKind::Pca,
             Self::SqueezeNet { .. } => EncoderKind::SqueezeNet,
             Self::SimClr { .. } => EncoderKind::SimClr,
+            Self::Onnx { .. } => EncoderKind::Onnx,
             Self::Pixels => EncoderKind::Pixels,
         }
     }
@@ -233,6 +74,7 @@ impl Encoding {
             Self::SqueezeNet { input, .. } => {
                 Table::from_iter([("input".to_owned(), (*input as i64).into())])
             }
+            Self::Onnx { onnx, .. } => as_table(onnx),
             Self::Pca { .. } | Self::SimClr { .. } | Self::Pixels => Table::new(),
         }
     }
@@ -252,24 +94,33 @@ impl Encoding {
         match *self {
             Self::Pca { components }
             | Self::SqueezeNet { components, .. }
-            | Self::SimClr { components, .. } => Some(components),
+            | Self::SimClr { components, .. }
+            | Self::Onnx { components, .. } => Some(components),
             Self::Autoencoder(_) | Self::Pixels => None,
         }
     }
 
-    /// How the pretrained network looks at images.
-    pub fn pretrained(&self) -> Option<PretrainedLook> {
-        match *self {
-            Self::SqueezeNet { input, .. } => Some(PretrainedLook {
+    /// How a pretrained network looks at images, if one does.
+    pub fn pretrained(&self) -> Option<BackboneLook> {
+        match self {
+            &Self::SqueezeNet { input, .. } => Some(BackboneLook::SqueezeNet(PretrainedLook {
                 input,
                 moments: false,
-            }),
+            })),
+            Self::Onnx { onnx, .. } => Some(BackboneLook::Onnx(onnx.clone())),
             _ => None,
         }
     }
 
-    /// Its sizes for images of this shape.
-    pub fn sizes(&self, shape: [usize; 3]) -> EncoderSizes {
+    /// The sizes of the fitted `encoder` for images of this shape.
+    pub fn sizes(&self, shape: [usize; 3], encoder: &Encoder) -> EncoderSizes {
+        if let (Self::Onnx { components, .. }, Encoder::Onnx(exported)) = (self, encoder) {
+            return EncoderSizes::Onnx {
+                shape,
+                network: exported.network.sizes().clone(),
+                components: *components,
+            };
+        }
         match *self {
             Self::Autoencoder(ref settings) => EncoderSizes::Autoencoder(settings.sizes(shape)),
             Self::Pca { components } => EncoderSizes::Pca { shape, components },
@@ -290,7 +141,8 @@ impl Encoding {
                 network: settings.sizes(shape),
                 components,
             },
-            Self::Pixels => EncoderSizes::Pixels { shape },
+            // An ONNX network's are those of its encoder, above.
+            Self::Onnx { .. } | Self::Pixels => EncoderSizes::Pixels { shape },
         }
     }
 
@@ -330,9 +182,10 @@ impl Encoding {
             } => {
                 let device = context.device;
                 let network = SqueezeNet::load(context.weights, device)?.with_input(input);
+                let dim = network.latent();
                 let features = match &parts.train().features {
                     Some(features) => features.clone(),
-                    None => features_of(&network, train, device),
+                    None => features_of(dim, train, device, |images| network.encode(images)),
                 };
                 let projection = Projection::fit(&features, components, rng, device);
                 let pixels =
@@ -341,6 +194,24 @@ impl Encoding {
                     network,
                     projection,
                     pixels,
+                })
+            }
+            Self::Onnx {
+                ref onnx,
+                components,
+            } => {
+                let device = context.device;
+                let channels = context.image_shape()[0];
+                let network = onnx.load(channels).map_err(BackboneError::from)?;
+                let dim = network.features();
+                let features = match &parts.train().features {
+                    Some(features) => features.clone(),
+                    None => features_of(dim, train, device, |images| network.encode(images)),
+                };
+                let projection = Projection::fit(&features, components, rng, device);
+                Encoder::Onnx(Exported {
+                    network,
+                    projection,
                 })
             }
         };
@@ -373,7 +244,7 @@ impl Encoding {
                 return Ok(found);
             }
         }
-        let latent = self.sizes(context.image_shape()).latent();
+        let latent = self.sizes(context.image_shape(), &frozen).latent();
         let mut representations = Vec::new();
         for part in parts.iter() {
             let (count, name) = (part.images.len(), part.name.clone());
@@ -381,6 +252,10 @@ impl Encoding {
             let representation = match (&frozen, &part.features) {
                 (Encoder::SqueezeNet(encoder), Some(features)) => Representation {
                     latents: encoder.latents(features, &part.images, context.device),
+                    reconstruction: None,
+                },
+                (Encoder::Onnx(encoder), Some(features)) => Representation {
+                    latents: encoder.latents(features, context.device),
                     reconstruction: None,
                 },
                 _ => Representation::of(&frozen, latent, &part.images, context.device),
@@ -415,29 +290,11 @@ pub(crate) fn train_autoencoder(
 /// What representations depend on: the images, and the encoder's weights.
 fn fingerprint(encoder: &Encoder, parts: &Parts) -> String {
     let mut hash = weights_hash(encoder);
+    if let Encoder::Onnx(exported) = encoder {
+        hash.update(onnx_identity(&exported.network));
+    }
     for part in parts.iter() {
         hash.update(part.images.as_bytes());
     }
     hex(&hash.finalize())
-}
-
-/// What a pretrained network's features depend on: the images, and its weights.
-pub(crate) fn features_fingerprint(network: &SqueezeNet, images: &Images) -> String {
-    let mut hash = weights_hash(network);
-    if network.latent() != SqueezeNet::LATENT {
-        hash.update(b"moments");
-    }
-    hash.update(images.as_bytes());
-    hex(&hash.finalize())
-}
-
-/// A pretrained network's features of every image.
-pub(crate) fn features_of(network: &SqueezeNet, images: &Images, device: &Device) -> Vectors {
-    let mut features = Vectors::new(network.latent());
-    let all: Vec<usize> = (0..images.len()).collect();
-    for indices in all.chunks(FEATURE_BATCH) {
-        let batch = network.encode(images.batch(indices, device));
-        features.extend(batch.into_data().iter::<f32>());
-    }
-    features
 }

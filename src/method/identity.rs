@@ -1,5 +1,7 @@
 //! What a run's numbers depend on.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use toml::Table;
@@ -26,7 +28,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Of a method that does as `plan` says, with pretrained `weights` if it reads any.
+    /// Of a method that does as `plan` says, with the hash of pretrained `weights` if it reads any.
     pub fn new(
         method: &str,
         plan: &dyn Plan,
@@ -35,7 +37,7 @@ impl Identity {
     ) -> Self {
         Self {
             method: method.to_owned(),
-            weights: weights.filter(|_| plan.reads_weights()),
+            weights: weights.filter(|_| plan.weights_file(Path::new("")).is_some()),
             data: super::as_table(&settings.data),
             settings: plan.settings(),
         }

@@ -10,8 +10,10 @@ mod clock;
 mod context;
 mod detector;
 pub mod encoder_flow;
+mod encoder_settings;
 mod encoding;
 mod error;
+mod features;
 mod flow_settings;
 pub mod ganomaly;
 pub mod glow;
@@ -41,6 +43,7 @@ mod simclr;
 pub mod views;
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use burn::tensor::Device;
@@ -51,9 +54,11 @@ pub use calibration::Calibration;
 pub use clock::Clock;
 pub use context::{Context, Fitted};
 pub use detector::{Detector, Verdict};
-pub use encoding::{AutoEncoderSettings, EncoderKind, EncoderSettings, Encoding};
-pub(crate) use encoding::{features_fingerprint, features_of, train_autoencoder};
+pub use encoder_settings::{AutoEncoderSettings, EncoderKind, EncoderSettings};
+pub use encoding::Encoding;
+pub(crate) use encoding::train_autoencoder;
 pub use error::{DetectorError, MethodError};
+pub(crate) use features::{backbone_features, features_fingerprint};
 pub use flow_settings::FlowSettings;
 pub use heat::HeatSource;
 pub use heatmap::{Heatmap, MaskLevels};
@@ -67,7 +72,7 @@ pub(crate) use seed::derive;
 pub use simclr::SimClrSettings;
 
 use crate::data::Conversion;
-use crate::encoder::PretrainedLook;
+use crate::encoder::BackboneLook;
 use crate::study::{Fault, SETTINGS, Schema, Settings, StudyError};
 use crate::suggest::did_you_mean;
 use crate::train::Kind;
@@ -205,13 +210,14 @@ pub trait Plan: fmt::Debug + Send + Sync {
 
     /// How a pretrained network looks at images, where the method sees one description of the whole image
     /// through it: those features can be computed once for all runs.
-    fn pretrained(&self) -> Option<PretrainedLook> {
+    fn pretrained(&self) -> Option<BackboneLook> {
         self.encoding()?.pretrained()
     }
 
-    /// True when a fit reads pretrained weights.
-    fn reads_weights(&self) -> bool {
-        self.pretrained().is_some()
+    /// The file of pretrained weights that a fit reads, if it does; those of SqueezeNet are in
+    /// `squeezenet`.
+    fn weights_file(&self, squeezenet: &Path) -> Option<PathBuf> {
+        Some(self.pretrained()?.file(squeezenet))
     }
 
     /// True when a fit trains the autoencoder of the section `encoder`, which methods share.

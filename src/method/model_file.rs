@@ -7,7 +7,7 @@ use burn::module::Module;
 use burn::store::{ModuleSnapshot, SafetensorsStore};
 use burn::tensor::Device;
 use image::ImageFormat;
-use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -20,6 +20,9 @@ use crate::safetensors_file;
 const FORMAT: u32 = 4;
 /// Key of the description in the file's metadata.
 const KEY: &str = "encoder-flow";
+
+/// Name of the tensor that is the ONNX file of a detector's network, byte by byte.
+const ONNX: &str = "onnx";
 
 /// Everything about a detector but its weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -126,9 +129,34 @@ pub(super) fn save(
     let bytes = store
         .get_bytes()
         .map_err(|error| DetectorError::model(path, error))?;
+    let bytes = match scorer.onnx() {
+        Some(file) => with_onnx(&bytes, file).map_err(|error| DetectorError::model(path, error))?,
+        None => bytes,
+    };
     let bytes =
         safetensors_file::ordered(&bytes).map_err(|error| DetectorError::model(path, error))?;
     Ok(files::replace(path, |file| file.write_all(&bytes))?)
+}
+
+/// The same model file with the ONNX file of its network: a detector is one file, and scores the same
+/// when the network's own file has changed or is elsewhere.
+fn with_onnx(model: &[u8], file: &[u8]) -> Result<Vec<u8>, safetensors::SafeTensorError> {
+    let (_, header) = SafeTensors::read_metadata(model)?;
+    let weights = SafeTensors::deserialize(model)?;
+    let mut tensors = weights.tensors();
+    let onnx = TensorView::new(Dtype::U8, vec![file.len()], file)?;
+    tensors.push((ONNX.to_owned(), onnx));
+    safetensors::serialize(tensors, header.metadata().clone())
+}
+
+/// The ONNX file in a model file, where it has one.
+///
+/// # Errors
+/// What keeps it from being read.
+pub(super) fn onnx_in(model: &[u8]) -> Result<Option<Vec<u8>>, String> {
+    let file = SafeTensors::deserialize(model).map_err(|error| error.to_string())?;
+    let tensor = file.tensor(ONNX).ok();
+    Ok(tensor.map(|tensor| tensor.data().to_vec()))
 }
 
 /// Reads what [`save`] wrote, onto any device.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toml::Table;
 
-use super::model_file::{check_shape, load_weights};
+use super::model_file::{check_shape, load_weights, onnx_in};
 use super::pictures::{reconstruct, residuals};
 use super::representation::standardized;
 use super::{
@@ -123,7 +123,7 @@ impl<D: Density> OnLatents<D> {
         }
         let mut weights = Weights {
             // The initial weights are replaced; any seed will do.
-            encoder: sizes.init(&mut StdRng::seed_from_u64(0), device),
+            encoder: sizes.empty(onnx_in(&bytes)?, &mut StdRng::seed_from_u64(0), device)?,
             density: D::empty(density, latent, device),
         };
         load_weights(&mut weights, bytes)?;
@@ -160,7 +160,7 @@ impl<D: Density> Scorer for OnLatents<D> {
 
     fn stored(&self) -> Stored {
         let described = Described {
-            encoder: self.sizes,
+            encoder: self.sizes.clone(),
             density: self.weights.density.sizes(),
             standardizer: self.standardizer.clone(),
         };
@@ -170,6 +170,10 @@ impl<D: Density> Scorer for OnLatents<D> {
     fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), String> {
         let saved = self.weights.save_into(store);
         saved.map_err(|error| error.to_string())
+    }
+
+    fn onnx(&self) -> Option<&[u8]> {
+        self.weights.encoder.onnx()
     }
 
     fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
@@ -261,7 +265,7 @@ impl Looks {
         let latents = &representations[0].1.latents;
         let (density, standardizer) = density(context, latents);
         context.clock.step("fit", Some(latents.len()));
-        let sizes = self.encoding.sizes(context.image_shape());
+        let sizes = self.encoding.sizes(context.image_shape(), &encoder);
         let parts = (encoder, density);
         let conversion = context.conversion;
         let scorer = OnLatents::new(conversion, sizes, parts, standardizer, context.device);

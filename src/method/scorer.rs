@@ -34,6 +34,12 @@ pub trait Scorer: Send + Sync {
     /// What keeps them from being stored.
     fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), String>;
 
+    /// The ONNX file of the network that it looks through, where it does: a model file holds it beside the
+    /// weights.
+    fn onnx(&self) -> Option<&[u8]> {
+        None
+    }
+
     /// Scores every image, after bringing it to the size and colours that the method was fitted on.
     ///
     /// # Errors

@@ -11,6 +11,8 @@ pub(in crate::method) fn scorers() -> Vec<Box<dyn Scorer>> {
     let positions = positions.map(|detector| Box::new(detector) as Box<dyn Scorer>);
     let others: Vec<Box<dyn Scorer>> = vec![
         Box::new(encoder_flow::detector::tests::detector()),
+        #[cfg(feature = "onnx")]
+        Box::new(encoder_flow::detector::tests::exported()),
         Box::new(autoencoder::tests::detector()),
         Box::new(ganomaly::detector::tests::detector()),
         Box::new(knn::bank::tests::detector()),
@@ -30,7 +32,15 @@ fn defaults() -> Settings {
 /// Another value of the same type that is possible as well.
 fn another(key: &str, value: &Value) -> Vec<Value> {
     let texts: &[&str] = match key.rsplit('.').next() {
-        Some("kind" | "encoder") => &["autoencoder", "pca", "squeezenet", "simclr", "pixels"],
+        Some("kind" | "encoder") => &[
+            "autoencoder",
+            "pca",
+            "squeezenet",
+            "simclr",
+            "onnx",
+            "pixels",
+        ],
+        Some("file") => &["a.onnx", "b.onnx"],
         Some("schedule") => &["constant", "cosine"],
         Some("mixing") => &["permutation", "alternate"],
         Some("base") => &["trained", "fitted"],
@@ -49,6 +59,9 @@ fn another(key: &str, value: &Value) -> Vec<Value> {
         }
         Value::Array(items) if matches!(items[..], [Value::Integer(_)]) => {
             vec![Value::Array(vec![Value::Integer(8)])]
+        }
+        Value::Array(items) if items.is_empty() => {
+            vec![Value::Array(vec![Value::String("tokens".to_owned())])]
         }
         Value::Array(items) if items.len() > 1 => vec![Value::Array(items[1..].to_vec())],
         other => panic!("{key}: no other value of {other} is known"),
@@ -101,6 +114,7 @@ fn changing_a_key_changes_the_identity_or_cannot_change_the_fit() {
             "squeezenet",
         ),
         (&["encoder.kind", "knn.encoder"], "simclr"),
+        (&["encoder.kind", "knn.encoder", "padim.encoder"], "onnx"),
     ] {
         let table = keys.iter().fold(schema().defaults, |table, key| {
             changed(&table, key, Value::String(value.to_owned()))
@@ -183,8 +197,15 @@ fn every_key_of_the_data_belongs_to_the_identity() {
 #[test]
 fn other_weights_are_another_run_for_those_who_read_them() {
     let table = changed(&schema().defaults, "knn.encoder", "squeezenet".into());
+    let table = changed(&table, "kernel.encoder", "onnx".into());
+    let table = changed(&table, "mahalanobis.encoder", "onnx".into());
     let settings = Settings::from_table(table).unwrap();
-    for (method, reads) in [(Method::Knn, true), (Method::Gmm, false)] {
+    for (method, reads) in [
+        (Method::Knn, true),
+        (Method::Gmm, false),
+        (Method::Kernel, true),
+        (Method::Mahalanobis, true),
+    ] {
         let plan = method.plan(&settings).unwrap();
         let [one, other] = ["a", "b"].map(|hash| {
             let weights = Some(hash.to_owned());
@@ -263,6 +284,13 @@ fn limits_are_named_with_their_key() {
     );
     assert_eq!(fault("encoder.kind", "pixels".into()).key, "encoder.kind");
     assert_eq!(fault("simclr.width", 0.into()).key, "simclr.width");
+    let found = fault("encoder.std", Value::Array(vec![0.0.into()]));
+    assert_eq!(found.key, "encoder.std");
+    let found = fault("encoder.kind", "onnx".into());
+    match crate::encoder::OnnxNetwork::COMPILED {
+        true => assert_eq!(found.key, "encoder.file"),
+        false => assert!(found.must.contains("`--features onnx`"), "{found:?}"),
+    }
     assert_eq!(
         fault("simclr.temperature", 0.0.into()).key,
         "simclr.temperature"

@@ -8,9 +8,9 @@ use burn::tensor::Device;
 use super::{Environment, RunError};
 use crate::data::folder::{Skipped, labelled};
 use crate::data::{DataStore, DatasetName, GivenSplit, Images, Labelled, Split, Vectors};
-use crate::encoder::SqueezeNet;
+use crate::encoder::Backbone;
 use crate::files;
-use crate::method::{Part, Parts, Representation, features_fingerprint, features_of};
+use crate::method::{Part, Parts, Representation, backbone_features, features_fingerprint};
 use crate::study::Experiment;
 
 /// Held while features are computed: the other jobs of a sweep wait for the file instead of computing
@@ -79,7 +79,7 @@ impl Pools {
     /// [`RunError`] when the file of features cannot be written.
     pub fn extract_features(
         &mut self,
-        network: &SqueezeNet,
+        network: &Backbone,
         folder: &Path,
         device: &Device,
         say: impl Fn(&str),
@@ -88,8 +88,8 @@ impl Pools {
         for pool in std::iter::once(&mut self.own).chain(self.others.iter_mut().map(|(_, p)| p)) {
             let fingerprint = features_fingerprint(network, &pool.images);
             let path = folder.join(format!(
-                "squeezenet-{}-{}.safetensors",
-                network.input(),
+                "{}-{}.safetensors",
+                network.name(),
                 &fingerprint[..16]
             ));
             let stored = Representation::load(&path, &fingerprint).ok();
@@ -98,7 +98,7 @@ impl Pools {
                 Some(found) => found.latents,
                 None => {
                     say(&format!("features of {} images", pool.images.len()));
-                    let latents = features_of(network, &pool.images, device);
+                    let latents = backbone_features(network, &pool.images, device);
                     let part = Representation {
                         latents,
                         reconstruction: None,

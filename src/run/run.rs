@@ -85,11 +85,11 @@ pub(super) fn plan_of(experiment: &Experiment) -> Result<(Method, Box<dyn Plan>)
     Ok((method, method.plan(&experiment.settings)?))
 }
 
-/// What the run's numbers depend on, with the pretrained weights in the file `weights`.
+/// What the run's numbers depend on, with SqueezeNet's weights in the file `weights`.
 pub(super) fn identity(experiment: &Experiment, plan: &dyn Plan, weights: &Path) -> Identity {
-    let hash = plan.reads_weights().then(|| {
+    let hash = plan.weights_file(weights).map(|file| {
         // A file that cannot be read is said where it is needed.
-        files::sha256(weights).unwrap_or_else(|_| "missing".to_owned())
+        files::sha256(&file).unwrap_or_else(|_| "missing".to_owned())
     });
     Identity::new(&experiment.method, plan, &experiment.settings, hash)
 }
@@ -298,7 +298,8 @@ impl<'a> Run<'a> {
     fn with_features(&self, mut pools: Pools) -> Result<Pools, RunError> {
         if let Some(look) = self.plan.pretrained() {
             let device = &self.open.device;
-            let network = SqueezeNet::load(&self.weights, device)?.with(look);
+            let channels = self.experiment.settings.data.channels;
+            let network = look.load(&self.weights, channels, device)?;
             let (display, folder) = (self.options.display, self.options.features());
             pools.extract_features(&network, &folder, device, |line| display.say(line))?;
         }

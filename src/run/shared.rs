@@ -1,6 +1,6 @@
 //! What several runs have in common, and making it before them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::run::{Run, identity, plan_of};
 use super::{RunError, RunFolder, RunOptions};
@@ -25,8 +25,8 @@ pub(crate) struct Expected {
     pub identity: Identity,
     /// The step that others may have as well.
     pub shared: Option<Shared>,
-    /// True when they read pretrained weights.
-    pub reads_weights: bool,
+    /// The file of pretrained weights that they read, if they do.
+    pub weights: Option<PathBuf>,
 }
 
 impl Expected {
@@ -53,7 +53,7 @@ impl Expected {
             (None, None) => None,
         };
         Ok(Self {
-            reads_weights: plan.reads_weights(),
+            weights: plan.weights_file(&store.backbone(SqueezeNet::FILE)),
             identity,
             shared,
         })

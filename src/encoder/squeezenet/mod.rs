@@ -241,7 +241,8 @@ impl SqueezeNet {
     pub fn maps(&self, images: Tensor<4>, layers: &[usize]) -> Vec<Tensor<4>> {
         // Bilinear interpolation keeps constants, so it may come after the normalisation: images
         // are mostly smaller before it.
-        self.forward(resize(normalise(to_rgb(images)), self.input), layers)
+        let images = normalise(to_rgb(images), &MEAN, &DEVIATION);
+        self.forward(resize(images, [self.input; 2]), layers)
     }
 
     /// The maps of images as they are, not resized.
@@ -249,7 +250,7 @@ impl SqueezeNet {
     /// # Shapes
     /// As [`maps`](Self::maps).
     pub fn maps_of(&self, images: Tensor<4>, layers: &[usize]) -> Vec<Tensor<4>> {
-        self.forward(normalise(to_rgb(images)), layers)
+        self.forward(normalise(to_rgb(images), &MEAN, &DEVIATION), layers)
     }
 
     /// Pixels between neighbouring positions of the map after a fire module.
@@ -372,38 +373,40 @@ fn pool(x: Tensor<4>) -> Tensor<4> {
 ///
 /// # Shapes
 /// `[batch, 1 or 3, h, w]` to `[batch, 3, h, w]`.
-fn to_rgb(images: Tensor<4>) -> Tensor<4> {
+pub(super) fn to_rgb(images: Tensor<4>) -> Tensor<4> {
     match images.dims() {
         [_, 1, _, _] => images.repeat_dim(1, 3),
         _ => images,
     }
 }
 
-/// From `[-1, 1]` to deviations from ImageNet's mean.
+/// From `[-1, 1]` to deviations from the mean of the pixels that a network was trained on, in units of
+/// their standard deviation; both in `[0, 1]`, per channel or one for all.
 ///
 /// # Shapes
-/// `[batch, 3, h, w]` to the same.
-fn normalise(images: Tensor<4>) -> Tensor<4> {
+/// `[batch, channels, h, w]` to the same.
+pub(super) fn normalise(images: Tensor<4>, mean: &[f32], deviation: &[f32]) -> Tensor<4> {
     let device = images.device();
-    let per_channel = |values: [f32; 3]| {
-        Tensor::<4>::from_data(TensorData::new(values.to_vec(), [1, 3, 1, 1]), &device)
+    let per_channel = |values: &[f32]| {
+        let shape = [1, values.len(), 1, 1];
+        Tensor::<4>::from_data(TensorData::new(values.to_vec(), shape), &device)
     };
     let unit = (images + 1.0) / 2.0;
-    (unit - per_channel(MEAN)) / per_channel(DEVIATION)
+    (unit - per_channel(mean)) / per_channel(deviation)
 }
 
 /// Bilinear interpolation between pixel centres, without antialiasing (PyTorch's default).
 ///
 /// # Shapes
-/// `[batch, channels, h, w]` to `[batch, channels, side, side]`.
-fn resize(images: Tensor<4>, side: usize) -> Tensor<4> {
+/// `[batch, channels, h, w]` to `[batch, channels, height, width]` of `sides`.
+pub(super) fn resize(images: Tensor<4>, sides: [usize; 2]) -> Tensor<4> {
     let [_, _, height, width] = images.dims();
-    if [height, width] == [side, side] {
+    if [height, width] == sides {
         return images;
     }
     let options = InterpolateOptions::new(InterpolateMode::Bilinear)
         .with_align_corners(false)
-        .with_output_size([side, side]);
+        .with_output_size(sides);
     interpolate(images, options)
 }
 

@@ -130,7 +130,7 @@ fn pooling_counts_windows_over_the_edge() {
 #[test]
 fn grey_images_become_normalised_colours() {
     let images = tensor(vec![-1.0, 1.0], [1, 1, 1, 2]);
-    let found = normalise(to_rgb(images));
+    let found = normalise(to_rgb(images), &MEAN, &DEVIATION);
     assert_eq!(found.dims(), [1, 3, 1, 2]);
     // (0 - 0.485) / 0.229, (1 - 0.485) / 0.229, ...
     let expected = [
@@ -142,9 +142,9 @@ fn grey_images_become_normalised_colours() {
 #[test]
 fn resizing_interpolates_between_pixel_centres() {
     let images = tensor(vec![0.0, 1.0, 0.0, 1.0], [1, 1, 2, 2]);
-    let found = resize(images.clone(), 4);
+    let found = resize(images.clone(), [4, 4]);
     assert_close(&values(found), &[0.0f32, 0.25, 0.75, 1.0].repeat(4));
-    assert_eq!(values(resize(images, 2)), [0.0, 1.0, 0.0, 1.0]);
+    assert_eq!(values(resize(images, [2, 2])), [0.0, 1.0, 0.0, 1.0]);
 }
 
 /// Where the weights lie: `ENCODER_FLOW_BACKBONES` (the file or its folder), or beside the

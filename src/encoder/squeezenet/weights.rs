@@ -8,6 +8,7 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::{Tensor, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
+use crate::encoder::OnnxError;
 use crate::files::FileError;
 
 /// Pretrained weights that cannot be had.
@@ -61,6 +62,9 @@ pub enum BackboneError {
         /// What they should be.
         expected: String,
     },
+    /// From a network in an ONNX file.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
     /// The file cannot be read.
     #[error(transparent)]
     Files(#[from] FileError),

@@ -12,7 +12,7 @@ use crate::backend::Backend;
 use crate::data::{Conversion, Images, Samples};
 use crate::encoder::{Encoder, EncoderSizes};
 use crate::flow::{RealNvp, RealNvpConfig, Standardizer, Transform};
-use crate::method::model_file::{check_shape, load_weights};
+use crate::method::model_file::{check_shape, load_weights, onnx_in};
 use crate::method::pictures::{heatmaps, reconstruct, residuals, to_bytes};
 use crate::method::representation::for_each_batch;
 use crate::method::{DetectorError, HeatSource, Heatmap, Representation, Scorer, Scores, Stored};
@@ -39,7 +39,7 @@ pub struct EncoderFlow {
 }
 
 /// Sizes of the two parts.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sizes {
     /// Of the encoder.
@@ -155,7 +155,7 @@ impl EncoderFlow {
         // The initial weights are replaced; any seed will do.
         let rng = &mut StdRng::seed_from_u64(0);
         let mut weights = EncoderFlowWeights {
-            encoder: sizes.encoder.init(rng, device),
+            encoder: sizes.encoder.empty(onnx_in(&bytes)?, rng, device)?,
             flow: sizes.flow.init(rng, device),
         };
         load_weights(&mut weights, bytes)?;
@@ -163,14 +163,19 @@ impl EncoderFlow {
         Ok(Box::new(scorer))
     }
 
-    /// True when the device can give gradients with respect to the pixels: a pretrained network begins
-    /// by resizing them, and of Burn 0.22's backends only flex differentiates that.
+    /// True when the device can give gradients with respect to the pixels: SqueezeNet begins by resizing
+    /// them, and of Burn 0.22's backends only flex differentiates that; the engine of ONNX networks
+    /// gives none.
     fn differentiable(&self) -> bool {
-        let resized = matches!(self.weights.encoder, Encoder::SqueezeNet(_));
-        !resized
-            || Backend::Flex
-                .open()
-                .is_ok_and(|flex| flex.device == self.device)
+        let on_flex = || {
+            let flex = Backend::Flex.open();
+            flex.is_ok_and(|flex| flex.device == self.device)
+        };
+        match self.weights.encoder {
+            Encoder::SqueezeNet(_) => on_flex(),
+            Encoder::Onnx(_) => false,
+            _ => true,
+        }
     }
 
     /// `|d nll / d pixel|`, summed over the channels: which pixels the likelihood hangs on.
@@ -210,7 +215,7 @@ impl Scorer for EncoderFlow {
 
     fn stored(&self) -> Stored {
         let described = Described {
-            sizes: self.sizes,
+            sizes: self.sizes.clone(),
             standardizer: self.standardizer.clone(),
         };
         Stored::new(KIND, &described)
@@ -219,6 +224,10 @@ impl Scorer for EncoderFlow {
     fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), String> {
         let saved = self.weights.save_into(store);
         saved.map_err(|error| error.to_string())
+    }
+
+    fn onnx(&self) -> Option<&[u8]> {
+        self.weights.encoder.onnx()
     }
 
     fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
@@ -297,7 +306,7 @@ pub(in crate::method) mod tests {
             },
         };
         let rng = &mut StdRng::seed_from_u64(1);
-        let encoder = sizes.encoder.init(rng, &device);
+        let encoder = sizes.encoder.init(rng, &device).unwrap();
         let flow = randomised(sizes.flow.init(rng, &device));
         let representation = Representation::of(&encoder, 6, &noise(300, 2), &device);
         let standardizer = Standardizer::fit(representation.latents.values(), 6);
@@ -310,9 +319,47 @@ pub(in crate::method) mod tests {
         EncoderFlow::new(conversion, sizes, encoder, standardizer, flow, &device)
     }
 
+    /// Looking through the tiny network of `tests/fixtures/onnx`.
+    #[cfg(feature = "onnx")]
+    pub fn exported() -> EncoderFlow {
+        use crate::encoder::onnx_tests::tiny;
+        use crate::encoder::{Exported, Projection};
+        let device = test_device();
+        let other = detector();
+        let network = tiny(&["late", "vector"], 1);
+        let sizes = Sizes {
+            encoder: EncoderSizes::Onnx {
+                shape: [1, 32, 32],
+                network: network.sizes().clone(),
+                components: 6,
+            },
+            flow: other.sizes.flow,
+        };
+        let projection = randomised(Projection::empty(network.features(), 6, &device));
+        let encoder = Encoder::Onnx(Exported {
+            network,
+            projection,
+        });
+        let rng = &mut StdRng::seed_from_u64(3);
+        let flow = randomised(sizes.flow.init(rng, &device));
+        let representation = Representation::of(&encoder, 6, &noise(300, 2), &device);
+        let standardizer = Standardizer::fit(representation.latents.values(), 6);
+        let conversion = other.conversion();
+        EncoderFlow::new(conversion, sizes, encoder, standardizer, flow, &device)
+    }
+
     #[test]
     fn a_score_depends_on_its_image_alone() {
         assert_score_of_image_alone(&detector(), &noise(300, 3));
+    }
+
+    #[cfg(feature = "onnx")]
+    #[test]
+    fn an_exported_network_has_scores_and_no_gradients() {
+        let detector = exported();
+        assert_score_of_image_alone(&detector, &noise(300, 3));
+        assert!(detector.heat_sources().is_empty());
+        assert!(detector.heat(&noise(1, 3), HeatSource::Gradient).is_none());
     }
 
     #[test]
@@ -351,7 +398,7 @@ pub(in crate::method) mod tests {
             },
         };
         let rng = &mut StdRng::seed_from_u64(2);
-        let encoder = randomised(sizes.encoder.init(rng, &device));
+        let encoder = randomised(sizes.encoder.init(rng, &device).unwrap());
         let flow = randomised(sizes.flow.init(rng, &device));
         let images = noise(20, 7);
         let representation = Representation::of(&encoder, 10, &images, &device);

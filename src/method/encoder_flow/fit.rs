@@ -77,7 +77,7 @@ impl Plan for WholeImages {
         let [train, valid] =
             [train, valid].map(|latents| standardized(&standardizer, latents, context.device));
         let sizes = Sizes {
-            encoder: self.encoding.sizes(context.image_shape()),
+            encoder: self.encoding.sizes(context.image_shape(), &encoder),
             flow: self.flow.sizes(train.dim(), train.len()),
         };
         let (flow, summary) = self.flow.fit(context, sizes.flow, train, valid)?;

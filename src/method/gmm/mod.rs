@@ -75,6 +75,7 @@ impl GmmSettings {
 fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
     let gmm: GmmSettings = settings.section("gmm")?;
     let checks = [
+        gmm.encoder.compiled("encoder"),
         Check::within("components", gmm.components, 2..=256),
         Check::within("gaussians", gmm.gaussians, 1..=1000),
         Check::within("starts", gmm.starts, 1..=100),

@@ -43,10 +43,11 @@ struct KernelMethodSettings {
 fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
     let own: KernelMethodSettings = settings.section("kernel")?;
     let checks = [
+        own.encoder.compiled("encoder"),
         Check::new(
             "encoder",
             !matches!(own.encoder, EncoderKind::Pixels | EncoderKind::SimClr),
-            "must be \"pca\" (patches), \"squeezenet\" or \"autoencoder\"",
+            "must be \"pca\" (patches), \"squeezenet\", \"onnx\" or \"autoencoder\"",
         ),
         Check::within("centres", own.centres, 1..=20_000),
     ];

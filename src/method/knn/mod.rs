@@ -45,6 +45,7 @@ struct KnnSettings {
 fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
     let knn: KnnSettings = settings.section("knn")?;
     let checks = [
+        knn.encoder.compiled("encoder"),
         Check::within(
             "components",
             knn.components,

@@ -58,6 +58,7 @@ fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
     let own: MahalanobisSettings = settings.section("mahalanobis")?;
     let most = EncoderSizes::LARGEST_LATENT;
     let checks = [
+        own.encoder.compiled("encoder"),
         Check::within("components", own.components, 2..=most),
         Check::new(
             "positions",

@@ -20,10 +20,11 @@ impl Aggregation {
     /// `map` is `[rows * columns]`.
     pub fn score(&self, map: &[f32], grid: &Grid) -> f32 {
         let [rows, columns] = grid.sides;
-        let [down, across] = grid.sides.map(|side| {
+        let [down, across] = [0, 1].map(|axis| {
+            let side = grid.sides[axis];
             let tile = match self.tiles {
                 0 => side,
-                pixels => ((pixels as f64 / grid.stride).round() as usize).clamp(1, side),
+                pixels => ((pixels as f64 / grid.stride[axis]).round() as usize).clamp(1, side),
             };
             (starts(side, tile), tile)
         });
@@ -73,8 +74,8 @@ mod tests {
     fn grid(rows: usize, columns: usize) -> Grid {
         Grid {
             sides: [rows, columns],
-            stride: 8.0,
-            first: 4.0,
+            stride: [8.0; 2],
+            first: [4.0; 2],
         }
     }
 

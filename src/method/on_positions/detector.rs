@@ -13,7 +13,7 @@ use super::{Aggregation, DensitySizes, PositionDensity};
 use crate::data::{Conversion, Images, Samples};
 use crate::encoder::{MapEncoder, PositionConfig};
 use crate::evaluate::auroc;
-use crate::method::model_file::{check_shape, load_weights};
+use crate::method::model_file::{check_shape, load_weights, onnx_in};
 use crate::method::{DetectorError, HeatSource, Heatmap, Scorer, Scores, Stored};
 
 /// Name of the scorer in a model file.
@@ -188,7 +188,9 @@ impl OnPositions {
         });
         let mut weights = PositionWeights {
             densities: densities.collect(),
-            encoder: config.source.empty(config.shape[0], rng, device),
+            encoder: config
+                .source
+                .empty(config.shape[0], onnx_in(&bytes)?, rng, device)?,
         };
         load_weights(&mut weights, bytes)?;
         Ok(Box::new(Self::new(conversion, sizes, weights, device)))
@@ -311,6 +313,10 @@ impl Scorer for OnPositions {
         saved.map_err(|error| error.to_string())
     }
 
+    fn onnx(&self) -> Option<&[u8]> {
+        self.weights.encoder.onnx()
+    }
+
     fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
         let images = self.conversion.apply(images.clone())?;
         let maps = self.maps(&images);
@@ -357,6 +363,15 @@ pub(in crate::method) mod tests {
 
     /// A detector of 32x32 grey images with random weights.
     fn of(config: PositionConfig, densities: &[(usize, DensitySizes)]) -> OnPositions {
+        with_network(config, None, densities)
+    }
+
+    /// The same, with the ONNX file of its network where it has one.
+    fn with_network(
+        config: PositionConfig,
+        onnx: Option<&[u8]>,
+        densities: &[(usize, DensitySizes)],
+    ) -> OnPositions {
         let device = test_device();
         let rng = &mut StdRng::seed_from_u64(1);
         let features = config.features();
@@ -366,7 +381,12 @@ pub(in crate::method) mod tests {
         });
         let weights = PositionWeights {
             densities: parts.collect(),
-            encoder: randomised(config.source.empty(config.shape[0], rng, &device)),
+            encoder: randomised(
+                config
+                    .source
+                    .empty(config.shape[0], onnx.map(<[u8]>::to_vec), rng, &device)
+                    .unwrap(),
+            ),
         };
         let scales = densities.iter().map(|&(shrink, density)| ScaleSizes {
             shrink,
@@ -443,7 +463,22 @@ pub(in crate::method) mod tests {
             patches(bank),
             patches(DensitySizes::Places { dimensions: 5 }),
             two,
+            #[cfg(feature = "onnx")]
+            exported(bank),
         ]
+    }
+
+    /// Looking through the tiny network of `tests/fixtures/onnx`.
+    #[cfg(feature = "onnx")]
+    fn exported(density: DensitySizes) -> OnPositions {
+        use crate::encoder::onnx_tests::{CONVOLUTIONS, tiny};
+        let config = PositionConfig {
+            shape: [1, 32, 32],
+            source: MapSource::Onnx(tiny(&["early", "late"], 1).sizes().clone()),
+            intensity: true,
+            pooling: 3,
+        };
+        with_network(config, Some(CONVOLUTIONS), &[(1, density)])
     }
 
     #[test]

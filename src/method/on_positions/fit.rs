@@ -1,5 +1,7 @@
 //! Fitting the position-wise detector.
 
+use std::path::{Path, PathBuf};
+
 use serde::Serialize;
 use toml::Table;
 
@@ -7,11 +9,10 @@ use super::rows::Scale;
 use super::settings::{Components, Description, PositionContext, PositionSettings, Source};
 use super::{OnPositions, PositionSizes, PositionWeights, ScaleSizes, Spread};
 use crate::data::{Images, with_defects};
-use crate::encoder::{MapEncoder, PatchPca, SqueezeNet};
+use crate::encoder::{BackboneError, MapEncoder, OnnxNetwork, PatchPca, SqueezeNet};
 use crate::flow::MixtureConfig;
 use crate::method::{
-    Context, DetectorError, EncoderKind, EncoderSettings, Fitted, FlowSettings, MethodError, Parts,
-    Plan, as_table,
+    Context, EncoderKind, EncoderSettings, Fitted, FlowSettings, MethodError, Parts, Plan, as_table,
 };
 use crate::study::Settings;
 use crate::train::StageSummary;
@@ -113,8 +114,8 @@ impl Plan for PositionPlan {
             .collect()
     }
 
-    fn reads_weights(&self) -> bool {
-        self.description.reads_weights()
+    fn weights_file(&self, squeezenet: &Path) -> Option<PathBuf> {
+        self.description.weights_file(squeezenet)
     }
 
     fn trains_autoencoder(&self) -> bool {
@@ -128,8 +129,7 @@ impl Plan for PositionPlan {
 
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
         let shape = context.image_shape();
-        let config = self.description.config(shape);
-        let config = config.map_err(DetectorError::Shape)?;
+        let (config, network) = self.description.config(shape)?;
         let scales = self.description.scales.clone();
         let flows = match &self.density {
             DensityPlan::Flow(components, flow) if flow.couplings > 0 => {
@@ -142,7 +142,7 @@ impl Plan for PositionPlan {
             _ => 0,
         };
         context.stages[1] = flows + usize::from(self.trains_autoencoder());
-        let (encoder, mut stages) = self.map_encoder(context, parts)?;
+        let (encoder, mut stages) = self.map_encoder(network, context, parts)?;
         let (mut densities, mut sizes) = (Vec::new(), Vec::new());
         for (number, &shrink) in (1..).zip(&scales) {
             let scale = Scale {
@@ -186,10 +186,14 @@ impl Plan for PositionPlan {
 impl PositionPlan {
     fn map_encoder(
         &self,
+        network: Option<OnnxNetwork>,
         context: &mut Context,
         parts: &Parts,
     ) -> Result<(MapEncoder, Vec<StageSummary>), MethodError> {
         let train = &parts.train().images;
+        if let Some(network) = network {
+            return Ok((MapEncoder::Onnx(network), Vec::new()));
+        }
         match &self.description.source {
             Source::Autoencoder(settings) => {
                 let (model, summary) = settings.fit(context, parts)?;
@@ -205,6 +209,11 @@ impl PositionPlan {
             Source::SqueezeNet { .. } => {
                 let network = SqueezeNet::load(context.weights, context.device)?;
                 Ok((MapEncoder::SqueezeNet(network), Vec::new()))
+            }
+            Source::Onnx(onnx) => {
+                let network = onnx.load(context.image_shape()[0]);
+                let network = network.map_err(BackboneError::from)?;
+                Ok((MapEncoder::Onnx(network), Vec::new()))
             }
         }
     }

@@ -13,12 +13,12 @@ pub(super) fn between_positions(
     sides: [usize; 2],
     cell: usize,
 ) -> Vec<f32> {
-    let place = |index: usize| {
+    let place = |axis: usize, index: usize| {
         let pixel = (index as f64 + 0.5) * cell as f64;
-        (pixel - grid.first) / grid.stride
+        (pixel - grid.first[axis]) / grid.stride[axis]
     };
     let [rows, columns] = [0, 1].map(|axis| {
-        let cells = (0..sides[axis]).map(|index| taps(place(index), grid.sides[axis]));
+        let cells = (0..sides[axis]).map(|index| taps(place(axis, index), grid.sides[axis]));
         cells.collect::<Vec<_>>()
     });
     let mut values = Vec::with_capacity(sides[0] * sides[1]);
@@ -63,12 +63,20 @@ mod tests {
     fn a_cell_over_a_position_has_its_score() {
         let grid = Grid {
             sides: [2, 2],
-            stride: 8.0,
-            first: 2.0,
+            stride: [8.0; 2],
+            first: [2.0; 2],
         };
         let map = between_positions(&[1.0, 2.0, 3.0, 5.0], &grid, [4, 4], 4);
         assert_eq!([map[0], map[2], map[8], map[10]], [1.0, 2.0, 3.0, 5.0]);
         assert_eq!([map[1], map[5]], [1.5, 2.75]);
         assert_eq!(map[15], 5.0);
+        // Positions lie closer from left to right.
+        let grid = Grid {
+            stride: [8.0, 4.0],
+            ..grid
+        };
+        let map = between_positions(&[1.0, 2.0, 3.0, 5.0], &grid, [4, 4], 4);
+        assert_eq!([map[0], map[1], map[8], map[9]], [1.0, 2.0, 3.0, 5.0]);
+        assert_eq!([map[4], map[7]], [2.0, 3.5]);
     }
 }

@@ -1,9 +1,16 @@
 //! The section `positions`.
 
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 
-use crate::encoder::{EncoderSizes, MapSource, PatchPca, PositionConfig, SqueezeNet};
-use crate::method::{AutoEncoderSettings, EncoderKind, EncoderSettings};
+use crate::encoder::{
+    BackboneError, EncoderSizes, MapSource, OnnxFile, OnnxNetwork, PatchPca, PositionConfig,
+    SqueezeNet,
+};
+use crate::method::{
+    AutoEncoderSettings, DetectorError, EncoderKind, EncoderSettings, MethodError,
+};
 use crate::study::{Check, Fault, Settings, first_fault};
 
 const SECTION: &str = "positions";
@@ -76,6 +83,7 @@ pub(super) enum Source {
     SqueezeNet {
         layers: Vec<usize>,
     },
+    Onnx(OnnxFile),
 }
 
 /// Which of a position's components a density sees.
@@ -158,11 +166,12 @@ impl PositionSettings {
             EncoderKind::SqueezeNet => Source::SqueezeNet {
                 layers: self.layers.clone(),
             },
+            EncoderKind::Onnx => Source::Onnx(encoder.onnx()),
         };
         let scales = match source {
             Source::SqueezeNet { .. } => self.scales.clone(),
-            // Patches have three scales of their own, and an autoencoder has one size.
-            Source::Autoencoder(_) | Source::Patches { .. } => vec![1],
+            // Patches have three scales of their own, and the others one size.
+            Source::Autoencoder(_) | Source::Patches { .. } | Source::Onnx(_) => vec![1],
         };
         // An autoencoder is trained on images as they are.
         let intensity = self.intensity && !matches!(source, Source::Autoencoder(_));
@@ -189,9 +198,13 @@ impl PositionSettings {
 }
 
 impl Description {
-    /// True when a fit reads pretrained weights.
-    pub fn reads_weights(&self) -> bool {
-        matches!(self.source, Source::SqueezeNet { .. })
+    /// The file of pretrained weights that a fit reads, if it does.
+    pub fn weights_file(&self, squeezenet: &Path) -> Option<PathBuf> {
+        match &self.source {
+            Source::SqueezeNet { .. } => Some(squeezenet.to_owned()),
+            Source::Onnx(onnx) => Some(onnx.file.clone()),
+            Source::Autoencoder(_) | Source::Patches { .. } => None,
+        }
     }
 
     /// The autoencoder that a fit trains, if it does.
@@ -202,19 +215,29 @@ impl Description {
         }
     }
 
-    /// The sizes for images of `shape`.
+    /// The sizes for images of `shape`, with the network of an ONNX file where they are its own.
     ///
     /// # Errors
-    /// What keeps such images from being described.
-    pub(super) fn config(&self, shape: [usize; 3]) -> Result<PositionConfig, String> {
-        let source = match &self.source {
-            Source::Autoencoder(settings) => MapSource::Autoencoder(settings.sizes(shape)),
-            &Source::Patches { patch_components } => MapSource::Patches {
-                components: patch_components.min(*PatchPca::COMPONENTS.end()),
-            },
-            Source::SqueezeNet { layers } => MapSource::SqueezeNet {
-                layers: layers.clone(),
-            },
+    /// [`MethodError`] when such images cannot be described, or the network cannot be read.
+    pub(super) fn config(
+        &self,
+        shape: [usize; 3],
+    ) -> Result<(PositionConfig, Option<OnnxNetwork>), MethodError> {
+        let (source, network) = match &self.source {
+            Source::Autoencoder(settings) => (MapSource::Autoencoder(settings.sizes(shape)), None),
+            &Source::Patches { patch_components } => {
+                let components = patch_components.min(*PatchPca::COMPONENTS.end());
+                (MapSource::Patches { components }, None)
+            }
+            Source::SqueezeNet { layers } => {
+                let layers = layers.clone();
+                (MapSource::SqueezeNet { layers }, None)
+            }
+            Source::Onnx(onnx) => {
+                let network = onnx.load(shape[0]).map_err(BackboneError::from)?;
+                network.positions().map_err(BackboneError::from)?;
+                (MapSource::Onnx(network.sizes().clone()), Some(network))
+            }
         };
         let config = PositionConfig {
             shape,
@@ -222,10 +245,11 @@ impl Description {
             intensity: self.intensity,
             pooling: self.pooling,
         };
-        config.check()?;
-        self.scales
-            .iter()
-            .try_for_each(|&scale| config.check_scale(scale))?;
-        Ok(config)
+        let mut scales = self.scales.iter();
+        config
+            .check()
+            .and_then(|()| scales.try_for_each(|&scale| config.check_scale(scale)))
+            .map_err(DetectorError::Shape)?;
+        Ok((config, network))
     }
 }

@@ -43,10 +43,11 @@ struct PadimSettings {
 fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
     let own: PadimSettings = settings.section("padim")?;
     let checks = [
+        own.encoder.compiled("encoder"),
         Check::new(
             "encoder",
             !matches!(own.encoder, EncoderKind::Pixels | EncoderKind::SimClr),
-            "must be \"pca\" (patches), \"squeezenet\" or \"autoencoder\"",
+            "must be \"pca\" (patches), \"squeezenet\", \"onnx\" or \"autoencoder\"",
         ),
         Check::within("dimensions", own.dimensions, 1..=1024),
     ];

@@ -43,10 +43,11 @@ struct PatchcoreSettings {
 fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
     let own: PatchcoreSettings = settings.section("patchcore")?;
     let checks = [
+        own.encoder.compiled("encoder"),
         Check::new(
             "encoder",
             !matches!(own.encoder, EncoderKind::Pixels | EncoderKind::SimClr),
-            "must be \"pca\" (patches), \"squeezenet\" or \"autoencoder\"",
+            "must be \"pca\" (patches), \"squeezenet\", \"onnx\" or \"autoencoder\"",
         ),
         Check::new(
             "coreset",

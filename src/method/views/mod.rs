@@ -20,7 +20,7 @@ use super::{
     as_table,
 };
 use crate::data::{Samples, Vectors};
-use crate::encoder::{Look, Networks, PretrainedLook, Projection, SIMCLR_STAGE, SqueezeNet};
+use crate::encoder::{BackboneLook, Look, Networks, Projection, SIMCLR_STAGE, SqueezeNet};
 use crate::flow::{BaseKind, FLOW_STAGE};
 use crate::train::StageSummary;
 use detector::{BATCH, NAMES, ViewWeights, Weights};
@@ -138,8 +138,8 @@ impl Plan for ViewsPlan {
         as_table(self)
     }
 
-    fn pretrained(&self) -> Option<PretrainedLook> {
-        self.views.pretrained()
+    fn pretrained(&self) -> Option<BackboneLook> {
+        self.views.pretrained().map(BackboneLook::SqueezeNet)
     }
 
     fn trains_simclr(&self) -> bool {

@@ -271,9 +271,15 @@ fn check_files(order: &Order, asked: &Asked) -> Result<(), SlurmError> {
     for (experiment, expected) in asked.experiments() {
         let data = &experiment.settings.data;
         wanted.extend(std::iter::once(&data.dataset).chain(&data.ood));
-        if expected.reads_weights {
-            let path = order.store.backbone(SqueezeNet::FILE);
-            SqueezeNet::check(&path).map_err(RunError::from)?;
+        let squeezenet = order.store.backbone(SqueezeNet::FILE);
+        match &expected.weights {
+            Some(path) if *path == squeezenet => {
+                SqueezeNet::check(path).map_err(RunError::from)?;
+            }
+            Some(path) => {
+                std::fs::File::open(path).map_err(FileError::io("read", path))?;
+            }
+            None => {}
         }
     }
     wanted.sort_by_key(ToString::to_string);

@@ -1,0 +1,55 @@
+//! What a pretrained network makes of images, once for all runs, and what that depends on.
+
+use burn::tensor::{Device, Tensor};
+use sha2::{Digest, Sha256};
+
+use super::context::weights_hash;
+use crate::data::{Images, Samples, Vectors};
+use crate::encoder::{Backbone, OnnxNetwork, SqueezeNet};
+use crate::files::hex;
+
+/// Images per forward pass of the pretrained network, whose first maps are large.
+const FEATURE_BATCH: usize = 64;
+
+/// What the features of a network from an ONNX file depend on beside the images.
+pub(super) fn onnx_identity(network: &OnnxNetwork) -> String {
+    format!("{:?}", network.sizes())
+}
+
+/// What a pretrained network's features depend on: the images, and its weights.
+pub(crate) fn features_fingerprint(network: &Backbone, images: &Images) -> String {
+    let mut hash = match network {
+        Backbone::SqueezeNet(network) => {
+            let mut hash = weights_hash(network);
+            if network.latent() != SqueezeNet::LATENT {
+                hash.update(b"moments");
+            }
+            hash
+        }
+        Backbone::Onnx(network) => Sha256::new().chain_update(onnx_identity(network)),
+    };
+    hash.update(images.as_bytes());
+    hex(&hash.finalize())
+}
+
+/// A pretrained network's features of every image.
+pub(crate) fn backbone_features(network: &Backbone, images: &Images, device: &Device) -> Vectors {
+    let encode = |images| network.encode(images);
+    features_of(network.features(), images, device, encode)
+}
+
+/// Features of `dim` entries of every image.
+pub(super) fn features_of(
+    dim: usize,
+    images: &Images,
+    device: &Device,
+    encode: impl Fn(Tensor<4>) -> Tensor<2>,
+) -> Vectors {
+    let mut features = Vectors::new(dim);
+    let all: Vec<usize> = (0..images.len()).collect();
+    for indices in all.chunks(FEATURE_BATCH) {
+        let batch = encode(images.batch(indices, device));
+        features.extend(batch.into_data().iter::<f32>());
+    }
+    features
+}
