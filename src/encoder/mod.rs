@@ -6,6 +6,7 @@ mod autoencoder;
 mod backbone;
 mod contrast;
 mod conv;
+mod frequency;
 mod onnx;
 mod patches;
 mod pca;
