@@ -151,8 +151,21 @@ impl RealNvp {
     /// # Shapes
     /// `x`: `[batch, dim]`, `context`: `[batch, context]`; to `[batch]`.
     pub fn log_prob(&self, x: Tensor<2>, context: Option<&Tensor<2>>) -> Tensor<1> {
+        let (base, log_det) = self.log_prob_terms(x, context);
+        base + log_det
+    }
+
+    /// The two terms of [`log_prob`](Self::log_prob): `ln p(f(x))` and `ln |det df/dx|`.
+    ///
+    /// # Shapes
+    /// `x`: `[batch, dim]`, `context`: `[batch, context]`; to `[batch]` both.
+    pub fn log_prob_terms(
+        &self,
+        x: Tensor<2>,
+        context: Option<&Tensor<2>>,
+    ) -> (Tensor<1>, Tensor<1>) {
         let (z, log_det) = self.forward(x, context);
-        self.base_log_prob(z) + log_det
+        (self.base_log_prob(z), log_det)
     }
 
     /// Vectors and their contexts, which lie side by side in a training row.

@@ -41,7 +41,8 @@ pub struct Verdict {
     /// Share of normal images that are at least as odd, after the conformal correction: small is
     /// anomalous. See [`Conformal`] for what it guarantees.
     pub p_value: f64,
-    /// Name of the score that the combined one comes from.
+    /// Name of the score that the combined one comes from; where that is a mean of others, of the largest
+    /// of these: of several views the one that sees most that is odd.
     pub driver: String,
     /// All scores by name, as the method computes them.
     pub scores: Vec<(&'static str, f32)>,
@@ -162,6 +163,18 @@ impl Detector {
         Ok(self.conversion().apply(picture.into_images())?)
     }
 
+    /// What the score called `driver` is, in words, where verdicts of this detector can be driven by more
+    /// than one.
+    pub fn driver_in_words(&self, driver: &str) -> Option<String> {
+        let alternatives = self
+            .scorer
+            .deciding()
+            .len()
+            .max(self.scorer.summands().len());
+        let words = || self.scorer.words(driver);
+        (alternatives > 1).then(|| words().unwrap_or_else(|| driver.to_owned()))
+    }
+
     /// The method that computes the scores.
     pub fn scorer(&self) -> &dyn Scorer {
         self.scorer.as_ref()
@@ -174,12 +187,13 @@ impl Detector {
     }
 
     fn verdict(&self, scores: &Scores, row: usize) -> Verdict {
-        let (score, driver) = self.calibration().combined(scores, row);
+        let (score, combined) = self.calibration().combined(scores, row);
+        let driver = scores.largest(self.scorer.summands(), row);
         let names = scores.names().iter().zip(scores.columns());
         Verdict {
             score,
             p_value: self.conformal().p_value(score),
-            driver: driver.to_owned(),
+            driver: driver.unwrap_or(combined).to_owned(),
             scores: names.map(|(&name, column)| (name, column[row])).collect(),
         }
     }
@@ -234,6 +248,26 @@ pub(super) mod tests {
             assert_eq!(alone.scores.len(), 2);
         }
         assert!(detector.score_batch(&[]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_verdict_names_the_view_that_drove_it() {
+        let model = crate::method::views::detector::tests::detector();
+        let scores = [1, 2].map(|seed| model.score(&noise(20, seed)).unwrap());
+        let calibration = Calibration::fit(model.deciding(), &scores[0], &scores[1]).unwrap();
+        let detector = Detector::new(Box::new(model), calibration, "a test");
+        let verdicts = detector.score_images(&noise(20, 3)).unwrap();
+        for verdict in &verdicts {
+            let views = &verdict.scores[1..];
+            let largest = views.iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+            assert_eq!(verdict.driver, largest.0, "{verdict:?}");
+        }
+        let driver = |verdict: &Verdict| verdict.driver.clone();
+        let drivers: std::collections::BTreeSet<_> = verdicts.iter().map(driver).collect();
+        assert!(drivers.len() > 1, "{drivers:?}");
+        let words = detector.driver_in_words("view_1").unwrap();
+        assert_eq!(words, "view 1 (pixels, l2)");
+        assert_eq!(self::detector().driver_in_words("positions"), None);
     }
 
     #[test]

@@ -40,6 +40,8 @@ mod scorer;
 mod scores;
 mod seed;
 mod simclr;
+mod spread;
+mod terms;
 pub mod views;
 
 use std::fmt;
@@ -70,6 +72,8 @@ pub use scorer::Scorer;
 pub use scores::Scores;
 pub(crate) use seed::derive;
 pub use simclr::SimClrSettings;
+pub(crate) use spread::Spread;
+pub use terms::Terms;
 
 use crate::data::Conversion;
 use crate::encoder::BackboneLook;
@@ -177,7 +181,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// A score in words.
+    /// A score in words. A [`Scorer`] may say more of one: see [`Scorer::words`].
     pub fn describe<'a>(&self, score: &'a str) -> &'a str {
         let words = self.words.iter().find(|(name, _)| *name == score);
         words.map_or(score, |(_, words)| words)

@@ -18,7 +18,7 @@ use super::pictures::{heatmaps, to_bytes};
 use super::pixel_pictures::pictures;
 use super::{
     Context, DetectorError, Fitted, HeatSource, Heatmap, MethodError, Parts, Scorer, Scores,
-    Stored, derive,
+    Stored, Terms, derive,
 };
 use crate::data::{Conversion, Dequantised, Images, Samples};
 use crate::flow::image::{ImageFlow, PIXEL_STAGE};
@@ -251,6 +251,32 @@ impl<S: FlowSizes> Scorer for PixelFlow<S> {
             .sample(count, self.usage.temperature, rng, &self.device);
         let pixels = to_bytes(drawn * 2.0 - 1.0).collect();
         Images::new(self.sizes.shape(), pixels).ok()
+    }
+
+    fn terms(&self, images: &Images) -> Vec<Terms> {
+        let images = Arc::new(images.clone());
+        let all: Vec<usize> = (0..images.len()).collect();
+        let [mut base, mut log_det] = [(); 2].map(|()| vec![0.0; all.len()]);
+        let share = 1.0 / self.usage.draws as f32;
+        for draw in 0..self.usage.draws {
+            let samples = Dequantised::fixed(images.clone(), draw as u64);
+            for indices in all.chunks(BATCH) {
+                let batch = samples.batch(indices, &self.device);
+                let found = self.flow.bits_per_dim_terms(batch);
+                for (means, found) in [(&mut base, found.0), (&mut log_det, found.1)] {
+                    let means = &mut means[indices[0]..][..indices.len()];
+                    for (mean, value) in means.iter_mut().zip(found.into_data().iter::<f32>()) {
+                        *mean += share * value;
+                    }
+                }
+            }
+        }
+        vec![Terms {
+            score: "bits_per_dim",
+            unit: "bits/dim",
+            base,
+            log_det,
+        }]
     }
 
     fn pictures(&self, sets: &[(String, Images)]) -> Vec<ImageRows> {

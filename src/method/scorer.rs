@@ -2,7 +2,7 @@
 
 use burn::store::SafetensorsStore;
 
-use super::{DetectorError, HeatSource, Heatmap, Scores, Stored};
+use super::{DetectorError, HeatSource, Heatmap, Scores, Stored, Terms};
 use crate::data::{Conversion, Images};
 use crate::report::ImageRows;
 
@@ -20,6 +20,19 @@ pub trait Scorer: Send + Sync {
     /// [`Calibration::combined`]: super::Calibration::combined
     fn deciding(&self) -> &'static [&'static str] {
         &self.score_names()[..1]
+    }
+
+    /// Names of the scores that the deciding one is the mean of, where it is one: all are on one scale, and
+    /// a verdict names the largest.
+    fn summands(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// A score in words, where it can say more of it than [`Entry::describe`], which knows no settings.
+    ///
+    /// [`Entry::describe`]: super::Entry::describe
+    fn words(&self, _score: &str) -> Option<String> {
+        None
     }
 
     /// What images are brought to before they are scored.
@@ -54,6 +67,12 @@ pub trait Scorer: Send + Sync {
     /// `count` images drawn from the method's density, if it has one that can be drawn from.
     fn sample(&self, _count: usize, _seed: u64) -> Option<Images> {
         None
+    }
+
+    /// The terms of the likelihoods that its scores are, where these are a flow's; the images have been
+    /// converted.
+    fn terms(&self, _images: &Images) -> Vec<Terms> {
+        Vec::new()
     }
 
     /// Pictures for the report that only this method has, of a few images of each of several sets.

@@ -328,3 +328,60 @@ fn every_score_that_decides_is_one_of_the_scores_and_has_words() {
         }
     }
 }
+
+/// The terms of a likelihood are those of its score: their sum is the score, or becomes it where scores are
+/// standardised.
+#[test]
+fn terms_add_up_to_their_score() {
+    let images = scorer::tests::noise(20, 8);
+    let mut with_terms = 0;
+    for scorer in scorers() {
+        let scores = scorer.score(&images).unwrap();
+        for terms in scorer.terms(&images) {
+            let column = scores.names().iter().position(|name| *name == terms.score);
+            let column = &scores.columns()[column.unwrap()];
+            let sums = terms.base.iter().zip(&terms.log_det);
+            let sums: Vec<f32> = sums.map(|(base, log_det)| base + log_det).collect();
+            let expected = match scorer.summands().contains(&terms.score) {
+                true => {
+                    // Two images give the scale, which the others must have as well.
+                    let scale = (sums[1] - sums[0]) / (column[1] - column[0]);
+                    let scaled = column
+                        .iter()
+                        .map(|score| (score - column[0]) * scale + sums[0]);
+                    scaled.collect()
+                }
+                false => column.clone(),
+            };
+            let kind = scorer.stored().kind;
+            for (sum, expected) in sums.iter().zip(&expected) {
+                let close = (sum - expected).abs() < 1e-2 * (1.0 + expected.abs());
+                assert!(close, "{kind} {}: {sum} is not {expected}", terms.score);
+            }
+            with_terms += 1;
+        }
+    }
+    // `encoder-flow`, the two flows on pixels, four views.
+    assert_eq!(with_terms, 7);
+}
+
+/// A score that is the mean of others says so, and knows them.
+#[test]
+fn summands_are_scores_whose_mean_decides() {
+    let images = scorer::tests::noise(20, 9);
+    for scorer in scorers() {
+        let summands = scorer.summands();
+        if summands.is_empty() {
+            continue;
+        }
+        let scores = scorer.score(&images).unwrap();
+        let columns = || scores.names().iter().zip(scores.columns());
+        let deciding = columns().find(|(name, _)| [**name] == *scorer.deciding());
+        for (row, score) in deciding.unwrap().1.iter().enumerate() {
+            let of = columns().filter(|(name, _)| summands.contains(name));
+            let mean = of.map(|(_, column)| column[row]).sum::<f32>() / summands.len() as f32;
+            assert!((mean - score).abs() < 1e-4 * (1.0 + score.abs()));
+        }
+        assert!(scorer.words(summands[0]).is_some());
+    }
+}

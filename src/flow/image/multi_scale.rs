@@ -156,19 +156,41 @@ impl ImageFlow {
         (parts, log_det)
     }
 
-    /// Log-density of each image in nats, and the norm of its noise.
-    ///
-    /// # Shapes
-    /// `[batch, channels, height, width]` in `[0, 1]` to `[batch]` both.
-    pub fn log_prob_and_norm(&self, x: Tensor<4>) -> (Tensor<1>, Tensor<1>) {
+    /// Squared norm of each image's noise, and the log-determinant.
+    fn squares_and_log_det(&self, x: Tensor<4>) -> (Tensor<1>, Tensor<1>) {
         let (parts, log_det) = self.parts(x);
         let zeros = Tensor::zeros([log_det.dims()[0]], &log_det.device());
         let squares = parts
             .into_iter()
             .fold(zeros, |sum, part| sum + sum_per_image(part.square()));
-        let constant = 0.5 * self.dim() as f64 * std::f64::consts::TAU.ln();
-        let log_prob = squares.clone() * -0.5 + log_det - constant;
+        (squares, log_det)
+    }
+
+    /// `-ln` of the standard normal's density at the mode, in nats.
+    fn constant(&self) -> f64 {
+        0.5 * self.dim() as f64 * std::f64::consts::TAU.ln()
+    }
+
+    /// Log-density of each image in nats, and the norm of its noise.
+    ///
+    /// # Shapes
+    /// `[batch, channels, height, width]` in `[0, 1]` to `[batch]` both.
+    pub fn log_prob_and_norm(&self, x: Tensor<4>) -> (Tensor<1>, Tensor<1>) {
+        let (squares, log_det) = self.squares_and_log_det(x);
+        let log_prob = squares.clone() * -0.5 + log_det - self.constant();
         (log_prob, squares.sqrt())
+    }
+
+    /// The two terms of [`bits_per_dim`](Self::bits_per_dim) of each image: of the noise under the base
+    /// distribution, and of the log-determinant, that of the map from levels to `[0, 1]` included.
+    ///
+    /// # Shapes
+    /// `[batch, channels, height, width]` in `[0, 1]` to `[batch]` both.
+    pub fn bits_per_dim_terms(&self, x: Tensor<4>) -> (Tensor<1>, Tensor<1>) {
+        let (squares, log_det) = self.squares_and_log_det(x);
+        let per_nat = 1.0 / (self.dim() as f64 * std::f64::consts::LN_2);
+        let base = (squares * 0.5 + self.constant()) * per_nat;
+        (base, self.bits_per_dim(log_det))
     }
 
     /// Log-density of each image in nats.

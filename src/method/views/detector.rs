@@ -5,18 +5,16 @@ use burn::store::{ModuleSnapshot, SafetensorsStore};
 use burn::tensor::{Device, Tensor};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::ViewSizes;
 use crate::backend::Backend;
 use crate::data::{Conversion, Images, Samples, Vectors};
-use crate::encoder::{
-    Look, Networks, PretrainedLook, Projection, ResNet, ResNetConfig, SqueezeNet, View,
-};
-use crate::flow::{RealNvp, RealNvpConfig};
-use crate::method::model_file::{check_shape, load_weights};
+use crate::encoder::{Networks, Projection, ResNet, SqueezeNet};
+use crate::flow::RealNvp;
+use crate::method::model_file::load_weights;
 use crate::method::pictures::heatmaps;
-use crate::method::{DetectorError, HeatSource, Heatmap, Scorer, Scores, Stored};
+use crate::method::{DetectorError, HeatSource, Heatmap, Scorer, Scores, Spread, Stored, Terms};
 
 /// Name of the scorer in a model file.
 pub(super) const KIND: &str = "views";
@@ -53,35 +51,6 @@ pub struct Views {
     device: Device,
 }
 
-/// What a model file says beside the weights.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ViewSizes {
-    /// `[channels, height, width]` of an image.
-    pub shape: [usize; 3],
-    /// Side to which images are resized for the pretrained network.
-    pub input: usize,
-    /// Sizes of the network that was trained without labels, where a view looks through it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub simclr: Option<ResNetConfig>,
-    /// The views.
-    pub views: Vec<ViewFlow>,
-}
-
-/// One view, the sizes of its flow, and the scale of its score.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ViewFlow {
-    /// The description and its normalisation.
-    pub view: View,
-    /// Of the flow; its `dim` is the number of components.
-    pub flow: RealNvpConfig,
-    /// Mean negative log-likelihood of normal validation images, in nats.
-    pub mean: f64,
-    /// Its standard deviation there.
-    pub deviation: f64,
-}
-
 /// The fitted parts of all views.
 #[derive(Module, Debug)]
 pub(super) struct Weights {
@@ -103,66 +72,6 @@ impl Weights {
             squeezenet: self.network.as_ref(),
             simclr: self.simclr.as_ref(),
         }
-    }
-}
-
-impl ViewSizes {
-    /// How the pretrained network looks at images, if it does.
-    fn pretrained(&self) -> Option<PretrainedLook> {
-        let mut looks = self.views.iter().map(|view| view.view.of);
-        let look = PretrainedLook {
-            input: self.input,
-            moments: looks.clone().any(|of| of == Look::SqueezeNetMoments),
-        };
-        looks.any(Look::is_pretrained).then_some(look)
-    }
-
-    /// Entries of the description that a view is of.
-    fn dim(&self, view: &View) -> usize {
-        let features = self.simclr.map_or(0, |network| network.features());
-        view.dim(self.shape, features)
-    }
-
-    fn check(&self, conversion: Conversion, bytes: usize) -> Result<(), String> {
-        if !(1..NAMES.len()).contains(&self.views.len()) {
-            return Err(format!("{} views are not supported", self.views.len()));
-        }
-        check_shape(conversion, self.shape)?;
-        let [channels, size, _] = self.shape;
-        if !matches!(channels, 1 | 3) || !(4..=1024).contains(&size) {
-            return Err(format!(
-                "images of shape {:?} are not supported",
-                self.shape
-            ));
-        }
-        if !SqueezeNet::INPUTS.contains(&self.input) {
-            return Err(format!(
-                "an input of {} pixels is not supported",
-                self.input
-            ));
-        }
-        match self.simclr {
-            Some(network) if network.image_shape() != self.shape => {
-                return Err("its network is for other images".to_owned());
-            }
-            Some(network) => network.check()?,
-            None if self.views.iter().any(|view| view.view.of == Look::SimClr) => {
-                return Err("the network of a view is missing".to_owned());
-            }
-            None => {}
-        }
-        for view in &self.views {
-            view.flow.check()?;
-            let dim = self.dim(&view.view);
-            let numbers = view.flow.dim * view.flow.dim.max(1) * view.flow.gaussians.max(1);
-            if view.flow.dim > dim || numbers.max(dim) > bytes {
-                return Err("a view's flow is not of its description's size".to_owned());
-            }
-            if !(view.mean.is_finite() && view.deviation > 0.0 && view.deviation.is_finite()) {
-                return Err("the scale of a view's score is damaged".to_owned());
-            }
-        }
-        Ok(())
     }
 }
 
@@ -215,10 +124,14 @@ impl Views {
         Ok(Box::new(Self::new(conversion, sizes, weights, device)))
     }
 
-    /// Negative log-likelihoods in nats, one column for every view, of images that have been
-    /// converted; `features` are the pretrained network's, where they are known.
-    pub(super) fn nll(&self, images: &Images, features: Option<&Vectors>) -> Vec<Vec<f32>> {
-        let mut columns = vec![Vec::with_capacity(images.len()); self.sizes.views.len()];
+    /// Calls `each` with the number of a view and its latents, batch after batch and view after view, of images
+    /// that have been converted; `features` are the pretrained network's, where they are known.
+    fn for_each_view(
+        &self,
+        images: &Images,
+        features: Option<&Vectors>,
+        mut each: impl FnMut(usize, Tensor<2>),
+    ) {
         let all: Vec<usize> = (0..images.len()).collect();
         for indices in all.chunks(BATCH) {
             let batch = images.batch(indices, &self.device);
@@ -227,18 +140,26 @@ impl Views {
             let networks = self.weights.networks();
             let features = features.or_else(|| Some(networks.squeezenet?.encode(batch.clone())));
             let views = self.sizes.views.iter().zip(&self.weights.views);
-            for (column, (sizes, weights)) in columns.iter_mut().zip(views) {
+            for (number, (sizes, weights)) in views.enumerate() {
                 let description = match (&features, sizes.view.of) {
                     (Some(features), of) if of.is_pretrained() => {
                         sizes.view.of_features(features.clone())
                     }
                     _ => sizes.view.describe(batch.clone(), networks),
                 };
-                let latents = weights.projection.forward(description);
-                let log_prob: Tensor<1> = weights.flow.log_prob(latents, None);
-                column.extend(log_prob.neg().into_data().iter::<f32>());
+                each(number, weights.projection.forward(description));
             }
         }
+    }
+
+    /// Negative log-likelihoods in nats, one column for every view, of images that have been
+    /// converted; `features` are the pretrained network's, where they are known.
+    pub(super) fn nll(&self, images: &Images, features: Option<&Vectors>) -> Vec<Vec<f32>> {
+        let mut columns = vec![Vec::with_capacity(images.len()); self.sizes.views.len()];
+        self.for_each_view(images, features, |number, latents| {
+            let log_prob = self.weights.views[number].flow.log_prob(latents, None);
+            columns[number].extend(log_prob.neg().into_data().iter::<f32>());
+        });
         columns
     }
 
@@ -283,33 +204,20 @@ impl Views {
     /// Takes the scales of the scores from those of normal validation images.
     pub(super) fn standardise(&mut self, nll: &[Vec<f32>]) {
         for (view, column) in self.sizes.views.iter_mut().zip(nll) {
-            let count = column.len().max(1) as f64;
-            let mean = column.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
-            let squares = column
-                .iter()
-                .map(|&value| (f64::from(value) - mean).powi(2));
-            let deviation = (squares.sum::<f64>() / count).sqrt();
-            view.mean = mean;
-            // Scores that are all alike: any scale that is not zero keeps the order.
-            view.deviation = if deviation > 0.0 { deviation } else { 1.0 };
+            let Spread { mean, deviation } = Spread::of(column);
+            (view.mean, view.deviation) = (mean, deviation);
         }
     }
 
     /// The mean of the standardised scores, and these.
     pub(super) fn combined(&self, nll: Vec<Vec<f32>>) -> Scores {
-        let standard: Vec<Vec<f32>> = self
-            .sizes
-            .views
-            .iter()
-            .zip(nll)
-            .map(|(view, column)| {
-                let scaled = |value: f32| (f64::from(value) - view.mean) / view.deviation;
-                column
-                    .into_iter()
-                    .map(|value| scaled(value) as f32)
-                    .collect()
-            })
-            .collect();
+        let views = self.sizes.views.iter().zip(nll);
+        let standard = views.map(|(view, column)| -> Vec<f32> {
+            let spread = view.spread();
+            let scaled = column.into_iter().map(|value| spread.standard(value));
+            scaled.collect()
+        });
+        let standard: Vec<Vec<f32>> = standard.collect();
         let count = standard.len() as f32;
         let rows = 0..standard.first().map_or(0, Vec::len);
         let mean = rows.map(|row| standard.iter().map(|column| column[row]).sum::<f32>() / count);
@@ -321,6 +229,43 @@ impl Views {
 impl Scorer for Views {
     fn score_names(&self) -> &'static [&'static str] {
         &NAMES[..=self.sizes.views.len()]
+    }
+
+    fn summands(&self) -> &'static [&'static str] {
+        &self.score_names()[1..]
+    }
+
+    fn words(&self, score: &str) -> Option<String> {
+        let number = self.summands().iter().position(|name| *name == score)?;
+        Some(format!(
+            "view {} ({})",
+            number + 1,
+            self.sizes.views[number].view
+        ))
+    }
+
+    /// Of the views whose density is more than a mixture.
+    fn terms(&self, images: &Images) -> Vec<Terms> {
+        let mut columns = vec![[Vec::new(), Vec::new()]; self.sizes.views.len()];
+        self.for_each_view(images, None, |number, latents| {
+            let terms = self.weights.views[number]
+                .flow
+                .log_prob_terms(latents, None);
+            let terms = [terms.0, terms.1].map(|term| term.neg().into_data());
+            for (column, term) in columns[number].iter_mut().zip(terms) {
+                column.extend(term.iter::<f32>());
+            }
+        });
+        let names = self.summands().iter().zip(&self.sizes.views).zip(columns);
+        let flows = names.filter(|((_, view), _)| view.flow.couplings > 0);
+        flows
+            .map(|((&score, _), [base, log_det])| Terms {
+                score,
+                unit: "nats",
+                base,
+                log_det,
+            })
+            .collect()
     }
 
     fn conversion(&self) -> Conversion {
@@ -356,145 +301,4 @@ impl Scorer for Views {
 }
 
 #[cfg(test)]
-pub(in crate::method) mod tests {
-    use super::*;
-    use crate::backend::test_device;
-    use crate::data::Framing;
-    use crate::encoder::Normalisation;
-    use crate::flow::transform_tests::randomised;
-    use crate::flow::{BaseKind, Mixing};
-    use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
-
-    pub fn detector() -> Views {
-        let device = test_device();
-        let conversion = Conversion {
-            channels: 1,
-            height: 32,
-            width: 32,
-            fit: Framing::Pad,
-        };
-        let flow = RealNvpConfig {
-            dim: 4,
-            couplings: 2,
-            hidden: 8,
-            layers: 1,
-            clamp: 2.0,
-            mixing: Mixing::Permutation,
-            actnorm: false,
-            gaussians: 2,
-            base: BaseKind::Fitted,
-            context: 0,
-        };
-        let images = noise(300, 3);
-        let rng = &mut StdRng::seed_from_u64(1);
-        let looks = [
-            (Look::Pixels, Normalisation::L2),
-            (Look::Bands, Normalisation::None),
-            (Look::SqueezeNet, Normalisation::Sqrt),
-            (Look::SimClr, Normalisation::L2),
-        ];
-        // The network is asked about a few images only: it is slow.
-        let network = randomised(SqueezeNet::new(&device).with_input(64));
-        let trained = ResNetConfig {
-            channels: 1,
-            size: 32,
-            width: 4,
-            blocks: 1,
-            first_stride: 2,
-        };
-        let simclr = trained.init(rng, &device);
-        let networks = Networks {
-            squeezenet: Some(&network),
-            simclr: Some(&simclr),
-        };
-        let (mut views, mut sizes) = (Vec::new(), Vec::new());
-        for (of, normalise) in looks {
-            let view = View { of, normalise };
-            let chosen: Vec<usize> = (0..40).collect();
-            let description = view.describe(images.batch(&chosen, &device), networks);
-            let mut rows = Vectors::new(view.dim([1, 32, 32], trained.features()));
-            rows.extend(description.clone().into_data().iter::<f32>());
-            let projection = Projection::fit(&rows, 4, rng, &device);
-            let latents = projection.forward(description);
-            let fitted = flow.init(rng, &device).initialised_from(latents, 1, rng);
-            views.push(ViewWeights {
-                projection,
-                flow: fitted,
-            });
-            sizes.push(ViewFlow {
-                view,
-                flow,
-                mean: 0.0,
-                deviation: 1.0,
-            });
-        }
-        let weights = Weights {
-            network: Some(network),
-            simclr: Some(simclr),
-            views,
-        };
-        let sizes = ViewSizes {
-            shape: [1, 32, 32],
-            input: 64,
-            simclr: Some(trained),
-            views: sizes,
-        };
-        let mut views = Views::new(conversion, sizes, weights, &device);
-        let nll = views.nll(&noise(40, 9), None);
-        views.standardise(&nll);
-        views
-    }
-
-    #[test]
-    fn a_score_depends_on_its_image_alone() {
-        assert_score_of_image_alone(&detector(), &noise(20, 4));
-    }
-
-    #[test]
-    fn the_gradient_is_the_score_s_slope() {
-        // Central differences of the score by grey levels in single pixels.
-        let detector = detector();
-        let image = noise(1, 6);
-        let map = &detector.heat(&image, HeatSource::Gradient).unwrap()[0];
-        for pixel in [77, 500] {
-            let shifted = |by: i16| {
-                let mut bytes = image.as_bytes().to_vec();
-                bytes[pixel] = (i16::from(bytes[pixel]).clamp(8, 247) + by) as u8;
-                let image = Images::new([1, 32, 32], bytes).unwrap();
-                f64::from(detector.score(&image).unwrap().columns()[0][0])
-            };
-            let slope = (shifted(8) - shifted(-8)).abs() / (16.0 / 127.5);
-            let found = f64::from(map.values()[pixel]);
-            assert!(
-                (found - slope).abs() < 0.1 * slope.max(0.5),
-                "{found} {slope}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_deciding_score_is_the_mean_of_the_standardised_ones() {
-        let detector = detector();
-        let scores = detector.score(&noise(40, 9)).unwrap();
-        assert_eq!(
-            scores.names(),
-            ["views", "view_1", "view_2", "view_3", "view_4"]
-        );
-        assert_eq!(detector.deciding(), ["views"]);
-        let [all, views @ ..] = scores.columns() else {
-            panic!("no scores");
-        };
-        for column in views {
-            let mean = column.iter().sum::<f32>() / 40.0;
-            let squares: f32 = column.iter().map(|value| (value - mean).powi(2)).sum();
-            assert!(
-                mean.abs() < 1e-3 && (squares / 40.0 - 1.0).abs() < 1e-2,
-                "{mean}"
-            );
-        }
-        for (row, score) in all.iter().enumerate() {
-            let mean = views.iter().map(|column| column[row]).sum::<f32>() / 4.0;
-            assert!((score - mean).abs() < 1e-5);
-        }
-    }
-}
+pub(in crate::method) mod tests;

@@ -7,12 +7,14 @@
 
 pub(super) mod detector;
 mod settings;
+mod sizes;
 
 use serde::Serialize;
 use toml::Table;
 
-pub use detector::{ViewFlow, ViewSizes, Views};
+pub use detector::Views;
 pub use settings::{ViewSettings, ViewsSettings};
+pub use sizes::{ViewFlow, ViewSizes};
 
 use super::flow_settings::FlowSettings;
 use super::{

@@ -44,10 +44,11 @@ impl ViewSettings {
     /// In a few words, for progress.
     pub(super) fn name(&self) -> String {
         format!(
-            "{:?}, normalised by {:?}, {} components, {} Gaussians",
-            self.of, self.normalise, self.components, self.gaussians
+            "{}, {} components, {} Gaussians",
+            self.view(),
+            self.components,
+            self.gaussians
         )
-        .to_lowercase()
     }
 }
 

@@ -1,0 +1,163 @@
+//! What holds for the paper's detector.
+
+use super::*;
+use crate::backend::test_device;
+use crate::data::Framing;
+use crate::encoder::AutoEncoderConfig;
+use crate::flow::transform_tests::randomised;
+use crate::flow::{BaseKind, Mixing};
+use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
+
+pub fn detector() -> EncoderFlow {
+    let device = test_device();
+    let sizes = Sizes {
+        encoder: EncoderSizes::Autoencoder(AutoEncoderConfig {
+            channels: 1,
+            size: 32,
+            width: 4,
+            latent: 6,
+        }),
+        flow: RealNvpConfig {
+            dim: 6,
+            couplings: 3,
+            hidden: 8,
+            layers: 1,
+            clamp: 2.0,
+            mixing: Mixing::Permutation,
+            actnorm: true,
+            gaussians: 0,
+            base: BaseKind::Trained,
+            context: 0,
+        },
+    };
+    let rng = &mut StdRng::seed_from_u64(1);
+    let encoder = sizes.encoder.init(rng, &device).unwrap();
+    let flow = randomised(sizes.flow.init(rng, &device));
+    let representation = Representation::of(&encoder, 6, &noise(300, 2), &device);
+    let standardizer = Standardizer::fit(representation.latents.values(), 6);
+    let conversion = Conversion {
+        channels: 1,
+        height: 32,
+        width: 32,
+        fit: Framing::Pad,
+    };
+    EncoderFlow::new(conversion, sizes, encoder, standardizer, flow, &device)
+}
+
+/// Looking through the tiny network of `tests/fixtures/onnx`.
+#[cfg(feature = "onnx")]
+pub fn exported() -> EncoderFlow {
+    use crate::encoder::onnx_tests::tiny;
+    use crate::encoder::{Exported, Projection};
+    let device = test_device();
+    let other = detector();
+    let network = tiny(&["late", "vector"], 1);
+    let sizes = Sizes {
+        encoder: EncoderSizes::Onnx {
+            shape: [1, 32, 32],
+            network: network.sizes().clone(),
+            components: 6,
+        },
+        flow: other.sizes.flow,
+    };
+    let projection = randomised(Projection::empty(network.features(), 6, &device));
+    let encoder = Encoder::Onnx(Exported {
+        network,
+        projection,
+    });
+    let rng = &mut StdRng::seed_from_u64(3);
+    let flow = randomised(sizes.flow.init(rng, &device));
+    let representation = Representation::of(&encoder, 6, &noise(300, 2), &device);
+    let standardizer = Standardizer::fit(representation.latents.values(), 6);
+    let conversion = other.conversion();
+    EncoderFlow::new(conversion, sizes, encoder, standardizer, flow, &device)
+}
+
+#[test]
+fn a_score_depends_on_its_image_alone() {
+    assert_score_of_image_alone(&detector(), &noise(300, 3));
+}
+
+#[cfg(feature = "onnx")]
+#[test]
+fn an_exported_network_has_scores_and_no_gradients() {
+    let detector = exported();
+    assert_score_of_image_alone(&detector, &noise(300, 3));
+    assert!(detector.heat_sources().is_empty());
+    assert!(detector.heat(&noise(1, 3), HeatSource::Gradient).is_none());
+}
+
+#[test]
+fn gradients_and_residuals_have_one_value_per_pixel() {
+    let detector = detector();
+    let images = noise(3, 5);
+    for &source in detector.heat_sources() {
+        let maps = detector.heat(&images, source).unwrap();
+        assert_eq!(maps.len(), 3, "{source}");
+        assert_eq!((maps[0].height(), maps[0].width()), (32, 32));
+        // Scored one at a time, an image has the same map.
+        let alone = detector.heat(&images.select(&[2]), source).unwrap();
+        for (left, right) in maps[2].values().iter().zip(alone[0].values()) {
+            assert!(
+                (left - right).abs() <= 1e-4 * (1.0 + right.abs()),
+                "{source}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_gradient_goes_through_a_pretrained_network() {
+    let device = test_device();
+    let other = detector();
+    let sizes = Sizes {
+        encoder: EncoderSizes::SqueezeNet {
+            shape: [1, 32, 32],
+            input: 64,
+            components: 6,
+            pixels: 4,
+        },
+        flow: RealNvpConfig {
+            dim: 10,
+            ..other.sizes.flow
+        },
+    };
+    let rng = &mut StdRng::seed_from_u64(2);
+    let encoder = randomised(sizes.encoder.init(rng, &device).unwrap());
+    let flow = randomised(sizes.flow.init(rng, &device));
+    let images = noise(20, 7);
+    let representation = Representation::of(&encoder, 10, &images, &device);
+    let standardizer = Standardizer::fit(representation.latents.values(), 10);
+    let conversion = other.conversion();
+    let detector = EncoderFlow::new(conversion, sizes, encoder, standardizer, flow, &device);
+    assert_eq!(detector.heat_sources(), [HeatSource::Gradient]);
+    let maps = detector.heat(&images.select(&[0, 1]), HeatSource::Gradient);
+    for map in maps.unwrap() {
+        assert_eq!((map.height(), map.width()), (32, 32));
+        assert!(map.values().iter().all(|value| value.is_finite()));
+        assert!(map.values().iter().any(|&value| value > 0.0));
+    }
+}
+
+#[test]
+fn the_gradient_is_the_score_s_slope() {
+    // Central differences of the NLL by a grey level in single pixels.
+    let detector = detector();
+    let image = noise(1, 6);
+    let map = &detector.heat(&image, HeatSource::Gradient).unwrap()[0];
+    for pixel in [0, 77, 500, 1023] {
+        let shifted = |by: i16| {
+            let mut bytes = image.as_bytes().to_vec();
+            let value = i16::from(bytes[pixel]).clamp(4, 251) + by;
+            bytes[pixel] = value as u8;
+            let image = Images::new([1, 32, 32], bytes).unwrap();
+            f64::from(detector.score(&image).unwrap().columns()[0][0])
+        };
+        let slope = (shifted(4) - shifted(-4)).abs() / (8.0 / 127.5);
+        let found = f64::from(map.values()[pixel]);
+        assert!(
+            (found - slope).abs() < 0.05 * slope.max(0.2),
+            "{found} {slope}"
+        );
+    }
+}

@@ -1,0 +1,143 @@
+//! What holds for the detector of views.
+
+use super::*;
+use crate::backend::test_device;
+use crate::data::Framing;
+use crate::encoder::{Look, Normalisation, ResNetConfig, View};
+use crate::flow::transform_tests::randomised;
+use crate::flow::{BaseKind, Mixing, RealNvpConfig};
+use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
+use crate::method::views::ViewFlow;
+
+pub fn detector() -> Views {
+    let device = test_device();
+    let conversion = Conversion {
+        channels: 1,
+        height: 32,
+        width: 32,
+        fit: Framing::Pad,
+    };
+    let flow = RealNvpConfig {
+        dim: 4,
+        couplings: 2,
+        hidden: 8,
+        layers: 1,
+        clamp: 2.0,
+        mixing: Mixing::Permutation,
+        actnorm: false,
+        gaussians: 2,
+        base: BaseKind::Fitted,
+        context: 0,
+    };
+    let images = noise(300, 3);
+    let rng = &mut StdRng::seed_from_u64(1);
+    let looks = [
+        (Look::Pixels, Normalisation::L2),
+        (Look::Bands, Normalisation::None),
+        (Look::SqueezeNet, Normalisation::Sqrt),
+        (Look::SimClr, Normalisation::L2),
+    ];
+    // The network is asked about a few images only: it is slow.
+    let network = randomised(SqueezeNet::new(&device).with_input(64));
+    let trained = ResNetConfig {
+        channels: 1,
+        size: 32,
+        width: 4,
+        blocks: 1,
+        first_stride: 2,
+    };
+    let simclr = trained.init(rng, &device);
+    let networks = Networks {
+        squeezenet: Some(&network),
+        simclr: Some(&simclr),
+    };
+    let (mut views, mut sizes) = (Vec::new(), Vec::new());
+    for (of, normalise) in looks {
+        let view = View { of, normalise };
+        let chosen: Vec<usize> = (0..40).collect();
+        let description = view.describe(images.batch(&chosen, &device), networks);
+        let mut rows = Vectors::new(view.dim([1, 32, 32], trained.features()));
+        rows.extend(description.clone().into_data().iter::<f32>());
+        let projection = Projection::fit(&rows, 4, rng, &device);
+        let latents = projection.forward(description);
+        let fitted = flow.init(rng, &device).initialised_from(latents, 1, rng);
+        views.push(ViewWeights {
+            projection,
+            flow: fitted,
+        });
+        sizes.push(ViewFlow {
+            view,
+            flow,
+            mean: 0.0,
+            deviation: 1.0,
+        });
+    }
+    let weights = Weights {
+        network: Some(network),
+        simclr: Some(simclr),
+        views,
+    };
+    let sizes = ViewSizes {
+        shape: [1, 32, 32],
+        input: 64,
+        simclr: Some(trained),
+        views: sizes,
+    };
+    let mut views = Views::new(conversion, sizes, weights, &device);
+    let nll = views.nll(&noise(40, 9), None);
+    views.standardise(&nll);
+    views
+}
+
+#[test]
+fn a_score_depends_on_its_image_alone() {
+    assert_score_of_image_alone(&detector(), &noise(20, 4));
+}
+
+#[test]
+fn the_gradient_is_the_score_s_slope() {
+    // Central differences of the score by grey levels in single pixels.
+    let detector = detector();
+    let image = noise(1, 6);
+    let map = &detector.heat(&image, HeatSource::Gradient).unwrap()[0];
+    for pixel in [77, 500] {
+        let shifted = |by: i16| {
+            let mut bytes = image.as_bytes().to_vec();
+            bytes[pixel] = (i16::from(bytes[pixel]).clamp(8, 247) + by) as u8;
+            let image = Images::new([1, 32, 32], bytes).unwrap();
+            f64::from(detector.score(&image).unwrap().columns()[0][0])
+        };
+        let slope = (shifted(8) - shifted(-8)).abs() / (16.0 / 127.5);
+        let found = f64::from(map.values()[pixel]);
+        assert!(
+            (found - slope).abs() < 0.1 * slope.max(0.5),
+            "{found} {slope}"
+        );
+    }
+}
+
+#[test]
+fn the_deciding_score_is_the_mean_of_the_standardised_ones() {
+    let detector = detector();
+    let scores = detector.score(&noise(40, 9)).unwrap();
+    assert_eq!(
+        scores.names(),
+        ["views", "view_1", "view_2", "view_3", "view_4"]
+    );
+    assert_eq!(detector.deciding(), ["views"]);
+    let [all, views @ ..] = scores.columns() else {
+        panic!("no scores");
+    };
+    for column in views {
+        let mean = column.iter().sum::<f32>() / 40.0;
+        let squares: f32 = column.iter().map(|value| (value - mean).powi(2)).sum();
+        assert!(
+            mean.abs() < 1e-3 && (squares / 40.0 - 1.0).abs() < 1e-2,
+            "{mean}"
+        );
+    }
+    for (row, score) in all.iter().enumerate() {
+        let mean = views.iter().map(|column| column[row]).sum::<f32>() / 4.0;
+        assert!((score - mean).abs() < 1e-5);
+    }
+}

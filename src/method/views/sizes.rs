@@ -1,0 +1,109 @@
+//! What a model file says of its views beside the weights, and what of it can be built.
+
+use serde::{Deserialize, Serialize};
+
+use super::detector::NAMES;
+use crate::data::Conversion;
+use crate::encoder::{Look, PretrainedLook, ResNetConfig, SqueezeNet, View};
+use crate::flow::RealNvpConfig;
+use crate::method::Spread;
+use crate::method::model_file::check_shape;
+
+/// What a model file says beside the weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ViewSizes {
+    /// `[channels, height, width]` of an image.
+    pub shape: [usize; 3],
+    /// Side to which images are resized for the pretrained network.
+    pub input: usize,
+    /// Sizes of the network that was trained without labels, where a view looks through it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simclr: Option<ResNetConfig>,
+    /// The views.
+    pub views: Vec<ViewFlow>,
+}
+
+/// One view, the sizes of its flow, and the scale of its score.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ViewFlow {
+    /// The description and its normalisation.
+    pub view: View,
+    /// Of the flow; its `dim` is the number of components.
+    pub flow: RealNvpConfig,
+    /// Mean negative log-likelihood of normal validation images, in nats.
+    pub mean: f64,
+    /// Its standard deviation there.
+    pub deviation: f64,
+}
+
+impl ViewFlow {
+    /// The scale of its score.
+    pub(super) fn spread(&self) -> Spread {
+        Spread {
+            mean: self.mean,
+            deviation: self.deviation,
+        }
+    }
+}
+
+impl ViewSizes {
+    /// How the pretrained network looks at images, if it does.
+    pub(super) fn pretrained(&self) -> Option<PretrainedLook> {
+        let mut looks = self.views.iter().map(|view| view.view.of);
+        let look = PretrainedLook {
+            input: self.input,
+            moments: looks.clone().any(|of| of == Look::SqueezeNetMoments),
+        };
+        looks.any(Look::is_pretrained).then_some(look)
+    }
+
+    /// Entries of the description that a view is of.
+    pub(super) fn dim(&self, view: &View) -> usize {
+        let features = self.simclr.map_or(0, |network| network.features());
+        view.dim(self.shape, features)
+    }
+
+    pub(super) fn check(&self, conversion: Conversion, bytes: usize) -> Result<(), String> {
+        if !(1..NAMES.len()).contains(&self.views.len()) {
+            return Err(format!("{} views are not supported", self.views.len()));
+        }
+        check_shape(conversion, self.shape)?;
+        let [channels, size, _] = self.shape;
+        if !matches!(channels, 1 | 3) || !(4..=1024).contains(&size) {
+            return Err(format!(
+                "images of shape {:?} are not supported",
+                self.shape
+            ));
+        }
+        if !SqueezeNet::INPUTS.contains(&self.input) {
+            return Err(format!(
+                "an input of {} pixels is not supported",
+                self.input
+            ));
+        }
+        match self.simclr {
+            Some(network) if network.image_shape() != self.shape => {
+                return Err("its network is for other images".to_owned());
+            }
+            Some(network) => network.check()?,
+            None if self.views.iter().any(|view| view.view.of == Look::SimClr) => {
+                return Err("the network of a view is missing".to_owned());
+            }
+            None => {}
+        }
+        for view in &self.views {
+            view.flow.check()?;
+            let dim = self.dim(&view.view);
+            let numbers = view.flow.dim * view.flow.dim.max(1) * view.flow.gaussians.max(1);
+            if view.flow.dim > dim || numbers.max(dim) > bytes {
+                return Err("a view's flow is not of its description's size".to_owned());
+            }
+            if !view.spread().is_sound() {
+                return Err("the scale of a view's score is damaged".to_owned());
+            }
+        }
+        Ok(())
+    }
+}
