@@ -3,8 +3,10 @@
 use clap::Args;
 
 use super::{DEFAULT_METHOD, DataPlace, RunPlace, StudyPlace, command_line, print};
+use crate::data::DataStore;
 use crate::method::Method;
-use crate::run::{RunOptions, run as run_experiment};
+use crate::run::{RunOptions, finished, run as run_experiment};
+use crate::study::Experiment;
 use crate::train::{Display, install_signal_handlers};
 
 /// What the names of variants begin with that a study recommends.
@@ -54,21 +56,47 @@ pub fn run(args: ExperimentArgs) -> anyhow::Result<()> {
         features: None,
         among_others: false,
     };
-    let summary = run_experiment(&experiment, &args.data.store()?, &options)?;
+    let store = args.data.store()?;
+    let summary = run_experiment(&experiment, &store, &options)?;
     print(&summary.to_string());
     if experiment.variant == DEFAULT_METHOD {
         // The paper's pipeline runs unless another is named; a study may know a better one.
         let variants = studies.study(&experiment.study)?.variants()?;
-        for better in variants
+        let better = variants
             .iter()
-            .filter(|variant| variant.name.starts_with(BEST))
-        {
+            .filter(|variant| variant.name.starts_with(BEST));
+        for better in better {
             print(&format!(
                 "  recommended here: --method {} ({})",
                 better.name,
                 better.method.parse::<Method>()?.entry().summary
             ));
+            let same = studies.find(&args.name, &better.name, &args.overrides);
+            print(
+                &match same.ok().and_then(|same| compared(&same, &store, &options)) {
+                    Some(found) => format!("    {found}"),
+                    None => {
+                        "    not run yet as this one was: repeat the command with it".to_owned()
+                    }
+                },
+            );
         }
     }
     Ok(())
+}
+
+/// How a variant has done what was just run, if it has been run here with the same seed and settings.
+fn compared(same: &Experiment, store: &DataStore, options: &RunOptions) -> Option<String> {
+    let found = finished(same, store, options)?;
+    let sets = found.metrics.iter().map(|(set, scores)| {
+        let auroc = scores.get(found.own()).map(|score| score.auroc)?;
+        let name = match set == found.set {
+            true => format!("class {:?}", found.class_name),
+            false => set.clone(),
+        };
+        Some(format!("{auroc:.3} {name}"))
+    });
+    let aurocs: Vec<String> = sets.collect::<Option<_>>()?;
+    let report = found.report.display();
+    Some(format!("AUROC {}  {report}", aurocs.join(", ")))
 }

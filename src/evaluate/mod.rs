@@ -4,6 +4,7 @@
 
 mod bootstrap;
 mod conformal;
+mod correlation;
 mod error;
 mod localization;
 mod metrics;
@@ -15,6 +16,7 @@ mod wilcoxon;
 
 pub use bootstrap::auroc_interval;
 pub use conformal::Conformal;
+pub use correlation::Correlation;
 pub use error::EvaluateError;
 pub use localization::{AUPRO_LIMIT, PixelRanking};
 pub use metrics::{BOOTSTRAP_RESAMPLES, INTERVAL_LEVEL, ScoreMetrics, TPR_LEVEL, evaluate};

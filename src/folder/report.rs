@@ -136,6 +136,7 @@ impl FolderPage<'_> {
                 true => format!("score {:.2}", kept.score),
                 false => format!("p = {:.4}, score {:.2}", kept.p_value, kept.score),
             },
+            driver: self.detector.driver_in_words(&kept.driver),
             anomalous: anomalous && !self.held_out,
             label: kept.defect.clone().or_else(|| {
                 let labelled = self.scored.metrics.is_some();

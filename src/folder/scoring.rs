@@ -56,6 +56,8 @@ pub struct Kept {
     pub score: f32,
     /// Its p-value.
     pub p_value: f64,
+    /// Name of the score that drove its verdict.
+    pub driver: String,
     /// Its kind of defect, where it is known to have one.
     pub defect: Option<String>,
 }
@@ -134,6 +136,7 @@ impl<'a> Scoring<'a> {
                 path: path.clone(),
                 score: verdict.score,
                 p_value: verdict.p_value,
+                driver: verdict.driver.clone(),
                 defect: self.defects.get(path).cloned().flatten(),
             });
         }

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::data::Images;
-use crate::evaluate::{Roc, ScoreMetrics};
+use crate::evaluate::{Correlation, Roc, ScoreMetrics};
 
 /// Everything on the page. All text is escaped when rendered.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +26,8 @@ pub struct RunReport {
     pub histograms: Vec<Histogram>,
     /// ROC curves, drawn into one figure.
     pub roc: Vec<RocCurve>,
+    /// What the deciding score follows.
+    pub explained: Option<Explained>,
     /// Learning curves, one panel each.
     pub curves: Vec<LearningCurve>,
     /// Originals above their reconstructions, e.g. one entry for normals, one for anomalies.
@@ -93,6 +95,65 @@ pub struct Series {
     pub name: String,
     /// One value per image; values that are not finite are counted in the caption, not drawn.
     pub values: Vec<f32>,
+}
+
+/// What scores follow: how well images can be compressed, and the terms of a flow's likelihood.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    /// The deciding score against the length of the compressed image.
+    pub scatter: Scatter,
+    /// How images were compressed, e.g. "PNG".
+    pub compressor: String,
+    /// The sets compared.
+    pub sets: Vec<ComparedSet>,
+    /// Score, and how it goes with the length: in every set, and in all of them together. None where one of
+    /// the two is constant.
+    pub correlations: Vec<(String, Vec<Option<Correlation>>)>,
+    /// The terms of flows' likelihoods; empty where there is no flow.
+    pub terms: Vec<TermsRow>,
+}
+
+/// A set of images that have been compressed.
+#[derive(Clone, Debug)]
+pub struct ComparedSet {
+    /// Its name.
+    pub name: String,
+    /// How many.
+    pub images: usize,
+    /// Mean length of the compressed image, in bits per pixel.
+    pub bits_per_pixel: f64,
+}
+
+/// Two quantities of the same images against each other.
+#[derive(Clone, Debug)]
+pub struct Scatter {
+    /// Short title.
+    pub title: String,
+    /// Sentences for the caption; what lies outside is added.
+    pub caption: String,
+    /// Quantity and unit on the x axis.
+    pub x_label: String,
+    /// Quantity and unit on the y axis.
+    pub y_label: String,
+    /// Name in the legend, and a point for each image; by habit the normal ones first.
+    pub series: Vec<(String, Vec<[f32; 2]>)>,
+}
+
+/// Means of the two terms of a flow's negative log-likelihood over one set of images.
+#[derive(Clone, Debug)]
+pub struct TermsRow {
+    /// Which images.
+    pub test_set: String,
+    /// Which score.
+    pub score: String,
+    /// Unit of the terms.
+    pub unit: String,
+    /// Mean of `-ln p(z)`.
+    pub base: f64,
+    /// Mean of `-ln |det dz/dx|`.
+    pub log_det: f64,
+    /// AUROC of each term against normal images, where these are others.
+    pub auroc: Option<[f64; 2]>,
 }
 
 /// One line of the ROC figure.

@@ -53,6 +53,8 @@ pub struct OddImage {
     pub name: String,
     /// Score and p-value in words.
     pub verdict: String,
+    /// What drove the verdict, where more than one thing can.
+    pub driver: Option<String>,
     /// Whether it is called anomalous.
     pub anomalous: bool,
     /// What it truly is, where that is known.

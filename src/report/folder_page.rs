@@ -3,7 +3,8 @@
 use askama::Template;
 
 use super::folder_content::FolderReport;
-use super::format::{count, duration, panel};
+use super::format::panel;
+use super::parts::{Figure, Times};
 use super::{ReportError, curves, histogram, thumbnail};
 
 /// Renders `report` as one self-contained HTML page: no network, no script, fit for print.
@@ -21,17 +22,7 @@ struct Page<'a> {
     worst_label: String,
     worst: Vec<Tile<'a>>,
     figures: Vec<Figure>,
-    timings: Vec<[String; 3]>,
-    total_time: String,
-    peak_memory: Option<String>,
-}
-
-/// A plot with its number.
-struct Figure {
-    label: String,
-    title: String,
-    svg: String,
-    caption: String,
+    times: Times,
 }
 
 /// An image with its overlay and mask: addresses that hold them.
@@ -39,6 +30,7 @@ struct Tile<'a> {
     pictures: Vec<(&'static str, String)>,
     name: &'a str,
     verdict: &'a str,
+    driver: Option<&'a str>,
     anomalous: bool,
     label: Option<&'a str>,
 }
@@ -58,6 +50,7 @@ impl<'a> Page<'a> {
                 pictures,
                 name: &image.name,
                 verdict: &image.verdict,
+                driver: image.driver.as_deref(),
                 anomalous: image.anomalous,
                 label: image.label.as_deref(),
             });
@@ -88,21 +81,12 @@ impl<'a> Page<'a> {
                     .to_owned(),
             });
         }
-        let timings = report.timings.iter().map(|timing| {
-            let rate = timing.images_per_second.filter(|rate| rate.is_finite());
-            let rate = rate.map_or(String::new(), |rate| format!("{rate:.1}"));
-            [timing.stage.clone(), duration(timing.seconds), rate]
-        });
         Ok(Self {
             report,
             worst_label: panel(1, 0, 1),
             worst,
             figures,
-            timings: timings.collect(),
-            total_time: duration(report.timings.iter().map(|timing| timing.seconds).sum()),
-            peak_memory: report
-                .peak_memory_mib
-                .map(|mib| format!("{} MiB", count(mib.max(0.0).round() as usize))),
+            times: Times::new(&report.timings, report.peak_memory_mib),
         })
     }
 }
@@ -123,6 +107,7 @@ mod tests {
             mask: Some(GrayImage::new(40, 30)),
             name: text(),
             verdict: text(),
+            driver: Some(text()),
             anomalous: true,
             label: Some(text()),
         };
@@ -184,6 +169,7 @@ mod tests {
             "Figure 2",
             "Figure 3",
             "Figure 4",
+            "driven by words",
             "12.3",
             "1 min 15 s",
             "2,048 MiB",

@@ -31,6 +31,11 @@ pub(super) fn short(score: f32) -> String {
     text.replace('-', "\u{2212}")
 }
 
+/// "-0.12" with a true minus sign.
+pub(super) fn decimals(value: f64, places: usize) -> String {
+    format!("{value:.places$}").replace('-', "\u{2212}")
+}
+
 /// "0.42 s", "3 min 12 s", "2 h 05 min".
 pub(super) fn duration(seconds: f64) -> String {
     if !seconds.is_finite() || seconds < 0.0 {

@@ -159,7 +159,7 @@ fn finite(series: &Series) -> Vec<f32> {
 /// (low, high, core): the 0.5 % to 99.5 % range of every set joined, so that a small set is never
 /// cut away by a large one; a little wider, so that steep ends fall to the axis, and stretched to
 /// thresholds close by. `core` is the width of the first set.
-fn range(series: &[Vec<f32>], thresholds: &[(String, f32)]) -> (f64, f64, f64) {
+pub(super) fn range(series: &[Vec<f32>], thresholds: &[(String, f32)]) -> (f64, f64, f64) {
     let ranges: Vec<(f64, f64)> = series
         .iter()
         .filter_map(|values| Some((quantile(values, 0.005).ok()?, quantile(values, 0.995).ok()?)))

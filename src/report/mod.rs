@@ -1,10 +1,11 @@
-//! A run, a sweep over many, or the verdicts on a user's own images, as one self-contained HTML page: tables, figures and pictures, no
-//! network, no script.
+//! A run, a sweep over many, or the verdicts on a user's own images, as one self-contained HTML page:
+//! tables, figures and pictures, no network, no script.
 
 mod bars;
 mod content;
 mod curves;
 mod error;
+mod explained;
 mod figures;
 mod folder_content;
 mod folder_page;
@@ -12,6 +13,8 @@ mod format;
 mod histogram;
 mod image_grid;
 mod page;
+mod parts;
+mod scatter;
 mod selection;
 mod sweep_chart;
 mod sweep_content;
@@ -22,8 +25,8 @@ mod table;
 mod thumbnail;
 
 pub use content::{
-    Extremes, Gallery, Histogram, ImageRows, LearningCurve, MetricRow, Reconstructions, RocCurve,
-    RunReport, ScoredImage, Series, Timing,
+    ComparedSet, Explained, Extremes, Gallery, Histogram, ImageRows, LearningCurve, MetricRow,
+    Reconstructions, RocCurve, RunReport, Scatter, ScoredImage, Series, TermsRow, Timing,
 };
 pub use error::ReportError;
 pub use folder_content::{FolderReport, OddImage};
@@ -31,6 +34,6 @@ pub use folder_page::render_folder;
 pub use page::render;
 pub use selection::{Candidate, CandidateRun, SelectionReport, selection_markdown};
 pub use sweep_chart::{CHART_FILE, sweep_chart};
-pub use sweep_content::{PairComparison, Published, SweepCell, SweepMethod, SweepReport};
+pub use sweep_content::{PairComparison, SweepCell, SweepMethod, SweepReport};
 pub use sweep_markdown::sweep_markdown;
 pub use sweep_page::render_sweep;

@@ -3,8 +3,10 @@
 use askama::Template;
 
 use super::content::{Extremes, Gallery, RunReport};
-use super::format::{count, duration, panel, short};
+use super::explained::ExplainedPart;
+use super::format::{panel, short};
 use super::image_grid::{Picture, sheet, single};
+use super::parts::{Figure, Times};
 use super::table::{Row, latex, rows};
 use super::{ReportError, curves, histogram};
 
@@ -28,22 +30,13 @@ struct Page<'a> {
     latex: String,
     histograms: Vec<Figure>,
     roc: Option<Figure>,
+    explained: Option<ExplainedPart<'a>>,
     extremes: Vec<Ends<'a>>,
     reconstructions: Vec<Sheet>,
     samples: Option<Sheet>,
     pictures: Vec<Captioned<'a>>,
     learning: Vec<Figure>,
-    timings: Vec<[String; 3]>,
-    total_time: String,
-    peak_memory: Option<String>,
-}
-
-/// A plot with its number.
-struct Figure {
-    label: String,
-    title: String,
-    svg: String,
-    caption: String,
+    times: Times,
 }
 
 /// A contact sheet with its number.
@@ -105,6 +98,12 @@ impl<'a> Page<'a> {
                     .into(),
             })
         };
+        // The first table is that of the metrics.
+        let tables = usize::from(!report.metrics.is_empty());
+        let explained = match &report.explained {
+            Some(content) => Some(ExplainedPart::new(content, next(true), tables + 1)?),
+            None => None,
+        };
         let mut extremes = Vec::new();
         for content in &report.extremes {
             extremes.extend(ends(content, &mut next)?);
@@ -115,7 +114,7 @@ impl<'a> Page<'a> {
             if let Some(picture) = sheet(&content.title, &sets, SHEET_COLUMNS)? {
                 reconstructions.push(Sheet {
                     label: panel(next(true), 0, 1),
-                    title: content.title.clone(),
+                    title: format!("Reconstructions: {}", content.title),
                     picture,
                 });
             }
@@ -155,27 +154,19 @@ impl<'a> Page<'a> {
             });
         }
 
-        let timings = report.timings.iter().map(|timing| {
-            let rate = timing.images_per_second.filter(|rate| rate.is_finite());
-            let rate = rate.map_or(String::new(), |rate| count(rate.max(0.0).round() as usize));
-            [timing.stage.clone(), duration(timing.seconds), rate]
-        });
         Ok(Self {
             report,
             rows: rows(&report.metrics),
             latex: latex(&report.metrics),
             histograms,
             roc,
+            explained,
             extremes,
             reconstructions,
             samples,
             pictures,
             learning,
-            timings: timings.collect(),
-            total_time: duration(report.timings.iter().map(|timing| timing.seconds).sum()),
-            peak_memory: report
-                .peak_memory_mib
-                .map(|mib| format!("{} MiB", count(mib.max(0.0).round() as usize))),
+            times: Times::new(&report.timings, report.peak_memory_mib),
         })
     }
 }
@@ -274,6 +265,7 @@ mod tests {
                 roc: roc_curve(&[1.0], &[2.0]).unwrap(),
                 auroc: 1.0,
             }],
+            explained: Some(crate::report::explained::tests::content(text())),
             curves: vec![LearningCurve {
                 title: text(),
                 unit: text(),
@@ -335,14 +327,15 @@ mod tests {
             "Figure 1a",
             "Figure 1b",
             "Figure 2",
-            "Figure 6",
+            "Figure 7",
+            "Table 3",
             "1,234",
             "1 min 15 s",
             "2,048 MiB",
         ] {
             assert!(page.contains(part), "{part}");
         }
-        assert!(!page.contains("Figure 8"));
+        assert!(!page.contains("Figure 9"));
         assert!(page.contains("85.0") && page.contains("\\begin{tabular}"));
         assert!(!page.contains("NaN"));
     }

@@ -18,8 +18,6 @@ pub struct SweepReport {
     pub pairs: Vec<PairComparison>,
     /// How `pairs` were tested, e.g. "Wilcoxon signed-rank, two-sided, Holm-adjusted".
     pub test_name: String,
-    /// Figures from publications, shown apart.
-    pub published: Vec<Published>,
     /// Cells without a result: (cell, reason).
     pub failures: Vec<(String, String)>,
     /// The command that repeats the sweep.
@@ -71,17 +69,4 @@ pub struct PairComparison {
     pub p_value: f64,
     /// p-value adjusted for all comparisons.
     pub adjusted: f64,
-}
-
-/// A method's figures as its publication gives them.
-#[derive(Clone, Debug, Default)]
-pub struct Published {
-    /// Method and publication.
-    pub name: String,
-    /// AUROC per class, as in [`SweepReport::classes`]; None or missing at the end where not given.
-    pub values: Vec<Option<f64>>,
-    /// Mean over classes.
-    pub mean: Option<f64>,
-    /// Where from, and why it is not comparable.
-    pub note: String,
 }

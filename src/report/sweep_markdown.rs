@@ -2,9 +2,9 @@
 
 use super::SweepReport;
 use super::sweep_chart::{CHART_FILE, FIGURE, has_chart};
-use super::sweep_table::{Entry, lines, probability, published, signed, verdict};
+use super::sweep_table::{Entry, lines, probability, signed, verdict};
 
-/// `report` as Markdown: the table of methods and classes, the comparisons, published figures apart,
+/// `report` as Markdown: the table of methods and classes, the comparisons,
 /// failures and notes. Numbers link to their runs' reports as the page's do; the figure is the file
 /// [`CHART_FILE`] beside the Markdown.
 pub fn sweep_markdown(report: &SweepReport) -> String {
@@ -14,7 +14,6 @@ pub fn sweep_markdown(report: &SweepReport) -> String {
     }
     results(&mut out, report);
     comparisons(&mut out, report);
-    published_figures(&mut out, report);
     if !report.failures.is_empty() {
         out.push_str("\n## Failures\n\n");
         for (cell, reason) in &report.failures {
@@ -78,27 +77,6 @@ fn comparisons(out: &mut String, report: &SweepReport) {
             pair.pairs,
             escape(&probability(pair.adjusted)),
         ));
-    }
-}
-
-fn published_figures(out: &mut String, report: &SweepReport) {
-    if report.published.is_empty() {
-        return;
-    }
-    out.push_str("\n## Published figures, not measured here\n\n");
-    head(out, "published", report.classes.iter().map(String::as_str));
-    for row in &report.published {
-        out.push_str(&format!("| {} |", escape(&row.name)));
-        for value in published(row, report.classes.len()) {
-            out.push_str(&format!(" {} |", value.as_deref().unwrap_or("\u{2013}")));
-        }
-        out.push('\n');
-    }
-    out.push('\n');
-    for row in &report.published {
-        if !row.note.is_empty() {
-            out.push_str(&format!("- {}: {}\n", escape(&row.name), escape(&row.note)));
-        }
     }
 }
 
@@ -177,8 +155,8 @@ pub(super) fn fence(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::PairComparison;
     use crate::report::sweep_table::tests::method;
-    use crate::report::{PairComparison, Published};
 
     #[test]
     fn the_whole_document_reads_as_expected() {
@@ -199,12 +177,6 @@ mod tests {
                 adjusted: 0.0004,
             }],
             test_name: "Wilcoxon signed-rank".into(),
-            published: vec![Published {
-                name: "GANomaly".into(),
-                values: vec![Some(0.88)],
-                mean: Some(0.7),
-                note: "best epoch on the test set".into(),
-            }],
             failures: vec![("knn, 1".into(), "a|b <c>".into())],
             command: "just sweep digits".into(),
             ..SweepReport::default()
@@ -228,14 +200,6 @@ encoder-flow leads.
 Wilcoxon signed-rank.
 
 - encoder-flow vs knn: encoder-flow is higher, more than chance at 5 % (+0.100 AUROC, 10 pairs, adjusted p &lt; 0.001)
-
-## Published figures, not measured here
-
-| published | 0 | 1 | mean |
-|---|---:|---:|---:|
-| GANomaly | 0.880 | \u{2013} | 0.700 |
-
-- GANomaly: best epoch on the test set
 
 ## Failures
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use askama::Template;
 
 use super::sweep_chart::{FIGURE, caption, chart};
-use super::sweep_table::{Line, latex, lines, probability, published, signed, verdict};
+use super::sweep_table::{Line, latex, lines, probability, signed, verdict};
 use super::{PairComparison, ReportError, SweepReport};
 
 /// Renders `report` as one self-contained HTML page: no network, no script, fit for print. Its only
@@ -30,9 +30,6 @@ struct Page<'a> {
     several_seeds: bool,
     latex: String,
     pairs: Vec<Pair<'a>>,
-    published: Vec<PublishedLine<'a>>,
-    /// Whether any published value is that of a class.
-    published_classes: bool,
 }
 
 struct Pair<'a> {
@@ -41,13 +38,6 @@ struct Pair<'a> {
     p_value: String,
     adjusted: String,
     verdict: String,
-}
-
-struct PublishedLine<'a> {
-    name: &'a str,
-    classes: Vec<Option<String>>,
-    mean: Option<String>,
-    note: &'a str,
 }
 
 impl<'a> Page<'a> {
@@ -70,16 +60,6 @@ impl<'a> Page<'a> {
             .iter()
             .flat_map(|line| line.cells.iter().flatten())
             .any(|entry| entry.runs.len() > 1);
-        let published = report.published.iter().map(|row| {
-            let mut classes = published(row, classes);
-            PublishedLine {
-                name: &row.name,
-                mean: classes.pop().flatten(),
-                classes,
-                note: &row.note,
-            }
-        });
-        let published: Vec<PublishedLine> = published.collect();
         Ok(Self {
             report,
             size: size(report),
@@ -88,10 +68,6 @@ impl<'a> Page<'a> {
             several_seeds,
             latex: latex(&report.classes, &lines),
             pairs: report.pairs.iter().map(pair).collect(),
-            published_classes: published
-                .iter()
-                .any(|row| row.classes.iter().any(Option::is_some)),
-            published,
             lines,
         })
     }
@@ -127,7 +103,7 @@ fn size(report: &SweepReport) -> String {
 mod tests {
     use super::*;
     use crate::report::sweep_table::tests::method;
-    use crate::report::{Published, SweepCell, SweepMethod};
+    use crate::report::{SweepCell, SweepMethod};
 
     const HOSTILE: &str = "</script><script src=\"http://x\">&'<img src=http://x onerror=1>";
 
@@ -160,12 +136,6 @@ mod tests {
                 adjusted: 0.5,
             }],
             test_name: text(),
-            published: vec![Published {
-                name: text(),
-                values: vec![None, Some(0.456)],
-                mean: None,
-                note: text(),
-            }],
             failures: vec![(text(), text())],
             command: text(),
             notes: vec![text()],
@@ -196,11 +166,10 @@ mod tests {
         for part in [
             "Sweep of 2 methods, 2 classes, 2 seeds",
             "Figure 1",
-            "Table 3",
+            "Table 2",
             "0.850",
             "\u{b1} 0.071",
             ">0.123</a>",
-            "0.456",
             "too few pairs to tell",
             "1 of 2 classes",
             "A gap is a cell without a result",

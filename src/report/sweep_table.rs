@@ -2,7 +2,7 @@
 
 use super::format::{duration, relative_link};
 use super::table::escape;
-use super::{PairComparison, Published, SweepCell, SweepMethod, SweepReport};
+use super::{PairComparison, SweepCell, SweepMethod, SweepReport};
 
 /// Significance level of the verdicts in words.
 const LEVEL: f64 = 0.05;
@@ -120,16 +120,6 @@ fn mark_best<'a>(column: impl Iterator<Item = &'a mut Option<Entry>>) {
             entry.best = shown(entry) == highest;
         }
     }
-}
-
-/// Published values of one method: per class, then the mean; None where not given.
-pub(super) fn published(published: &Published, classes: usize) -> Vec<Option<String>> {
-    (0..classes)
-        .map(|class| published.values.get(class).copied().flatten())
-        .chain([published.mean])
-        .map(|value| value.filter(|value| value.is_finite()))
-        .map(|value| value.map(|value| format!("{value:.3}")))
-        .collect()
 }
 
 /// What a comparison says, in plain words.

@@ -1,15 +1,27 @@
-//! From scores to thresholds and metrics.
+//! From scores to p-values, thresholds and metrics.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{RunError, ScoreTable};
+use super::{Explanation, RunError, ScoreTable};
 use crate::evaluate::{ScoreMetrics, Sides, Threshold, evaluate};
+use crate::method::{Calibration, DetectorError, Scorer, Scores};
 use crate::study::Settings;
 
 /// Metrics by test set and score: `anomalous.nll.auroc`, `svhn.deciding.auroc`.
 pub type Metrics = BTreeMap<String, BTreeMap<String, ScoreMetrics>>;
+
+/// What `metrics.json` holds: the metrics, and beside them what the scores follow.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Numbers {
+    /// By test set and score.
+    #[serde(flatten)]
+    pub metrics: Metrics,
+    /// None in a file of a run that did not ask yet; `evaluate` adds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Explanation>,
+}
 
 /// Name of the test set of the class left out, among [`Metrics`]'s keys.
 pub const ANOMALOUS: &str = "anomalous";
@@ -92,4 +104,20 @@ impl Evaluation {
             metrics,
         })
     }
+}
+
+/// Every second validation image gives the scale of the scores, the others the p-values. They have
+/// chosen the epoch, too, so the p-values of an experiment are approximate; `fit` holds images out
+/// for them alone.
+pub(super) fn calibrate(
+    scorer: &dyn Scorer,
+    scores: &[(String, Scores)],
+) -> Result<Calibration, DetectorError> {
+    let validation = scores.iter().find(|(name, _)| name == "validation");
+    let every_second = |first: usize| {
+        let columns = validation.iter().flat_map(|(_, scores)| scores.columns());
+        let half = columns.map(|column| column.iter().skip(first).step_by(2).copied().collect());
+        Scores::new(scorer.score_names(), half.collect())
+    };
+    Calibration::fit(scorer.deciding(), &every_second(0), &every_second(1))
 }

@@ -1,67 +1,25 @@
 //! One run of one method: from data to report, continued or skipped where it was done before.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::evaluation::{Evaluation, anomalous_set};
+use super::evaluation::{Evaluation, Numbers, anomalous_set, calibrate};
+use super::explanation::Explained;
 use super::images::{Pools, Prepared};
-use super::paths::{features_folder, run_folder};
 use super::report::{self, Sources};
+use super::stored::{identity, plan_of, summary_of};
 use super::{
-    Done, Environment, Metrics, RunError, RunFolder, ScoreTable, Summary, Workspace,
+    Done, Environment, RunError, RunFolder, RunOptions, ScoreTable, Summary, Workspace,
     peak_memory_mib,
 };
 use crate::backend::{Backend, OpenDevice};
 use crate::data::{DataStore, Images};
 use crate::encoder::{ENCODER_STAGE, SIMCLR_STAGE, SqueezeNet};
-use crate::files::{self, FileError};
+use crate::files;
 use crate::method::{
-    Calibration, Clock, Context, Description, Detector, DetectorError, Fitted, Identity, Method,
-    Plan, Scorer, Scores, derive, train_autoencoder,
+    Calibration, Clock, Context, Detector, DetectorError, Fitted, Identity, Method, Plan, Scorer,
+    derive, train_autoencoder,
 };
 use crate::study::Experiment;
-use crate::train::Display;
-
-/// How a run is carried out; none of it changes what is computed but seed and device.
-#[derive(Clone, Debug)]
-pub struct RunOptions {
-    /// Seed of split, weights and order.
-    pub seed: u64,
-    /// Start over.
-    pub fresh: bool,
-    /// Backend by name, or the preferred one.
-    pub device: Option<String>,
-    /// How to show progress.
-    pub display: Display,
-    /// Folder of all artifacts.
-    pub artifacts: PathBuf,
-    /// The command line, for the record.
-    pub command: String,
-    /// Where messages go, if not into the run's own log: a process has one log.
-    pub log: Option<PathBuf>,
-    /// Where features of pretrained networks are kept, if not among the artifacts: runs that have
-    /// several folders of artifacts can share them.
-    pub features: Option<PathBuf>,
-    /// True when this process makes other runs as well: its peak memory is not that of one of them.
-    pub among_others: bool,
-}
-
-impl RunOptions {
-    /// Where features of pretrained networks are kept.
-    pub(crate) fn features(&self) -> PathBuf {
-        let own = || features_folder(&self.artifacts);
-        self.features.clone().unwrap_or_else(own)
-    }
-
-    /// The folder of an experiment's run.
-    pub(crate) fn folder(&self, experiment: &Experiment) -> PathBuf {
-        run_folder(
-            &self.artifacts,
-            &experiment.name,
-            &experiment.variant,
-            self.seed,
-        )
-    }
-}
 
 /// Runs an experiment to its report, or to where it is stopped.
 ///
@@ -77,21 +35,6 @@ pub fn run(
         None => run.complete_before(store),
         Some((pools, clock)) => run.to_report(pools, clock),
     }
-}
-
-/// The experiment's method, and what it reads of the settings.
-pub(super) fn plan_of(experiment: &Experiment) -> Result<(Method, Box<dyn Plan>), RunError> {
-    let method: Method = experiment.method.parse()?;
-    Ok((method, method.plan(&experiment.settings)?))
-}
-
-/// What the run's numbers depend on, with SqueezeNet's weights in the file `weights`.
-pub(super) fn identity(experiment: &Experiment, plan: &dyn Plan, weights: &Path) -> Identity {
-    let hash = plan.weights_file(weights).map(|file| {
-        // A file that cannot be read is said where it is needed.
-        files::sha256(&file).unwrap_or_else(|_| "missing".to_owned())
-    });
-    Identity::new(&experiment.method, plan, &experiment.settings, hash)
 }
 
 /// Evaluates a trained run again, with other thresholds, and writes metrics and report anew.
@@ -213,6 +156,7 @@ impl<'a> Run<'a> {
         detector.save(self.workspace.model())?;
         table.write(&self.workspace.scores())?;
         let evaluation = self.evaluate(&table)?;
+        let explained = self.explain(&prepared, detector.scorer(), &table)?;
         clock.step("evaluate", None);
         let done = Done {
             backend: self.open.backend.name().to_owned(),
@@ -227,6 +171,7 @@ impl<'a> Run<'a> {
             detector: detector.scorer(),
             table: &table,
             evaluation: &evaluation,
+            explained: &explained,
             environment: &environment,
             done: &done,
             stages: self.workspace.root(),
@@ -356,6 +301,7 @@ impl<'a> Run<'a> {
             }
         }
         let evaluation = self.evaluate(&table)?;
+        let explained = self.explain(&prepared, detector.scorer(), &table)?;
         self.write(&Sources {
             experiment: self.experiment,
             method: self.method,
@@ -363,6 +309,7 @@ impl<'a> Run<'a> {
             detector: detector.scorer(),
             table: &table,
             evaluation: &evaluation,
+            explained: &explained,
             environment: &environment,
             done: &done,
             stages: self.workspace.root(),
@@ -392,6 +339,17 @@ impl<'a> Run<'a> {
         Evaluation::new(table, &self.experiment.settings, seed)
     }
 
+    /// What the scores follow, on some images of every test set.
+    fn explain(
+        &self,
+        prepared: &Prepared,
+        scorer: &dyn Scorer,
+        table: &ScoreTable,
+    ) -> Result<Explained, RunError> {
+        let anomalous = anomalous_set(&self.experiment.settings);
+        Explained::new((prepared, scorer), table, anomalous, self.options.seed)
+    }
+
     /// Writes settings, thresholds, metrics and report, after all of them have been made.
     fn write(&self, sources: &Sources) -> Result<(), RunError> {
         let html = report::render(sources)?;
@@ -400,7 +358,11 @@ impl<'a> Run<'a> {
         // A run without its page is evaluated again: nothing half replaced is taken for current.
         files::remove(&self.workspace.report())?;
         files::write_json(&self.workspace.thresholds(), &sources.evaluation.thresholds)?;
-        files::write_json(&self.workspace.metrics(), &sources.evaluation.metrics)?;
+        let numbers = Numbers {
+            metrics: sources.evaluation.metrics.clone(),
+            explanation: Some(sources.explained.numbers.clone()),
+        };
+        files::write_json(&self.workspace.metrics(), &numbers)?;
         files::write_text(&self.workspace.report(), &html)?;
         Ok(files::write_text(&self.workspace.config(), &config)?)
     }
@@ -433,99 +395,4 @@ impl<'a> Run<'a> {
             self.workspace.root().display()
         ));
     }
-}
-
-/// Every second validation image gives the scale of the scores, the others the p-values. They have
-/// chosen the epoch, too, so the p-values of an experiment are approximate; `fit` holds images out
-/// for them alone.
-fn calibrate(
-    scorer: &dyn Scorer,
-    scores: &[(String, Scores)],
-) -> Result<Calibration, DetectorError> {
-    let validation = scores.iter().find(|(name, _)| name == "validation");
-    let every_second = |first: usize| {
-        let columns = validation.iter().flat_map(|(_, scores)| scores.columns());
-        let half = columns.map(|column| column.iter().skip(first).step_by(2).copied().collect());
-        Scores::new(scorer.score_names(), half.collect())
-    };
-    Calibration::fit(scorer.deciding(), &every_second(0), &every_second(1))
-}
-
-/// Renames the folder of a run of another identity that lies where this one belongs: nothing is lost,
-/// and nothing is in the way.
-///
-/// # Errors
-/// [`RunError`] when the folder is in use or cannot be renamed.
-pub(crate) fn set_aside(
-    experiment: &Experiment,
-    store: &DataStore,
-    options: &RunOptions,
-) -> Result<(), RunError> {
-    let root = options.folder(experiment);
-    let folder = RunFolder::new(root.clone());
-    if options.fresh || !folder.config().exists() {
-        return Ok(());
-    }
-    let (_, plan) = plan_of(experiment)?;
-    let identity = identity(experiment, plan.as_ref(), &store.backbone(SqueezeNet::FILE));
-    let name = match folder.read_identity() {
-        Ok(there) if there.differences(&identity).is_empty() => return Ok(()),
-        Ok(there) => there.fingerprint(),
-        Err(_) => "earlier".to_owned(),
-    };
-    // Locked, so that nobody's work is moved.
-    let _workspace = Workspace::existing(root.clone())?;
-    let seed = options.seed;
-    let mut target = root.with_file_name(format!("replaced-seed-{seed}-{name}"));
-    for number in 2.. {
-        if !target.exists() {
-            break;
-        }
-        target = root.with_file_name(format!("replaced-seed-{seed}-{name}-{number}"));
-    }
-    std::fs::rename(&root, &target).map_err(FileError::io("rename", &root))?;
-    Ok(())
-}
-
-/// The summary of a run that is complete and has this identity. Nothing is locked for it.
-pub(crate) fn stored_summary(
-    experiment: &Experiment,
-    expected: &Identity,
-    options: &RunOptions,
-) -> Option<Summary> {
-    let folder = RunFolder::new(options.folder(experiment));
-    let done = folder.is_done(expected);
-    done.then(|| summary_of(&folder, experiment, options, true).ok())?
-}
-
-/// The summary of a run that is complete.
-fn summary_of(
-    folder: &RunFolder,
-    experiment: &Experiment,
-    options: &RunOptions,
-    was_complete: bool,
-) -> Result<Summary, RunError> {
-    let done: Done = files::read_json(&folder.done())?;
-    let environment: Environment = files::read_json(&folder.environment())?;
-    let description = Description::read(&folder.model())?;
-    let metrics: Metrics = files::read_json(&folder.metrics())?;
-    Ok(Summary {
-        title: format!(
-            "{}  {}  seed {}",
-            experiment.name, experiment.variant, options.seed
-        ),
-        class_name: experiment.anomaly_name().to_owned(),
-        left_out: experiment
-            .excluded_class()
-            .map(|_| experiment.class_name.clone()),
-        set: anomalous_set(&experiment.settings),
-        metrics,
-        deciding: description.deciding(),
-        identity: folder.read_identity()?,
-        revision: environment.revision,
-        confidence: experiment.settings.evaluation.confidence,
-        done,
-        report: folder.report(),
-        was_complete,
-    })
 }

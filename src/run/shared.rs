@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::run::{Run, identity, plan_of};
+use super::run::Run;
+use super::stored::{identity, plan_of};
 use super::{RunError, RunFolder, RunOptions};
 use crate::data::DataStore;
 use crate::encoder::{ENCODER_STAGE, SqueezeNet};

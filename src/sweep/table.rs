@@ -285,7 +285,6 @@ impl SweepTable {
             pairs: pairs(&methods)?,
             methods,
             test_name: "Wilcoxon signed-rank over classes (seeds averaged), two-sided, Holm-adjusted over all pairs".to_owned(),
-            published: Vec::new(),
             failures: self
                 .results
                 .iter()

@@ -10,6 +10,20 @@ use encoder_flow::Detector;
 use encoder_flow::backend::Backend;
 use encoder_flow::data::digits;
 
+/// The first digits as PNG files in a new folder, which is returned.
+pub fn digits_as_files(folder: &Path, count: usize) -> PathBuf {
+    std::fs::create_dir(folder).unwrap();
+    let images = digits(count, 0).images;
+    let [_, height, width] = images.shape();
+    for index in 0..count {
+        let path = folder.join(format!("{index:03}.png"));
+        let pixels = images.get(index);
+        let colour = image::ColorType::L8;
+        image::save_buffer(path, pixels, width as u32, height as u32, colour).unwrap();
+    }
+    folder.to_owned()
+}
+
 /// Settings with which both stages take a second or two.
 pub const TINY: [&str; 9] = [
     "data.limit=1500",

@@ -1,0 +1,255 @@
+//! What scores follow: how well images can be compressed, and the two terms of a flow's likelihood.
+
+use std::collections::BTreeMap;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::index::sample;
+use serde::{Deserialize, Serialize};
+
+use super::compression::{COMPRESSOR, bits_per_pixel};
+use super::images::Prepared;
+use super::{RunError, ScoreTable, ScoredPart};
+use crate::evaluate::{Correlation, auroc};
+use crate::method::{Scorer, Terms, derive};
+
+/// Images of each test set that are looked at, at most.
+const LOOKED_AT: usize = 300;
+/// Name of the set of normal test images.
+pub(super) const NORMAL: &str = "normal";
+
+/// What `metrics.json` has of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Explanation {
+    /// How images were compressed.
+    pub compressor: String,
+    /// By test set: that of the metrics, and `normal`.
+    pub sets: BTreeMap<String, ExplainedSet>,
+    /// By score, over the images of all sets: how it goes with the length of the compressed image. None
+    /// where one of the two is constant.
+    pub together: BTreeMap<String, Option<Correlation>>,
+}
+
+/// What it says of the images of one set, which a seed has drawn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainedSet {
+    /// How many.
+    pub images: usize,
+    /// Mean length of the compressed image, in bits per pixel.
+    pub bits_per_pixel: f64,
+    /// By score, as in [`Explanation::together`].
+    pub correlation: BTreeMap<String, Option<Correlation>>,
+    /// By score, where it is the likelihood of a flow.
+    pub terms: BTreeMap<String, MeanTerms>,
+}
+
+/// Means of the terms of a flow's negative log-likelihood.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MeanTerms {
+    /// Unit of the means.
+    pub unit: String,
+    /// Of `-ln p(z)`, `z` being what the flow makes of an image.
+    pub base: f64,
+    /// Of `-ln |det dz/dx|`.
+    pub log_det: f64,
+    /// AUROC of each term alone against the normal images, where these are others.
+    pub auroc: Option<[f64; 2]>,
+}
+
+/// An [`Explanation`] with the images that it was made from.
+pub(super) struct Explained {
+    pub numbers: Explanation,
+    /// The sets, the normal one first.
+    pub sets: Vec<LookedAt>,
+}
+
+/// The images of one set.
+pub(super) struct LookedAt {
+    /// Name of the set in the explanation.
+    pub set: String,
+    /// Name of its part in the table of scores.
+    pub part: String,
+    /// Where they are in that part, in rising order.
+    pub rows: Vec<usize>,
+    /// The length of each, compressed.
+    pub bits_per_pixel: Vec<f32>,
+    terms: Vec<Terms>,
+}
+
+impl LookedAt {
+    /// The images' scores of one kind.
+    pub fn scores(&self, column: &[f32]) -> Vec<f32> {
+        self.rows.iter().map(|&row| column[row]).collect()
+    }
+}
+
+impl Explained {
+    /// Looks at some images of every test set. `anomalous` is the name of the anomaly's set among the metrics.
+    ///
+    /// # Errors
+    /// [`RunError`] when an image cannot be compressed, or a term cannot be ranked.
+    pub fn new(
+        (prepared, scorer): (&Prepared, &dyn Scorer),
+        table: &ScoreTable,
+        anomalous: &str,
+        seed: u64,
+    ) -> Result<Self, RunError> {
+        let mut sets = Vec::new();
+        for scored in &table.parts {
+            let set = match scored.name.as_str() {
+                "train" | "validation" => continue,
+                "test-normal" => NORMAL,
+                "test-anomalous" => anomalous,
+                other => other,
+            };
+            let Some(part) = prepared.parts.get(&scored.name) else {
+                continue;
+            };
+            let (all, purpose) = (scored.indices.len(), format!("explained {set}"));
+            let rng = &mut StdRng::seed_from_u64(derive(seed, &purpose));
+            let mut rows = sample(rng, all, all.min(LOOKED_AT)).into_vec();
+            rows.sort_unstable();
+            let images = part.images.select(&rows);
+            let finite = |terms: &Terms| {
+                let mut values = terms.base.iter().chain(&terms.log_det);
+                values.all(|value| value.is_finite())
+            };
+            sets.push(LookedAt {
+                set: set.to_owned(),
+                part: scored.name.clone(),
+                rows,
+                bits_per_pixel: bits_per_pixel(&images)?,
+                terms: scorer.terms(&images).into_iter().filter(finite).collect(),
+            });
+        }
+        sets.sort_by_key(|looked| looked.set != NORMAL);
+        let numbers = numbers(table, &sets)?;
+        Ok(Self { numbers, sets })
+    }
+}
+
+fn numbers(table: &ScoreTable, sets: &[LookedAt]) -> Result<Explanation, RunError> {
+    let scored = |looked: &LookedAt, column: usize| -> Vec<f32> {
+        let part: Option<&ScoredPart> = table.part(&looked.part);
+        part.map_or_else(Vec::new, |part| looked.scores(&part.columns[column]))
+    };
+    let lengths = sets.iter().flat_map(|looked| &looked.bits_per_pixel);
+    let lengths: Vec<f32> = lengths.copied().collect();
+    let (mut together, mut explained) = (BTreeMap::new(), BTreeMap::new());
+    for (column, name) in table.names.iter().enumerate() {
+        let scores = sets.iter().flat_map(|looked| scored(looked, column));
+        let scores: Vec<f32> = scores.collect();
+        together.insert(name.clone(), Correlation::of(&lengths, &scores));
+    }
+    let normal = sets.iter().find(|looked| looked.set == NORMAL);
+    for looked in sets {
+        let columns = table.names.iter().enumerate();
+        let correlation = columns.map(|(column, name)| {
+            let scores = scored(looked, column);
+            (
+                name.clone(),
+                Correlation::of(&looked.bits_per_pixel, &scores),
+            )
+        });
+        let mut terms = BTreeMap::new();
+        for of in &looked.terms {
+            let others = normal.filter(|normal| normal.set != looked.set);
+            let normal = others.and_then(|normal| {
+                let mut all = normal.terms.iter();
+                all.find(|normal| normal.score == of.score)
+            });
+            let auroc = match normal {
+                Some(normal) => Some([
+                    auroc(&normal.base, &of.base)?,
+                    auroc(&normal.log_det, &of.log_det)?,
+                ]),
+                None => None,
+            };
+            let means = MeanTerms {
+                unit: of.unit.to_owned(),
+                base: mean(&of.base),
+                log_det: mean(&of.log_det),
+                auroc,
+            };
+            terms.insert(of.score.to_owned(), means);
+        }
+        let set = ExplainedSet {
+            images: looked.rows.len(),
+            bits_per_pixel: mean(&looked.bits_per_pixel),
+            correlation: correlation.collect(),
+            terms,
+        };
+        explained.insert(looked.set.clone(), set);
+    }
+    Ok(Explanation {
+        compressor: COMPRESSOR.to_owned(),
+        sets: explained,
+        together,
+    })
+}
+
+/// Zero of nothing: a file holds no NaN.
+fn mean(values: &[f32]) -> f64 {
+    let sum: f64 = values.iter().map(|&value| f64::from(value)).sum();
+    sum / values.len().max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn looked(set: &str, bits_per_pixel: Vec<f32>, base: Vec<f32>) -> LookedAt {
+        LookedAt {
+            set: set.to_owned(),
+            part: set.to_owned(),
+            rows: vec![2, 0, 1],
+            bits_per_pixel,
+            terms: vec![Terms {
+                score: "nll",
+                unit: "nats",
+                log_det: base.iter().map(|value| -value).collect(),
+                base,
+            }],
+        }
+    }
+
+    #[test]
+    fn numbers_are_those_of_the_images_looked_at() {
+        let part = |name: &str, column: Vec<f32>| ScoredPart {
+            name: name.to_owned(),
+            indices: (0..column.len()).collect(),
+            labels: vec![0; column.len()],
+            columns: vec![column],
+        };
+        let table = ScoreTable {
+            names: vec!["nll".to_owned()],
+            parts: vec![
+                part(NORMAL, vec![2.0, 3.0, 1.0, 99.0]),
+                part("svhn", vec![5.0, 5.0, 5.0]),
+            ],
+        };
+        let sets = [
+            looked(NORMAL, vec![1.0, 2.0, 3.0], vec![1.0, 2.0, 3.0]),
+            looked("svhn", vec![1.0, 1.0, 4.0], vec![4.0, 5.0, 6.0]),
+        ];
+        let found = numbers(&table, &sets).unwrap();
+        let normal = &found.sets[NORMAL];
+        // Rows 2, 0 and 1 have the scores 1, 2 and 3.
+        assert_eq!(normal.correlation["nll"].unwrap().pearson, 1.0);
+        assert_eq!((normal.images, normal.bits_per_pixel), (3, 2.0));
+        assert_eq!(normal.terms["nll"].auroc, None);
+        let svhn = &found.sets["svhn"];
+        assert_eq!(svhn.correlation["nll"], None);
+        assert_eq!(
+            (svhn.terms["nll"].base, svhn.terms["nll"].log_det),
+            (5.0, -5.0)
+        );
+        assert_eq!(svhn.terms["nll"].auroc, Some([1.0, 0.0]));
+        assert!(found.together["nll"].unwrap().spearman < 1.0);
+        let text = serde_json::to_string(&found).unwrap();
+        assert_eq!(serde_json::from_str::<Explanation>(&text).unwrap(), found);
+    }
+}
