@@ -1,7 +1,10 @@
 //! Where a score lies on normal images.
 
+use serde::{Deserialize, Serialize};
+
 /// Mean and standard deviation of a score, by which scores of several origins come to one scale.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Spread {
     /// Mean.
     pub mean: f64,
@@ -10,6 +13,12 @@ pub struct Spread {
 }
 
 impl Spread {
+    /// What nothing is changed by.
+    pub const UNIT: Self = Self {
+        mean: 0.0,
+        deviation: 1.0,
+    };
+
     /// Of scores of normal images.
     pub fn of(values: &[f32]) -> Self {
         let count = values.len().max(1) as f64;

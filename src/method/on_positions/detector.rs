@@ -14,7 +14,7 @@ use crate::data::{Conversion, Images, Samples};
 use crate::encoder::{MapEncoder, PositionConfig};
 use crate::evaluate::auroc;
 use crate::method::model_file::{check_shape, load_weights, onnx_in};
-use crate::method::{DetectorError, HeatSource, Heatmap, Scorer, Scores, Stored};
+use crate::method::{DetectorError, HeatSource, Heatmap, Scorer, Scores, Spread, Stored};
 
 /// Name of the scorer in a model file.
 pub(in crate::method) const KIND: &str = "positions";
@@ -80,16 +80,6 @@ pub struct ScaleSizes {
     pub positions: Spread,
 }
 
-/// Mean and standard deviation on normal validation images.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Spread {
-    /// Mean.
-    pub mean: f64,
-    /// Standard deviation, above 0.
-    pub deviation: f64,
-}
-
 /// The fitted parts.
 #[derive(Module, Debug)]
 pub struct PositionWeights {
@@ -97,34 +87,6 @@ pub struct PositionWeights {
     pub encoder: MapEncoder,
     /// One for every scale.
     pub densities: Vec<PositionDensity>,
-}
-
-impl Spread {
-    /// What nothing is changed by.
-    pub const UNIT: Self = Self {
-        mean: 0.0,
-        deviation: 1.0,
-    };
-
-    fn of(values: &[f32]) -> Self {
-        let count = values.len().max(1) as f64;
-        let mean = values.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
-        let squares = values
-            .iter()
-            .map(|&value| (f64::from(value) - mean).powi(2));
-        let deviation = (squares.sum::<f64>() / count).sqrt();
-        // Scores that are all alike: any scale that is not zero keeps the order.
-        let deviation = if deviation > 0.0 { deviation } else { 1.0 };
-        Self { mean, deviation }
-    }
-
-    fn standard(self, value: f32) -> f32 {
-        ((f64::from(value) - self.mean) / self.deviation) as f32
-    }
-
-    fn is_sound(self) -> bool {
-        self.mean.is_finite() && self.deviation > 0.0 && self.deviation.is_finite()
-    }
 }
 
 impl PositionSizes {
@@ -298,6 +260,19 @@ pub(super) fn images_per_pass([_, height, width]: [usize; 3]) -> usize {
 impl Scorer for OnPositions {
     fn score_names(&self) -> &'static [&'static str] {
         &NAMES[..=self.sizes.scales.len()]
+    }
+
+    fn summands(&self) -> &'static [&'static str] {
+        match self.sizes.scales.len() {
+            1 => &[],
+            scales => &NAMES[1..=scales],
+        }
+    }
+
+    fn words(&self, score: &str) -> Option<String> {
+        let number = self.summands().iter().position(|name| *name == score)?;
+        let [height, width] = self.sizes.config.sides(self.sizes.scales[number].shrink);
+        Some(format!("scale {} ({width}x{height} pixels)", number + 1))
     }
 
     fn conversion(&self) -> Conversion {

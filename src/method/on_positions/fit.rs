@@ -7,12 +7,13 @@ use toml::Table;
 
 use super::rows::Scale;
 use super::settings::{Components, Description, PositionContext, PositionSettings, Source};
-use super::{OnPositions, PositionSizes, PositionWeights, ScaleSizes, Spread};
+use super::{OnPositions, PositionSizes, PositionWeights, ScaleSizes};
 use crate::data::{Images, with_defects};
 use crate::encoder::{BackboneError, MapEncoder, OnnxNetwork, PatchPca, SqueezeNet};
 use crate::flow::MixtureConfig;
 use crate::method::{
-    Context, EncoderKind, EncoderSettings, Fitted, FlowSettings, MethodError, Parts, Plan, as_table,
+    Context, EncoderKind, EncoderSettings, Fitted, FlowSettings, MethodError, Parts, Plan, Spread,
+    as_table,
 };
 use crate::study::Settings;
 use crate::train::StageSummary;

@@ -16,7 +16,7 @@ mod settings;
 pub use aggregation::Aggregation;
 pub use bank::PatchBank;
 pub use density::{ComponentFlow, DensitySizes, PositionDensity};
-pub use detector::{OnPositions, PositionSizes, PositionWeights, ScaleSizes, Spread};
+pub use detector::{OnPositions, PositionSizes, PositionWeights, ScaleSizes};
 pub use fit::{BankSettings, DensityPlan, KernelSettings, PlaceSettings, PositionPlan};
 pub use kernel::KernelDensity;
 pub use places::PlaceGaussians;
