@@ -13,7 +13,7 @@ use crate::suggest::{did_you_mean, nearest};
 const FOLDER: &str = "experiments";
 
 /// The studies that come with the program, for when it runs outside its repository.
-const BUILT_IN: [(&str, &str); 7] = [
+const BUILT_IN: [(&str, &str); 9] = [
     ("cifar10", include_str!("../../experiments/cifar10.toml")),
     (
         "cifar10-squeezenet",
@@ -29,6 +29,14 @@ const BUILT_IN: [(&str, &str); 7] = [
     (
         "mnist-squeezenet",
         include_str!("../../experiments/mnist-squeezenet.toml"),
+    ),
+    (
+        "paper-cifar10",
+        include_str!("../../experiments/paper-cifar10.toml"),
+    ),
+    (
+        "paper-mnist",
+        include_str!("../../experiments/paper-mnist.toml"),
     ),
 ];
 
