@@ -8,7 +8,7 @@ use crate::backend::Backend;
 use crate::data::SplitShares;
 use crate::data::folder::{Layout, NearDuplicates, Skipped, in_proportion, layout, load_watched};
 use crate::evaluate::{Conformal, EvaluateError};
-use crate::files::{self, FileError};
+use crate::files;
 use crate::method::{
     Calibration, Clock, Context, Detector, Fitted, Identity, Method, Parts, Scores,
 };
@@ -136,8 +136,19 @@ pub fn fit_folder(
         display: fit.display,
         clock: Clock::start(),
         stages: [0, 1],
+        // The p-values come from held-out images.
+        training_scores: false,
     };
-    let Fitted { scorer, scores, .. } = plan.fit(&mut context, &parts)?;
+    let Fitted { scorer, scores, .. } = match plan.fit(&mut context, &parts) {
+        Ok(fitted) => fitted,
+        Err(error) => {
+            // With nothing to continue from, the folder would only stand in the way of other settings.
+            if !workspace.has_begun() {
+                workspace.remove()?;
+            }
+            return Err(error.into());
+        }
+    };
     let scores_of = |name: &str| {
         let found = scores.iter().find(|(part, _)| part == name);
         let none = || Scores::none(scorer.score_names());
@@ -167,9 +178,7 @@ pub fn fit_folder(
         Some(_) => None,
         None => Some(near_duplicates(&parts)),
     };
-    let root = workspace.root().to_owned();
-    drop(workspace);
-    std::fs::remove_dir_all(&root).map_err(FileError::io("remove", &root))?;
+    workspace.remove()?;
     Ok(FittedFolder {
         detector,
         counts,

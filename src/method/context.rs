@@ -34,6 +34,8 @@ pub struct Context<'a> {
     pub clock: Clock,
     /// Stages begun, and stages expected: `1/2 encoder`.
     pub stages: [usize; 2],
+    /// False where nobody asks for the scores of training images.
+    pub training_scores: bool,
 }
 
 /// What a fit leaves.
@@ -145,7 +147,12 @@ impl Context<'_> {
         Ok((model, summary))
     }
 
-    /// Scores part by part from the images themselves.
+    /// True when the part of this name is to be scored.
+    pub(super) fn scores(&self, part: &str) -> bool {
+        self.training_scores || part != "train"
+    }
+
+    /// Scores the parts that are to be scored, one by one, from the images themselves.
     ///
     /// # Errors
     /// [`MethodError`] when an image cannot be scored.
@@ -155,7 +162,8 @@ impl Context<'_> {
         parts: &Parts,
     ) -> Result<Vec<(String, Scores)>, MethodError> {
         let mut scores = Vec::new();
-        for Part { name, images, .. } in parts.iter() {
+        let wanted = parts.iter().filter(|part| self.scores(&part.name));
+        for Part { name, images, .. } in wanted {
             self.say(&format!("scoring {} {name} images", images.len()));
             scores.push((name.clone(), scorer.score(images)?));
         }

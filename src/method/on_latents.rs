@@ -251,13 +251,12 @@ impl Looks {
         table
     }
 
-    /// Fits the encoder, then what `density` makes of the training latents, and scores every part,
-    /// but for the training images where `skip_train`.
+    /// Fits the encoder, then what `density` makes of the training latents, and scores the parts that
+    /// are to be scored.
     pub fn fit<D: Density>(
         &self,
         context: &mut Context,
         parts: &Parts,
-        skip_train: bool,
         density: impl FnOnce(&mut Context, &Vectors) -> (D, Option<Standardizer>),
     ) -> Result<Fitted, MethodError> {
         let (encoder, stages) = self.encoding.fit(context, parts)?;
@@ -271,7 +270,7 @@ impl Looks {
         let scorer = OnLatents::new(conversion, sizes, parts, standardizer, context.device);
         let scores: Vec<(String, Scores)> = representations
             .iter()
-            .filter(|(name, _)| !(skip_train && name == "train"))
+            .filter(|(name, _)| context.scores(name))
             .map(|(name, part)| (name.clone(), scorer.score_representation(part)))
             .collect();
         context.scored(&scores);

@@ -219,6 +219,7 @@ impl<'a> Run<'a> {
             display: self.options.display,
             clock,
             stages: [0, 1],
+            training_scores: !self.plan.skips_training_scores(),
         }
     }
 

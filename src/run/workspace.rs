@@ -171,6 +171,29 @@ impl Workspace {
         })
     }
 
+    /// True when a training stage has been begun in it.
+    pub fn has_begun(&self) -> bool {
+        fn has_checkpoints(folder: &Path) -> bool {
+            let folders = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            let mut folders = folders
+                .map(|entry| entry.path())
+                .filter(|path| path.is_dir());
+            folders.any(|path| path.ends_with("checkpoint") || has_checkpoints(&path))
+        }
+        has_checkpoints(self.root())
+    }
+
+    /// Removes the folder and all that is in it.
+    ///
+    /// # Errors
+    /// [`RunError`] when something in it cannot be removed.
+    pub fn remove(self) -> Result<(), RunError> {
+        let root = self.root().to_owned();
+        // On some systems a file that is locked cannot be removed.
+        drop(self);
+        Ok(std::fs::remove_dir_all(&root).map_err(FileError::io("remove", &root))?)
+    }
+
     /// Removes everything but the lock. A folder that is not a run's is refused.
     fn clear(&self) -> Result<(), RunError> {
         let entries = std::fs::read_dir(self.root()).map_err(FileError::io("read", self.root()))?;
@@ -339,6 +362,23 @@ mod tests {
         assert!(refused(&changed).contains("--force"));
         let again = open(&changed, true).unwrap();
         assert_eq!(again.read_settings().unwrap(), changed);
+    }
+
+    #[test]
+    fn a_fit_has_begun_when_a_stage_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("m.safetensors");
+        let settings = settings("");
+        let open = || Workspace::for_fit(&model, &identity(&settings), &settings, false).unwrap();
+        let workspace = open();
+        std::fs::write(workspace.log(), "x").unwrap();
+        assert!(!workspace.has_begun());
+        let root = workspace.root().to_owned();
+        workspace.remove().unwrap();
+        assert!(!root.exists());
+        let workspace = open();
+        std::fs::create_dir_all(workspace.root().join("scale-1/flow/checkpoint")).unwrap();
+        assert!(workspace.has_begun());
     }
 
     #[test]

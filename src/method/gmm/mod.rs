@@ -118,7 +118,7 @@ impl Plan for Mixture {
     }
 
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
-        self.looks.fit(context, parts, false, |context, latents| {
+        self.looks.fit(context, parts, |context, latents| {
             let standardizer = Standardizer::fit(latents.values(), latents.dim());
             let latents = standardized(&standardizer, latents, context.device);
             let rng = &mut context.rng("mixture");

@@ -96,8 +96,7 @@ impl Plan for NearestNeighbours {
     }
 
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
-        let skip = self.skips_training_scores();
-        self.looks.fit(context, parts, skip, |context, latents| {
+        self.looks.fit(context, parts, |context, latents| {
             (Knn::fit(latents, self.neighbours, context.device), None)
         })
     }

@@ -94,7 +94,7 @@ impl Plan for Distance {
     }
 
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
-        self.looks.fit(context, parts, false, |context, latents| {
+        self.looks.fit(context, parts, |context, latents| {
             (Mahalanobis::fit(latents, context.device), None)
         })
     }

@@ -40,7 +40,14 @@ impl Aggregation {
             let lefts = across.0.iter();
             lefts.map(move |&left| tile(top, left))
         });
-        scores.fold(f32::NEG_INFINITY, f32::max)
+        // `f32::max` passes over NaN: a tile that cannot be scored would be hidden by the others.
+        scores.fold(f32::NEG_INFINITY, |largest, score| {
+            if largest.is_nan() || largest > score {
+                largest
+            } else {
+                score
+            }
+        })
     }
 }
 
@@ -53,8 +60,11 @@ fn starts(side: usize, tile: usize) -> Vec<usize> {
         .collect()
 }
 
-/// Mean of the largest share of the values, at least of one.
+/// Mean of the largest share of the values, at least of one; NaN where one of them is.
 fn mean_of_largest(mut values: Vec<f32>, share: f64) -> f32 {
+    if values.iter().any(|value| value.is_nan()) {
+        return f32::NAN;
+    }
     let count = (values.len() as f64 * share).ceil() as usize;
     let count = count.clamp(1, values.len());
     if count < values.len() {
@@ -112,6 +122,14 @@ mod tests {
         assert_eq!(of(64, 8, 64), small);
         assert_eq!(of(40, 100, 64), small);
         assert!(of(40, 100, 0) < 0.1 * small);
+        // What cannot be scored shows, wherever it lies.
+        let mut map = vec![0.0; 40 * 100];
+        map[1234] = -f32::NAN;
+        let tiled = Aggregation {
+            top: 0.1,
+            tiles: 64,
+        };
+        assert!(tiled.score(&map, &grid(40, 100)).is_nan());
         // A tile larger than the picture is the picture.
         assert_eq!(of(8, 8, 4096), small);
     }

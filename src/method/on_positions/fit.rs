@@ -6,10 +6,10 @@ use serde::Serialize;
 use toml::Table;
 
 use super::rows::Scale;
-use super::settings::{Components, Description, PositionContext, PositionSettings, Source};
+use super::settings::{Components, Description, Opened, PositionContext, PositionSettings};
 use super::{OnPositions, PositionSizes, PositionWeights, ScaleSizes};
 use crate::data::{Images, with_defects};
-use crate::encoder::{BackboneError, MapEncoder, OnnxNetwork, PatchPca, SqueezeNet};
+use crate::encoder::{MapEncoder, PatchPca, SqueezeNet};
 use crate::flow::MixtureConfig;
 use crate::method::{
     Context, EncoderKind, EncoderSettings, Fitted, FlowSettings, MethodError, Parts, Plan, Spread,
@@ -130,7 +130,7 @@ impl Plan for PositionPlan {
 
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
         let shape = context.image_shape();
-        let (config, network) = self.description.config(shape)?;
+        let (config, source) = self.description.config(shape)?;
         let scales = self.description.scales.clone();
         let flows = match &self.density {
             DensityPlan::Flow(components, flow) if flow.couplings > 0 => {
@@ -143,7 +143,7 @@ impl Plan for PositionPlan {
             _ => 0,
         };
         context.stages[1] = flows + usize::from(self.trains_autoencoder());
-        let (encoder, mut stages) = self.map_encoder(network, context, parts)?;
+        let (encoder, mut stages) = map_encoder(source, context, parts)?;
         let (mut densities, mut sizes) = (Vec::new(), Vec::new());
         for (number, &shrink) in (1..).zip(&scales) {
             let scale = Scale {
@@ -184,39 +184,30 @@ impl Plan for PositionPlan {
     }
 }
 
-impl PositionPlan {
-    fn map_encoder(
-        &self,
-        network: Option<OnnxNetwork>,
-        context: &mut Context,
-        parts: &Parts,
-    ) -> Result<(MapEncoder, Vec<StageSummary>), MethodError> {
-        let train = &parts.train().images;
-        if let Some(network) = network {
-            return Ok((MapEncoder::Onnx(network), Vec::new()));
+/// The encoder of positions, with the stage that trained it where there is one.
+fn map_encoder(
+    source: Opened,
+    context: &mut Context,
+    parts: &Parts,
+) -> Result<(MapEncoder, Vec<StageSummary>), MethodError> {
+    let train = &parts.train().images;
+    match source {
+        Opened::Autoencoder(settings) => {
+            let (model, summary) = settings.fit(context, parts)?;
+            Ok((MapEncoder::Autoencoder(model), vec![summary]))
         }
-        match &self.description.source {
-            Source::Autoencoder(settings) => {
-                let (model, summary) = settings.fit(context, parts)?;
-                Ok((MapEncoder::Autoencoder(model), vec![summary]))
-            }
-            &Source::Patches { patch_components } => {
-                let rng = &mut context.rng("patches");
-                let patches = PatchPca::fit(train, patch_components, rng, context.device);
-                let count = Some(train.len());
-                context.clock.step("components of patches", count);
-                Ok((MapEncoder::Patches(patches), Vec::new()))
-            }
-            Source::SqueezeNet { .. } => {
-                let network = SqueezeNet::load(context.weights, context.device)?;
-                Ok((MapEncoder::SqueezeNet(network), Vec::new()))
-            }
-            Source::Onnx(onnx) => {
-                let network = onnx.load(context.image_shape()[0]);
-                let network = network.map_err(BackboneError::from)?;
-                Ok((MapEncoder::Onnx(network), Vec::new()))
-            }
+        Opened::Patches { patch_components } => {
+            let rng = &mut context.rng("patches");
+            let patches = PatchPca::fit(train, patch_components, rng, context.device);
+            let count = Some(train.len());
+            context.clock.step("components of patches", count);
+            Ok((MapEncoder::Patches(patches), Vec::new()))
         }
+        Opened::SqueezeNet => {
+            let network = SqueezeNet::load(context.weights, context.device)?;
+            Ok((MapEncoder::SqueezeNet(network), Vec::new()))
+        }
+        Opened::Onnx(network) => Ok((MapEncoder::Onnx(network), Vec::new())),
     }
 }
 

@@ -86,6 +86,14 @@ pub(super) enum Source {
     Onnx(OnnxFile),
 }
 
+/// A source of features as a fit takes it.
+pub(super) enum Opened<'a> {
+    Autoencoder(&'a AutoEncoderSettings),
+    Patches { patch_components: usize },
+    SqueezeNet,
+    Onnx(OnnxNetwork),
+}
+
 /// Which of a position's components a density sees.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Components {
@@ -215,28 +223,34 @@ impl Description {
         }
     }
 
-    /// The sizes for images of `shape`, with the network of an ONNX file where they are its own.
+    /// The sizes for images of `shape`, with the source as a fit takes it: the sizes of an ONNX network
+    /// are known when it has been read.
     ///
     /// # Errors
     /// [`MethodError`] when such images cannot be described, or the network cannot be read.
     pub(super) fn config(
         &self,
         shape: [usize; 3],
-    ) -> Result<(PositionConfig, Option<OnnxNetwork>), MethodError> {
-        let (source, network) = match &self.source {
-            Source::Autoencoder(settings) => (MapSource::Autoencoder(settings.sizes(shape)), None),
+    ) -> Result<(PositionConfig, Opened<'_>), MethodError> {
+        let (source, opened) = match &self.source {
+            Source::Autoencoder(settings) => {
+                let sizes = MapSource::Autoencoder(settings.sizes(shape));
+                (sizes, Opened::Autoencoder(settings))
+            }
             &Source::Patches { patch_components } => {
                 let components = patch_components.min(*PatchPca::COMPONENTS.end());
-                (MapSource::Patches { components }, None)
+                let opened = Opened::Patches { patch_components };
+                (MapSource::Patches { components }, opened)
             }
             Source::SqueezeNet { layers } => {
                 let layers = layers.clone();
-                (MapSource::SqueezeNet { layers }, None)
+                (MapSource::SqueezeNet { layers }, Opened::SqueezeNet)
             }
             Source::Onnx(onnx) => {
                 let network = onnx.load(shape[0]).map_err(BackboneError::from)?;
                 network.positions().map_err(BackboneError::from)?;
-                (MapSource::Onnx(network.sizes().clone()), Some(network))
+                let sizes = MapSource::Onnx(network.sizes().clone());
+                (sizes, Opened::Onnx(network))
             }
         };
         let config = PositionConfig {
@@ -250,6 +264,6 @@ impl Description {
             .check()
             .and_then(|()| scales.try_for_each(|&scale| config.check_scale(scale)))
             .map_err(DetectorError::Shape)?;
-        Ok((config, network))
+        Ok((config, opened))
     }
 }
