@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 /// Settings with which a run takes seconds, on a software GPU as well.
-const SMALL: [&str; 27] = [
+const SMALL: [&str; 35] = [
     "data.limit=300",
     "encoder.width=4",
     "encoder.latent=6",
@@ -28,6 +28,14 @@ const SMALL: [&str; 27] = [
     "ganomaly.width=4",
     "ganomaly.latent=6",
     "ganomaly.training.epochs=1",
+    "anogan.width=4",
+    "anogan.latent=6",
+    "anogan.steps=20",
+    "anogan.training.epochs=1",
+    "egbad.width=2",
+    "egbad.hidden=8",
+    "egbad.latent=6",
+    "egbad.training.epochs=1",
     "knn.components=6",
     "gmm.components=6",
     "gmm.gaussians=3",

@@ -64,6 +64,15 @@ impl ConvEncoder {
         }
     }
 
+    /// DCGAN's discriminator for images of these sizes: with a single output, the logit of "real".
+    pub(crate) fn discriminator(config: &AutoEncoderConfig, device: &Device) -> Self {
+        let single = AutoEncoderConfig {
+            latent: 1,
+            ..*config
+        };
+        Self::new(&single, device)
+    }
+
     /// Encodes a batch of images.
     ///
     /// # Shapes

@@ -4,11 +4,14 @@
 //! words for its scores), whose [`Entry`] is one arm of [`Method::entry`]. Help texts, reports,
 //! curves, model files and sweeps know it from there.
 
+mod adversarial;
+pub mod anogan;
 pub mod autoencoder;
 mod calibration;
 mod clock;
 mod context;
 mod detector;
+pub mod egbad;
 pub mod encoder_flow;
 mod encoder_settings;
 mod encoding;
@@ -90,6 +93,10 @@ pub enum Method {
     Autoencoder,
     /// GANomaly.
     Ganomaly,
+    /// AnoGAN.
+    Anogan,
+    /// EGBAD.
+    Egbad,
     /// Distance to the nearest training images.
     Knn,
     /// Likelihood under a mixture of Gaussians.
@@ -112,10 +119,12 @@ pub enum Method {
 
 impl Method {
     /// All methods, the paper's first.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::EncoderFlow,
         Self::Autoencoder,
         Self::Ganomaly,
+        Self::Anogan,
+        Self::Egbad,
         Self::Knn,
         Self::Gmm,
         Self::Mahalanobis,
@@ -133,6 +142,8 @@ impl Method {
             Self::EncoderFlow => &encoder_flow::ENTRY,
             Self::Autoencoder => &autoencoder::ENTRY,
             Self::Ganomaly => &ganomaly::ENTRY,
+            Self::Anogan => &anogan::ENTRY,
+            Self::Egbad => &egbad::ENTRY,
             Self::Knn => &knn::ENTRY,
             Self::Gmm => &gmm::ENTRY,
             Self::Mahalanobis => &mahalanobis::ENTRY,
@@ -234,7 +245,8 @@ pub trait Plan: fmt::Debug + Send + Sync {
         matches!(self.encoding(), Some(Encoding::SimClr { .. }))
     }
 
-    /// True where a training image's score says nothing: a threshold then comes from held-out ones.
+    /// True where a training image's score says nothing, or costs too much: a threshold then comes from
+    /// held-out ones.
     fn skips_training_scores(&self) -> bool {
         false
     }

@@ -15,6 +15,8 @@ pub(in crate::method) fn scorers() -> Vec<Box<dyn Scorer>> {
         Box::new(encoder_flow::detector::tests::exported()),
         Box::new(autoencoder::tests::detector()),
         Box::new(ganomaly::detector::tests::detector()),
+        Box::new(anogan::detector::tests::detector()),
+        Box::new(egbad::detector::tests::detector()),
         Box::new(knn::bank::tests::detector()),
         Box::new(gmm::tests::detector()),
         Box::new(mahalanobis::gaussian::tests::detector()),

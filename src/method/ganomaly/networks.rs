@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::optim::{GradientsParams, ModuleOptimizer};
-use burn::tensor::{Device, Tensor, activation};
+use burn::tensor::{Device, Tensor};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
 use crate::encoder::{AutoEncoderConfig, ConvDecoder, ConvEncoder, initialise};
+use crate::method::adversarial::{against_made, against_real};
 use crate::train::{Kind, Monitor, StepOutput, merge_gradients};
 
 /// Weight of the reconstruction term; those of the adversarial and the latent term are 1.
@@ -94,7 +95,7 @@ impl Ganomaly {
             encoder: ConvEncoder::new(config, device),
             decoder: ConvDecoder::new(config, device),
             second_encoder: ConvEncoder::new(config, device),
-            discriminator: discriminator(config, device),
+            discriminator: ConvEncoder::discriminator(config, device),
             sizes: [channels, size, width, latent],
             collapsed: Arc::default(),
         };
@@ -148,9 +149,7 @@ impl Ganomaly {
     fn discriminator_loss(&self, images: Tensor<4>, fakes: Tensor<4>) -> Tensor<1> {
         let real = self.discriminator.forward(images);
         let fake = self.discriminator.forward(fakes.detach());
-        let real = activation::softplus(real.neg(), 1.0).mean();
-        let fake = activation::softplus(fake, 1.0).mean();
-        (real + fake) * 0.5
+        (against_real(real) + against_made(fake)) * 0.5
     }
 
     fn output(batch: usize, losses: &Losses, discriminator: &Tensor<1>) -> StepOutput {
@@ -165,14 +164,6 @@ impl Ganomaly {
             ],
         )
     }
-}
-
-fn discriminator(config: &AutoEncoderConfig, device: &Device) -> ConvEncoder {
-    let single = AutoEncoderConfig {
-        latent: 1,
-        ..*config
-    };
-    ConvEncoder::new(&single, device)
 }
 
 /// Hash of a network's weights: a seed that is another at every restart, and the same whether or
@@ -232,7 +223,8 @@ impl TrainStep for Ganomaly {
         if model.collapsed.swap(false, Ordering::Relaxed) {
             let device = model.discriminator.devices()[0].clone();
             let rng = &mut StdRng::from_seed(fingerprint(&model.discriminator));
-            model.discriminator = initialise(discriminator(&model.config(), &device), rng);
+            let fresh = ConvEncoder::discriminator(&model.config(), &device);
+            model.discriminator = initialise(fresh, rng);
         }
         model
     }

@@ -1,0 +1,167 @@
+//! AnoGAN as a detector.
+
+use burn::module::Module;
+use burn::store::{ModuleSnapshot, SafetensorsStore};
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand_distr::{Distribution, StandardNormal};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::search::{Found, search};
+use super::{Anogan, SearchRule};
+use crate::data::{Conversion, Images, Samples};
+use crate::encoder::AutoEncoderConfig;
+use crate::method::model_file::{check_shape, load_weights};
+use crate::method::pictures::{heatmaps, to_bytes};
+use crate::method::representation::for_each_batch;
+use crate::method::{DetectorError, HeatSource, Heatmap, Scorer, Scores, Stored};
+
+/// Scores images by how near to them the generator comes.
+///
+/// - `search_loss`: the lowest loss of the search for the image's noise, the sum of the other two by
+///   their shares;
+/// - `residual`: sum of the absolute differences of the pixels, which are in `[-1, 1]`;
+/// - `feature_distance`: sum of the absolute differences of the discriminator's features.
+///
+/// The networks are in evaluation mode.
+pub struct AnoganDetector {
+    conversion: Conversion,
+    model: Anogan,
+    /// The same where gradients are noted.
+    searched: Anogan,
+    rule: SearchRule,
+    device: Device,
+}
+
+/// What a model file says beside the weights.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Described {
+    sizes: AutoEncoderConfig,
+    search: SearchRule,
+}
+
+impl AnoganDetector {
+    /// Wraps the trained networks.
+    pub fn new(conversion: Conversion, model: Anogan, rule: SearchRule, device: &Device) -> Self {
+        let model = model.valid().to_device(device);
+        Self {
+            conversion,
+            searched: model.clone().to_device(&device.clone().autodiff()),
+            model,
+            rule,
+            device: device.clone(),
+        }
+    }
+
+    /// From a model file.
+    ///
+    /// # Errors
+    /// What keeps the file from being such a model.
+    pub(super) fn load(
+        described: Value,
+        conversion: Conversion,
+        bytes: Vec<u8>,
+        device: &Device,
+    ) -> Result<Box<dyn Scorer>, String> {
+        let Described { sizes, search } =
+            serde_json::from_value(described).map_err(|error| error.to_string())?;
+        sizes.check()?;
+        search.check()?;
+        check_shape(conversion, sizes.image_shape())?;
+        // The initial weights are replaced; any seed will do.
+        let mut weights = Anogan::new(&sizes, &mut StdRng::seed_from_u64(0), device);
+        load_weights(&mut weights, bytes)?;
+        Ok(Box::new(Self::new(conversion, weights, search, device)))
+    }
+
+    fn search(&self, images: &Images) -> Vec<Found> {
+        let device = self.device.clone().autodiff();
+        search(&self.searched, &self.rule, images, &device)
+    }
+
+    /// The images that the generator makes of noise, `[count, latent]`, as pixels in `[-1, 1]`.
+    fn generate(&self, noise: &[f32]) -> Vec<Tensor<4>> {
+        let latent = self.model.config().latent;
+        let mut made = Vec::new();
+        for_each_batch(noise.len() / latent, |indices| {
+            let rows = &noise[indices[0] * latent..][..indices.len() * latent];
+            let rows = TensorData::new(rows.to_vec(), [indices.len(), latent]);
+            made.push(self.model.generate(Tensor::from_data(rows, &self.device)));
+        });
+        made
+    }
+
+    /// What the search found for every image, as pixels.
+    fn nearest(&self, images: &Images) -> Vec<Tensor<4>> {
+        let found = self.search(images);
+        let noise: Vec<f32> = found.into_iter().flat_map(|found| found.latent).collect();
+        self.generate(&noise)
+    }
+}
+
+impl Scorer for AnoganDetector {
+    fn score_names(&self) -> &'static [&'static str] {
+        &["search_loss", "residual", "feature_distance"]
+    }
+
+    fn conversion(&self) -> Conversion {
+        self.conversion
+    }
+
+    fn stored(&self) -> Stored {
+        let described = Described {
+            sizes: self.model.config(),
+            search: self.rule,
+        };
+        Stored::new("anogan", &described)
+    }
+
+    fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), String> {
+        let saved = self.model.save_into(store);
+        saved.map_err(|error| error.to_string())
+    }
+
+    fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
+        let found = self.search(&self.conversion.apply(images.clone())?);
+        let columns: [fn(&Found) -> f32; 3] = [
+            |found| found.loss,
+            |found| found.residual,
+            |found| found.features,
+        ];
+        let columns = columns.map(|column| found.iter().map(column).collect());
+        Ok(Scores::new(self.score_names(), columns.into()))
+    }
+
+    fn reconstruct(&self, images: &Images) -> Option<Images> {
+        let pixels = self.nearest(images).into_iter().flat_map(to_bytes);
+        Images::new(images.shape(), pixels.collect()).ok()
+    }
+
+    fn sample(&self, count: usize, seed: u64) -> Option<Images> {
+        let config = self.model.config();
+        let noise = StandardNormal.sample_iter(StdRng::seed_from_u64(seed));
+        let noise: Vec<f32> = noise.take(count * config.latent).collect();
+        let pixels = self.generate(&noise).into_iter().flat_map(to_bytes);
+        Images::new(config.image_shape(), pixels.collect()).ok()
+    }
+
+    fn heat(&self, images: &Images, source: HeatSource) -> Option<Vec<Heatmap>> {
+        self.heat_sources().contains(&source).then_some(())?;
+        let [_, height, width] = images.shape();
+        let made = Tensor::cat(self.nearest(images), 0);
+        let all: Vec<usize> = (0..images.len()).collect();
+        let residuals = (images.batch(&all, &self.device) - made).abs().mean_dim(1);
+        let residuals: Vec<f32> = residuals.into_data().iter::<f32>().collect();
+        heatmaps([height, width], &residuals)
+    }
+
+    fn heat_sources(&self) -> &'static [HeatSource] {
+        &[HeatSource::Reconstruction]
+    }
+}
+
+#[cfg(test)]
+pub(in crate::method) mod tests;

@@ -1,0 +1,226 @@
+//! AnoGAN's search for the noise that makes an image (Schlegl et al., section 2.2).
+
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use super::Anogan;
+use crate::data::{Images, Samples};
+
+/// Images that are searched for side by side. Fixed, and filled up where there are fewer: products of
+/// another number of rows are rounded otherwise, and hundreds of steps would enlarge the difference.
+const SLOTS: usize = 32;
+/// Steps between two looks at which searches have ended.
+const LOOK: usize = 10;
+/// A loss that is lower by less than this share is no progress.
+const PROGRESS: f32 = 1e-3;
+/// Adam's step size, from which step on (houssamzenati/Efficient-GAN-Anomaly-Detection, gan).
+const RATES: [(usize, f32); 3] = [(0, 0.01), (200, 0.001), (300, 0.0005)];
+/// Adam's other settings, its authors' own.
+const BETA_1: f32 = 0.9;
+const BETA_2: f32 = 0.999;
+const EPSILON: f32 = 1e-8;
+
+/// How the search is done.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchRule {
+    /// Steps, at most.
+    pub steps: usize,
+    /// Steps without progress after which a search ends; 0 for never.
+    pub patience: usize,
+    /// Share of the features in the loss, from 0 to 1.
+    pub feature_weight: f64,
+}
+
+impl SearchRule {
+    /// The largest number of steps.
+    pub const MOST_STEPS: usize = 100_000;
+
+    /// What is impossible about it, if anything is.
+    ///
+    /// # Errors
+    /// That.
+    pub fn check(&self) -> Result<(), String> {
+        let possible = (1..=Self::MOST_STEPS).contains(&self.steps)
+            && (0.0..=1.0).contains(&self.feature_weight);
+        match possible {
+            true => Ok(()),
+            false => Err(format!("a search like this is not possible: {self:?}")),
+        }
+    }
+}
+
+/// The best that a search came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// `(1 - w) * residual + w * features`, the lowest of all steps.
+    pub loss: f32,
+    /// Sum of the absolute differences of the pixels, which are in `[-1, 1]`.
+    pub residual: f32,
+    /// Sum of the absolute differences of the discriminator's features.
+    pub features: f32,
+    /// The noise.
+    pub latent: Vec<f32>,
+}
+
+/// Searches for every image; `networks` are in evaluation mode, on a device with automatic
+/// differentiation.
+///
+/// Every search starts from the noise that is kept with the networks, and sees no other image, so that
+/// what it finds depends on its image alone. (The authors draw other noise every time: the same image
+/// then gets another score.)
+pub fn search(
+    networks: &Anogan,
+    rule: &SearchRule,
+    images: &Images,
+    device: &Device,
+) -> Vec<Found> {
+    let start = networks.start();
+    let mut found = vec![None; images.len()];
+    let mut waiting = 0..images.len();
+    let mut slots: Vec<Slot> = (0..SLOTS)
+        .map(|_| Slot::of(waiting.next(), &start))
+        .collect();
+    while slots.iter().any(|slot| slot.image.is_some()) {
+        let targets = Targets::of(&slots, networks, images, device);
+        while !slots.iter().any(|slot| slot.ready(rule)) {
+            for _ in 0..LOOK {
+                step(networks, rule, &targets, &mut slots, device);
+            }
+        }
+        for slot in slots.iter_mut().filter(|slot| slot.ready(rule)) {
+            if let Some(image) = slot.image {
+                found[image] = Some(slot.best.clone());
+            }
+            *slot = Slot::of(waiting.next(), &start);
+        }
+    }
+    // All have been waited for.
+    found.into_iter().flatten().collect()
+}
+
+/// One search.
+struct Slot {
+    /// The image that is searched for; none where all have been.
+    image: Option<usize>,
+    step: usize,
+    /// Loss and step of the last progress.
+    progress: (f32, usize),
+    latent: Vec<f32>,
+    /// Adam's moments.
+    moments: [Vec<f32>; 2],
+    best: Found,
+}
+
+impl Slot {
+    fn of(image: Option<usize>, start: &[f32]) -> Self {
+        let zeros = vec![0.0; start.len()];
+        Self {
+            image,
+            step: 0,
+            progress: (f32::INFINITY, 0),
+            best: Found {
+                // What a search that meets nothing but NaN comes to.
+                loss: f32::NAN,
+                residual: f32::NAN,
+                features: f32::NAN,
+                latent: start.to_vec(),
+            },
+            moments: [zeros.clone(), zeros],
+            latent: start.to_vec(),
+        }
+    }
+
+    /// True when there is an image, and its search has ended.
+    fn ready(&self, rule: &SearchRule) -> bool {
+        self.image.is_some() && self.ended(rule)
+    }
+
+    fn ended(&self, rule: &SearchRule) -> bool {
+        let without_progress = self.step - self.progress.1;
+        self.step >= rule.steps || (rule.patience > 0 && without_progress >= rule.patience)
+    }
+
+    /// Notes what the present noise gives, and takes Adam's step.
+    fn advance(&mut self, [loss, residual, features]: [f32; 3], gradient: &[f32]) {
+        if loss < self.best.loss || self.best.loss.is_nan() {
+            self.best = Found {
+                loss,
+                residual,
+                features,
+                latent: self.latent.clone(),
+            };
+        }
+        if loss < self.progress.0 * (1.0 - PROGRESS) || self.step == 0 {
+            self.progress = (loss, self.step);
+        }
+        let rates = RATES.iter().rev();
+        let rate = rates.clone().find(|(from, _)| self.step >= *from);
+        let rate = rate.map_or(RATES[0].1, |(_, rate)| *rate);
+        self.step += 1;
+        let time = i32::try_from(self.step).unwrap_or(i32::MAX);
+        let [first, second] = &mut self.moments;
+        let rate = rate * (1.0 - BETA_2.powi(time)).sqrt() / (1.0 - BETA_1.powi(time));
+        let moments = first.iter_mut().zip(second);
+        for ((latent, gradient), (first, second)) in
+            self.latent.iter_mut().zip(gradient).zip(moments)
+        {
+            *first += (1.0 - BETA_1) * (gradient - *first);
+            *second += (1.0 - BETA_2) * (gradient * gradient - *second);
+            *latent -= rate * *first / (second.sqrt() + EPSILON);
+        }
+    }
+}
+
+/// What the slots are searching for.
+struct Targets {
+    images: Tensor<4>,   // [slots, channels, size, size]
+    features: Tensor<2>, // [slots, features]
+}
+
+impl Targets {
+    fn of(slots: &[Slot], networks: &Anogan, images: &Images, device: &Device) -> Self {
+        // A slot without an image takes any, for nothing.
+        let indices: Vec<usize> = slots.iter().map(|slot| slot.image.unwrap_or(0)).collect();
+        let images = images.batch(&indices, device);
+        Self {
+            features: networks.features(images.clone()).detach(),
+            images,
+        }
+    }
+}
+
+/// One step of every search that has not ended.
+fn step(
+    networks: &Anogan,
+    rule: &SearchRule,
+    targets: &Targets,
+    slots: &mut [Slot],
+    device: &Device,
+) {
+    let latent = networks.config().latent;
+    let values: Vec<f32> = slots.iter().flat_map(|slot| slot.latent.clone()).collect();
+    let noise = Tensor::<2>::from_data(TensorData::new(values, [SLOTS, latent]), device);
+    let noise = noise.require_grad();
+    let made = networks.generate(noise.clone());
+    let features = networks.features(made.clone());
+    let residual = (targets.images.clone() - made).abs();
+    let residual = residual.flatten::<2>(1, 3).sum_dim(1); // [slots, 1]
+    let features = (targets.features.clone() - features).abs().sum_dim(1); // [slots, 1]
+    let weight = rule.feature_weight;
+    let loss = residual.clone() * (1.0 - weight) + features.clone() * weight;
+    // The images do not see each other, so the sum's gradient is each image's own.
+    let gradients = loss.clone().sum().backward();
+    let Some(gradients) = noise.grad(&gradients) else {
+        unreachable!("the loss depends on the noise")
+    };
+    let terms = Tensor::cat(vec![loss, residual, features], 1).into_data();
+    let terms: Vec<f32> = terms.iter::<f32>().collect();
+    let gradients: Vec<f32> = gradients.into_data().iter::<f32>().collect();
+    let of_each = terms.chunks_exact(3).zip(gradients.chunks_exact(latent));
+    for (slot, (terms, gradient)) in slots.iter_mut().zip(of_each) {
+        if !slot.ended(rule) {
+            slot.advance([terms[0], terms[1], terms[2]], gradient);
+        }
+    }
+}
