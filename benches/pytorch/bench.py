@@ -39,6 +39,9 @@ TARGETS = {
     "flow": 0.9,
     "realnvp": 1.0,
     "glow": 1.0,
+    "squeezenet": 0.9,
+    "gmm": 0.5,
+    "components": 1.0,
 }
 # What a side's process has used at most after one round of these, started anew each time.
 MEMORY = ("autoencoder-grey-step", "autoencoder-colour-step", "flow-step", "ganomaly-step", "knn")
@@ -260,7 +263,9 @@ def names(batches):
     for network in ("realnvp-colour", "glow-colour"):
         for work in ("step", "bits_per_dim"):
             found += [f"{network}-{work}-{size}" for size in batches or (32,)]
-    return [*found, "knn"]
+    for network in ("squeezenet-128", "squeezenet-256"):
+        found += [f"{network}-encode-{size}" for size in batches or (64,)]
+    return [*found, "knn", "gmm", "components"]
 
 
 def target(name):
@@ -286,8 +291,9 @@ def measure(options, commands, program, folder):
 
     timed = [name for name in names(options.batches) if wanted(name)]
     rounds = {name: options.rounds for name in timed}
-    if wanted("epoch"):
-        rounds["epoch"] = min(options.rounds, SLOW_ROUNDS)
+    for name in ("gmm", "components", "epoch"):
+        if name in timed or (name == "epoch" and wanted(name)):
+            rounds[name] = min(options.rounds, SLOW_ROUNDS)
     with Side(commands[0]) as ours, Side(commands[1]) as pytorch:
         for name, count in rounds.items():
             yield measure_time(name, count, ours, pytorch)

@@ -244,6 +244,52 @@ class RealNvp(nn.Module):
         return torch.stack([loss, loss / (self.dim * math.log(2)), norm])
 
 
+class Fire(nn.Module):
+    """Few channels first, then 1x1 and 3x3 convolutions side by side."""
+
+    def __init__(self, inputs, squeezed, expanded):
+        super().__init__()
+        self.squeeze = nn.Conv2d(inputs, squeezed, 1)
+        self.expand1x1 = nn.Conv2d(squeezed, expanded, 1)
+        self.expand3x3 = nn.Conv2d(squeezed, expanded, 3, padding=1)
+
+    def forward(self, x):
+        x = functional.relu(self.squeeze(x), inplace=True)
+        x = torch.cat([self.expand1x1(x), self.expand3x3(x)], 1)
+        return functional.relu(x, inplace=True)
+
+
+class SqueezeNet(nn.Module):
+    """The trunk of SqueezeNet 1.1; its latent is the means of three maps."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+        self.stem = nn.Conv2d(3, 64, 3, 2)
+        self.first = nn.ModuleList([Fire(64, 16, 64), Fire(128, 16, 64)])
+        self.second = nn.ModuleList([Fire(128, 32, 128), Fire(256, 32, 128)])
+        self.third = nn.ModuleList(
+            [Fire(256, 48, 192), Fire(384, 48, 192), Fire(384, 64, 256), Fire(512, 64, 256)]
+        )
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None], False)
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225])[:, None, None], False)
+
+    def encode(self, images):
+        x = ((images + 1) / 2 - self.mean) / self.std
+        x = functional.interpolate(x, (self.size, self.size), mode="bilinear")
+        x = functional.relu(self.stem(x), inplace=True)
+        means = []
+        for fires in (self.first, self.second, self.third):
+            x = functional.max_pool2d(x, 3, 2, ceil_mode=True)
+            for fire in fires:
+                x = fire(x)
+            means.append(x.mean((2, 3)))
+        return torch.cat(means, 1)
+
+    def outputs(self, images):
+        return {"features": self.encode(images)}
+
+
 NETWORKS = {
     "autoencoder-grey": lambda: AutoEncoder(1),
     "autoencoder-colour": lambda: AutoEncoder(3),
@@ -251,6 +297,8 @@ NETWORKS = {
     "ganomaly": Ganomaly,
     "realnvp-colour": pixel_flows.real_nvp,
     "glow-colour": pixel_flows.glow,
+    "squeezenet-128": lambda: SqueezeNet(128),
+    "squeezenet-256": lambda: SqueezeNet(256),
 }
 
 

@@ -20,6 +20,8 @@ ROUND_SECONDS = 1.0
 WARM_UP = 3
 EPOCH_IMAGES = 54_432
 EPOCH_BATCH = 64
+# Nats by which our mixture may be worse than scikit-learn's, on average over the vectors.
+NLL_MARGIN = 0.1
 
 
 class Worker:
@@ -70,6 +72,10 @@ class Worker:
         """The work of a measurement and how often it is done before the first that counts."""
         if name == "knn":
             return self.knn(), 1
+        if name == "gmm":
+            return self.gmm(), 0
+        if name == "components":
+            return self.components(), 0
         if name == "epoch":
             return self.epoch(), 0
         network, work, batch = name.rsplit("-", 2)
@@ -82,7 +88,7 @@ class Worker:
     def batch(self, network, count):
         if network == "flow":
             return torch.randn(count, 100, device=self.device)
-        channels = 3 if network.endswith("colour") else 1
+        channels = 3 if network.endswith("colour") or network.startswith("squeezenet") else 1
         return as_batch(self.images(channels, count))
 
     def images(self, channels, count):
@@ -114,6 +120,17 @@ class Worker:
 
         return work
 
+    def gmm(self):
+        """Around 100 centres, 50,000 vectors; on the processor."""
+        centres = torch.randn(100, 32).repeat(500, 1)
+        rows = (centres + 0.5 * torch.randn(50_000, 32)).numpy()
+        return lambda: mixture().fit(rows)
+
+    def components(self):
+        scales = torch.arange(1, 897).rsqrt()
+        rows = reflected(torch.randn(50_000, 896) * scales).numpy()
+        return lambda: principal_components(512).fit(rows)
+
     def epoch(self):
         """One pass: a new order, bytes on the device to floats, a step for each full batch."""
         images = self.images(1, EPOCH_IMAGES)
@@ -137,19 +154,51 @@ class Worker:
             ours = self.arrays(network)
             with torch.inference_mode():
                 outputs = load(network, self.folder, self.device).outputs(ours["input"])
-            training = Training(load(network, self.folder, self.device))
-            steps = [training.step(ours["input"]) for _ in ours["monitors"]]
-            outputs["monitors"] = torch.tensor(steps, device=self.device)
+            if "monitors" in ours:
+                training = Training(load(network, self.folder, self.device))
+                steps = [training.step(ours["input"]) for _ in ours["monitors"]]
+                outputs["monitors"] = torch.tensor(steps, device=self.device)
             for name, output in outputs.items():
                 found[f"{network} {name}"] = difference(output, ours[name])
         ours = self.arrays("knn")
         norms = ours["bank"].square().sum(1)
         distances = mean_distance(ours["queries"], ours["bank"], norms)
         found["knn distances"] = difference(distances, ours["distances"])
+        ours = self.arrays("components")
+        rows = ours["rows"].cpu().double().numpy()
+        variances = torch.tensor(principal_components(64).fit(rows).explained_variance_)
+        # scikit-learn's variances are those of a sample, ours those of the rows.
+        variances = variances * (len(rows) - 1) / len(rows)
+        found["components variances"] = difference(variances, ours["variances"].cpu())
+        ours = self.arrays("gmm")
+        rows = ours["rows"].cpu().numpy()
+        nll = -mixture().fit(rows).score(rows)
+        # Other starts end in other optima: ours may not be worse by much.
+        found["gmm nll beyond the margin"] = max(0.0, ours["nll"].item() - nll - NLL_MARGIN)
         return found
 
     def arrays(self, name):
         return load_file(f"{self.folder}/{name}.arrays.safetensors", device=str(self.device))
+
+
+def mixture():
+    """What `gmm` fits, by scikit-learn, which starts from k-means as well."""
+    from sklearn.mixture import GaussianMixture
+
+    return GaussianMixture(n_components=100, reg_covar=1e-6, tol=1e-3, max_iter=100, random_state=0)
+
+
+def principal_components(count):
+    from sklearn.decomposition import PCA
+
+    return PCA(count, whiten=True, svd_solver="covariance_eigh")
+
+
+def reflected(rows):
+    """Rows in other directions, with the same variances."""
+    direction = torch.randn(rows.shape[1])
+    along = 2 * rows @ direction / direction.square().sum()
+    return rows - along[:, None] * direction
 
 
 def difference(output, expected):

@@ -1,14 +1,14 @@
 //! What is measured and compared: sizes, data made from fixed seeds, and a training step as a stage
 //! takes it. `benches/pytorch/models.py` has the same sizes.
 
-use burn::module::Module;
+use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::{AdamConfig, ModuleOptimizer};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::TrainStep;
 use encoder_flow::data::{Images, Samples, Vectors};
-use encoder_flow::encoder::AutoEncoderConfig;
+use encoder_flow::encoder::{AutoEncoderConfig, SqueezeNet};
 use encoder_flow::flow::image::{GlowConfig, ImageRealNvpConfig, Masking};
-use encoder_flow::flow::{BaseKind, Mixing, RealNvpConfig};
+use encoder_flow::flow::{BaseKind, Mixing, MixtureConfig, RealNvpConfig};
 use encoder_flow::train::{StepOutput, clip_global_norm};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -74,6 +74,74 @@ pub const PIXEL_LIKELIHOOD: Settings = Settings {
     beta_1: 0.9,
     clip_norm: 1.0,
 };
+
+/// The pretrained network as `cifar10-squeezenet` uses it, with weights from a seed: how long it takes
+/// does not depend on them.
+pub fn squeezenet(input: usize, device: &Device) -> SqueezeNet {
+    let random = &mut Random(rng());
+    SqueezeNet::new(device).map(random).with_input(input)
+}
+
+/// Draws weights that keep the variance of what passes (He et al., arXiv:1502.01852).
+struct Random(StdRng);
+
+impl ModuleMapper for Random {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|weight| {
+            let shape = weight.dims();
+            let inputs: usize = shape.iter().skip(1).product();
+            let scale = (2.0 / inputs as f32).sqrt();
+            let drawn = StandardNormal.sample_iter(&mut self.0);
+            let values: Vec<f32> = drawn
+                .map(|value: f32| value * scale)
+                .take(shape.iter().product())
+                .collect();
+            Tensor::from_data(TensorData::new(values, shape), &weight.device())
+        })
+    }
+}
+
+/// What the mixture of the study `mnist` is fitted with.
+pub const MIXTURE: MixtureConfig = MixtureConfig {
+    gaussians: 100,
+    starts: 1,
+    samples: 50_000,
+};
+
+/// Vectors around 100 centres, of 32 entries: what a mixture is fitted to.
+pub fn clustered(count: usize) -> Vectors {
+    let (centres, noise) = (vectors(32, 100, 6), vectors(32, count, 7));
+    let mut rows = Vectors::new(32);
+    for (index, row) in noise.values().chunks_exact(32).enumerate() {
+        let centre = &centres.values()[index % 100 * 32..][..32];
+        rows.extend(
+            row.iter()
+                .zip(centre)
+                .map(|(noise, centre)| 0.5 * noise + centre),
+        );
+    }
+    rows
+}
+
+/// Vectors of 896 entries with variances that fall, mixed by reflections: what principal components are
+/// taken from.
+pub fn correlated(count: usize) -> Vectors {
+    const DIM: usize = 896;
+    let (noise, direction) = (vectors(DIM, count, 8), vectors(DIM, 1, 9));
+    let direction = direction.values();
+    let square: f32 = direction.iter().map(|value| value * value).sum();
+    let mut rows = Vectors::new(DIM);
+    for row in noise.values().chunks_exact(DIM) {
+        let scaled = (1..)
+            .zip(row)
+            .map(|(place, value)| value / (place as f32).sqrt());
+        let scaled: Vec<f32> = scaled.collect();
+        let along: f32 = scaled.iter().zip(direction).map(|(a, b)| a * b).sum();
+        let along = 2.0 * along / square;
+        rows.extend(scaled.iter().zip(direction).map(|(a, b)| a - along * b));
+    }
+    rows
+}
 
 /// Pixels in `[0, 1]`, those of [`image_batch`].
 pub fn pixel_batch(count: usize, device: &Device) -> Tensor<4> {

@@ -11,17 +11,18 @@ use burn::store::{BurnToPyTorchAdapter, ModuleSnapshot, SafetensorsStore};
 use burn::tensor::{Device, Tensor};
 use burn::train::TrainStep;
 use encoder_flow::data::Vectors;
-use encoder_flow::encoder::AutoEncoder;
-use encoder_flow::flow::RealNvp;
+use encoder_flow::encoder::{AutoEncoder, Projection};
 use encoder_flow::flow::image::ImageFlow;
+use encoder_flow::flow::{FullMixture, RealNvp};
 use encoder_flow::method::ganomaly::Ganomaly;
 use encoder_flow::method::knn::Knn;
 use encoder_flow::train::StepOutput;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::cases::{
-    CONVOLUTIONAL, FLOW, GLOW, LIKELIHOOD, PIXEL_LIKELIHOOD, PIXEL_REAL_NVP, Training, autoencoder,
-    image_batch, latent_batch, pixel_batch, rng, vectors,
+    CONVOLUTIONAL, FLOW, GLOW, LIKELIHOOD, MIXTURE, PIXEL_LIKELIHOOD, PIXEL_REAL_NVP, Training,
+    autoencoder, clustered, correlated, image_batch, latent_batch, pixel_batch, rng, squeezenet,
+    vectors,
 };
 
 /// Steps before the weights are written: a new flow is the identity, and a new normalisation's
@@ -69,6 +70,10 @@ pub fn export(folder: &Path, device: &Device) -> anyhow::Result<()> {
     export_pixel_flow(folder, "realnvp-colour", model, device)?;
     let model = GLOW.init(&mut rng(), &training);
     export_pixel_flow(folder, "glow-colour", model, device)?;
+    for input in [128, 256] {
+        export_squeezenet(folder, input, device)?;
+    }
+    export_fits(folder, device)?;
     export_knn(folder, device)
 }
 
@@ -158,6 +163,43 @@ fn export_pixel_flow(
     };
     let training = Training::new(model, PIXEL_LIKELIHOOD);
     export_network(folder, name, training, batch, outputs)
+}
+
+/// Without training: its weights are frozen.
+fn export_squeezenet(folder: &Path, input: usize, device: &Device) -> anyhow::Result<()> {
+    let (name, network) = (format!("squeezenet-{input}"), squeezenet(input, device));
+    write_weights(&folder.join(format!("{name}.safetensors")), &network)?;
+    let images = image_batch(3, 8, device);
+    let arrays = [
+        Array::tensor("input", images.clone()),
+        Array::tensor("features", network.encode(images)),
+    ];
+    write_arrays(&folder.join(format!("{name}.arrays.safetensors")), &arrays)
+}
+
+/// What fits are fitted to, and what they come to on fewer vectors: the variances of components, and
+/// the mean log-likelihood of a mixture, which a fit from another start comes near to.
+fn export_fits(folder: &Path, device: &Device) -> anyhow::Result<()> {
+    let rows = clustered(10_000);
+    let nll = FullMixture::fit(&rows, MIXTURE, &mut rng(), device).nll(&rows);
+    let mean = nll.iter().sum::<f32>() / nll.len() as f32;
+    let arrays = [
+        Array::vectors("rows", &rows),
+        Array::new("nll", &[1], [mean]),
+    ];
+    write_arrays(&folder.join("gmm.arrays.safetensors"), &arrays)?;
+    let rows = correlated(4_000);
+    let projection = Projection::fit(&rows, 64, &mut rng(), device);
+    // Every direction is divided by its standard deviation.
+    let dim = rows.dim();
+    let matrix = projection.forward(Tensor::eye(dim, device))
+        - projection.forward(Tensor::zeros([1, dim], device));
+    let variances = matrix.square().sum_dim(0).squeeze_dim::<1>(0).recip();
+    let arrays = [
+        Array::vectors("rows", &rows),
+        Array::tensor("variances", variances),
+    ];
+    write_arrays(&folder.join("components.arrays.safetensors"), &arrays)
 }
 
 /// Fewer vectors than are measured: the formula is the same.

@@ -8,19 +8,25 @@ use burn::module::Module;
 use burn::tensor::Device;
 use burn::train::TrainStep;
 use encoder_flow::data::{EpochOrder, SampleLoader};
-use encoder_flow::encoder::AutoEncoderConfig;
+use encoder_flow::encoder::{AutoEncoderConfig, Projection};
+use encoder_flow::flow::FullMixture;
 use encoder_flow::flow::image::ImageFlow;
 use encoder_flow::method::ganomaly::Ganomaly;
 use encoder_flow::method::knn::Knn;
 use encoder_flow::train::StepOutput;
 
 use super::cases::{
-    CONVOLUTIONAL, FLOW, GLOW, LIKELIHOOD, PIXEL_LIKELIHOOD, PIXEL_REAL_NVP, Training, autoencoder,
-    image_batch, images, latent_batch, pixel_batch, rng, vectors,
+    CONVOLUTIONAL, FLOW, GLOW, LIKELIHOOD, MIXTURE, PIXEL_LIKELIHOOD, PIXEL_REAL_NVP, Training,
+    autoencoder, clustered, correlated, image_batch, images, latent_batch, pixel_batch, rng,
+    squeezenet, vectors,
 };
 
 /// Repetitions before the first that counts: on a GPU kernels are compiled and tuned in them.
 const WARM_UP: usize = 3;
+/// Vectors that a mixture is fitted to, and that principal components are taken from.
+const FITTED: usize = 50_000;
+/// Principal components that are taken.
+const COMPONENTS: usize = 512;
 /// Training images of `mnist` with one digit left out, about.
 const EPOCH_IMAGES: usize = 54_432;
 
@@ -38,10 +44,12 @@ impl Measurement {
         }
     }
 
-    /// `knn`, `epoch`, or `<network>-<work>-<batch size>`: `autoencoder-grey-encode-64`.
+    /// `knn`, `gmm`, `components`, `epoch`, or `<network>-<work>-<batch size>`: `autoencoder-grey-encode-64`.
     pub fn named(name: &str, device: &Device) -> anyhow::Result<Self> {
         match name {
             "knn" => return Ok(knn(device)),
+            "gmm" => return Ok(gmm(device)),
+            "components" => return Ok(components(device)),
             "epoch" => return Ok(epoch(device)),
             _ => {}
         }
@@ -56,6 +64,8 @@ impl Measurement {
             "flow-step" => flow_step(batch, device),
             "flow-log_prob" => log_prob(batch, device),
             "ganomaly-step" => ganomaly_step(batch, device),
+            "squeezenet-128-encode" => describe(128, batch, device),
+            "squeezenet-256-encode" => describe(256, batch, device),
             "realnvp-colour-step" => pixel_step(realnvp, batch, device),
             "realnvp-colour-bits_per_dim" => bits_per_dim(realnvp, batch, device),
             "glow-colour-step" => pixel_step(glow, batch, device),
@@ -116,6 +126,18 @@ fn encode(channels: usize, batch: usize, device: &Device) -> Measurement {
     })
 }
 
+/// Features of a pretrained network, of colour images that are brought to so many pixels.
+fn describe(input: usize, batch: usize, device: &Device) -> Measurement {
+    let model = squeezenet(input, device);
+    let batch = image_batch(3, batch, device);
+    Measurement {
+        warm_up: 1,
+        ..Measurement::new(move || {
+            black_box(model.encode(batch.clone()).into_data());
+        })
+    }
+}
+
 fn log_prob(batch: usize, device: &Device) -> Measurement {
     let model = FLOW.init(&mut rng(), device);
     let batch = latent_batch(batch, device);
@@ -159,6 +181,28 @@ fn knn(device: &Device) -> Measurement {
         warm_up: 1,
         ..Measurement::new(move || {
             black_box(knn.distances(&queries));
+        })
+    }
+}
+
+/// A mixture of 100 Gaussians with full covariances of 50,000 vectors of 32 entries, k-means included.
+fn gmm(device: &Device) -> Measurement {
+    let (rows, device) = (clustered(FITTED), device.clone());
+    Measurement {
+        warm_up: 0,
+        ..Measurement::new(move || {
+            black_box(FullMixture::fit(&rows, MIXTURE, &mut rng(), &device));
+        })
+    }
+}
+
+/// 512 whitened principal components of 50,000 vectors of 896 entries.
+fn components(device: &Device) -> Measurement {
+    let (rows, device) = (correlated(FITTED), device.clone());
+    Measurement {
+        warm_up: 0,
+        ..Measurement::new(move || {
+            black_box(Projection::fit(&rows, COMPONENTS, &mut rng(), &device));
         })
     }
 }
