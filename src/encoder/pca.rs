@@ -15,6 +15,8 @@ const OVERSAMPLING: usize = 10;
 /// Rounds of subspace iteration. The error of direction `k` shrinks by the ratio of the first
 /// neglected eigenvalue to its own in every round, squared in the values that matter here.
 const ROUNDS: usize = 40;
+/// Where more than one direction in so many is asked for, all are found at once: that takes less time.
+const FEW: usize = 4;
 
 /// Projection on the first principal components, in pixel space.
 ///
@@ -122,17 +124,20 @@ pub(super) fn principal_directions(
 ) -> (Vec<f32>, Vec<f64>) {
     let dim = covariance.nrows();
     let width = (count + OVERSAMPLING).min(dim);
-    let noise: Vec<f64> = StandardNormal.sample_iter(rng).take(dim * width).collect();
-    let mut basis = DMatrix::from_vec(dim, width, noise);
-    // All directions need no iteration: any basis spans them.
-    let rounds = if width < dim { ROUNDS } else { 1 };
-    for _ in 0..rounds {
-        basis = (covariance * basis).qr().q();
-    }
-    let small = (basis.transpose() * covariance * &basis).symmetric_eigen();
-    let mut order: Vec<usize> = (0..width).collect();
-    order.sort_by(|&a, &b| small.eigenvalues[b].total_cmp(&small.eigenvalues[a]));
-    let vectors = basis * small.eigenvectors;
+    let (vectors, found) = if width * FEW < dim {
+        let noise: Vec<f64> = StandardNormal.sample_iter(rng).take(dim * width).collect();
+        let mut basis = DMatrix::from_vec(dim, width, noise);
+        for _ in 0..ROUNDS {
+            basis = (covariance * basis).qr().q();
+        }
+        let small = (basis.transpose() * covariance * &basis).symmetric_eigen();
+        (basis * small.eigenvectors, small.eigenvalues)
+    } else {
+        let whole = covariance.clone().symmetric_eigen();
+        (whole.eigenvectors, whole.eigenvalues)
+    };
+    let mut order: Vec<usize> = (0..found.len()).collect();
+    order.sort_by(|&a, &b| found[b].total_cmp(&found[a]));
     let mut directions = vec![0.0; dim * count];
     for (column, &source) in order.iter().take(count).enumerate() {
         for row in 0..dim {
@@ -140,7 +145,7 @@ pub(super) fn principal_directions(
         }
     }
     let eigenvalues = order.iter().take(count);
-    let eigenvalues = eigenvalues.map(|&index| small.eigenvalues[index]).collect();
+    let eigenvalues = eigenvalues.map(|&index| found[index]).collect();
     (directions, eigenvalues)
 }
 

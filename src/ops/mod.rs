@@ -20,6 +20,7 @@ mod matrix;
 mod mixture;
 mod nearest;
 mod norm;
+mod parts;
 mod tanh;
 
 pub(crate) use activation::{Activation, activate};
@@ -33,6 +34,7 @@ pub(crate) use mixture::{
 };
 pub(crate) use nearest::Bank;
 pub(crate) use norm::{scale, sum_of_squares};
+pub(crate) use parts::by_parts;
 pub(crate) use tanh::tanh;
 
 use burn::backend::flex::FlexTensor;

@@ -62,6 +62,9 @@ const FIRES: [(usize, [usize; 3]); 8] = [
     (12, [512, 64, 256]),
 ];
 
+/// Pixels of the images that go through the network together.
+const PART_PIXELS: usize = 1 << 17;
+
 /// The convolutional trunk of SqueezeNet 1.1, for frozen weights.
 ///
 /// It has no way back from a latent to an image: detectors on top of it have neither
@@ -194,11 +197,17 @@ impl SqueezeNet {
     /// # Shapes
     /// `[batch, 1 or 3, height, width]` in `[-1, 1]` to `[batch, 896]`, with moments `[batch, 2560]`.
     pub fn encode(&self, images: Tensor<4>) -> Tensor<2> {
+        let size = part([self.input; 2]);
+        let parts = ops::by_parts(images, size, |images| self.encode_part(images));
+        Tensor::cat(parts, 0)
+    }
+
+    fn encode_part(&self, images: Tensor<4>) -> Tensor<2> {
         let layers = match self.moments {
             true => MOMENT_LAYERS.as_slice(),
             false => &MEAN_LAYERS,
         };
-        let maps = self.maps(images, layers);
+        let maps = self.maps_of_part(images, layers);
         let mut entries = Vec::new();
         let mut deviations = Vec::new();
         for map in maps {
@@ -239,6 +248,13 @@ impl SqueezeNet {
     /// `[batch, 1 or 3, height, width]` in `[-1, 1]` to `[batch, channels, s, s]` each: sides of 31
     /// after fire 2 and 3, 15 after 4 and 5 and 7 after 6 to 9 for an input of 128.
     pub fn maps(&self, images: Tensor<4>, layers: &[usize]) -> Vec<Tensor<4>> {
+        let size = part([self.input; 2]);
+        together(ops::by_parts(images, size, |images| {
+            self.maps_of_part(images, layers)
+        }))
+    }
+
+    fn maps_of_part(&self, images: Tensor<4>, layers: &[usize]) -> Vec<Tensor<4>> {
         // Bilinear interpolation keeps constants, so it may come after the normalisation: images
         // are mostly smaller before it.
         let images = normalise(to_rgb(images), &MEAN, &DEVIATION);
@@ -250,7 +266,10 @@ impl SqueezeNet {
     /// # Shapes
     /// As [`maps`](Self::maps).
     pub fn maps_of(&self, images: Tensor<4>, layers: &[usize]) -> Vec<Tensor<4>> {
-        self.forward(normalise(to_rgb(images), &MEAN, &DEVIATION), layers)
+        let [_, _, height, width] = images.dims();
+        together(ops::by_parts(images, part([height, width]), |images| {
+            self.forward(normalise(to_rgb(images), &MEAN, &DEVIATION), layers)
+        }))
     }
 
     /// Pixels between neighbouring positions of the map after a fire module.
@@ -332,6 +351,27 @@ impl Fire {
         let wide = convolve(&self.expand3x3, x);
         activation::relu(Tensor::cat(vec![narrow, wide], 1))
     }
+}
+
+/// Images of these sides whose largest maps fit the cache of a core, about.
+fn part([height, width]: [usize; 2]) -> usize {
+    (PART_PIXELS / (height * width).max(1)).max(1)
+}
+
+/// The maps of all parts, layer by layer.
+fn together(parts: Vec<Vec<Tensor<4>>>) -> Vec<Tensor<4>> {
+    let mut parts = parts.into_iter();
+    let mut layers: Vec<Vec<Tensor<4>>> = Vec::new();
+    if let Some(first) = parts.next() {
+        layers.extend(first.into_iter().map(|map| vec![map]));
+    }
+    for part in parts {
+        for (layer, map) in layers.iter_mut().zip(part) {
+            layer.push(map);
+        }
+    }
+    let layers = layers.into_iter();
+    layers.map(|maps| Tensor::cat(maps, 0)).collect()
 }
 
 /// A convolution that keeps the side, by the kernels for it.
