@@ -29,12 +29,12 @@ use std::path::Path;
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Initializer, PaddingConfig2d};
-use burn::tensor::module::{interpolate, max_pool2d};
-use burn::tensor::ops::{InterpolateMode, InterpolateOptions, MaxPoolOptions};
-use burn::tensor::{Device, Tensor, TensorData, activation};
+use burn::tensor::module::interpolate;
+use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use self::weights::{Weights, read};
-use crate::ops;
+use crate::ops::{self, Activation};
 
 /// Mean of ImageNet's pixels in `[0, 1]`, per channel.
 const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
@@ -63,7 +63,7 @@ const FIRES: [(usize, [usize; 3]); 8] = [
 ];
 
 /// Pixels of the images that go through the network together.
-const PART_PIXELS: usize = 1 << 17;
+const PART_PIXELS: usize = 1 << 16;
 
 /// The convolutional trunk of SqueezeNet 1.1, for frozen weights.
 ///
@@ -296,14 +296,14 @@ impl SqueezeNet {
     /// # Shapes
     /// `[batch, 3, height, width]`, normalised, to the maps.
     pub(super) fn forward(&self, x: Tensor<4>, layers: &[usize]) -> Vec<Tensor<4>> {
-        let mut x = activation::relu(self.stem.forward(x)); // [n, 64, h/2, w/2]
+        let mut x = ops::activate(self.stem.forward(x), Activation::Relu); // [n, 64, h/2, w/2]
         let mut maps = Vec::new();
         let mut layer = *Self::LAYERS.start();
         for fires in [&self.first, &self.second, &self.third] {
             if layers.iter().all(|&wanted| wanted < layer) {
                 break;
             }
-            x = pool(x); // half the side
+            x = ops::max_pool2d_3x3_s2(x); // half the side
             for fire in fires {
                 x = fire.forward(x);
                 if layers.contains(&layer) {
@@ -346,10 +346,10 @@ impl Fire {
     /// # Shapes
     /// `[batch, from, h, w]` to `[batch, 2 expanded, h, w]`.
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = activation::relu(convolve(&self.squeeze, x)); // [n, squeezed, h, w]
+        let x = ops::activate(convolve(&self.squeeze, x), Activation::Relu); // [n, squeezed, h, w]
         let narrow = convolve(&self.expand1x1, x.clone());
         let wide = convolve(&self.expand3x3, x);
-        activation::relu(Tensor::cat(vec![narrow, wide], 1))
+        ops::activate(Tensor::cat(vec![narrow, wide], 1), Activation::Relu)
     }
 }
 
@@ -395,18 +395,6 @@ fn conv(
         .with_padding(padding)
         .with_initializer(Initializer::Zeros)
         .init(device)
-}
-
-/// 3x3 maximum at every second position. The windows that reach over the right and the bottom edge
-/// count ("ceil mode"): without them an even side would lose its last row.
-///
-/// # Shapes
-/// `[batch, channels, h, w]` to `[batch, channels, ceil((h - 1) / 2), ceil((w - 1) / 2)]`.
-fn pool(x: Tensor<4>) -> Tensor<4> {
-    let options = MaxPoolOptions::new([3, 3])
-        .with_stride([2, 2])
-        .with_ceil_mode(true);
-    max_pool2d(x, options)
 }
 
 /// Repeats the channel of grey images.

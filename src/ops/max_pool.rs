@@ -1,0 +1,123 @@
+//! The largest value of 3x3 windows at every second position.
+
+use burn::backend::Flex;
+use burn::tensor::Tensor;
+use burn::tensor::module::max_pool2d;
+use burn::tensor::ops::MaxPoolOptions;
+use rayon::prelude::*;
+
+use super::{Home, contiguous, flex, tensor, values};
+
+/// Side of a window.
+const WINDOW: usize = 3;
+/// Positions between windows.
+const STRIDE: usize = 2;
+/// Maps per task.
+const TASK: usize = 16;
+
+/// 3x3 maximum at every second position. The windows that reach over the right and the bottom edge
+/// count ("ceil mode"): without them an even side would lose its last row. NaN stays.
+///
+/// # Shapes
+/// `[batch, channels, h, w]` to `[batch, channels, ceil((h - 1) / 2), ceil((w - 1) / 2)]`.
+pub(crate) fn max_pool2d_3x3_s2(input: Tensor<4>) -> Tensor<4> {
+    let [images, channels, height, width] = input.dims();
+    let served = images * channels > 0 && height >= WINDOW && width >= WINDOW;
+    // Burn's notes where every maximum came from, for gradients.
+    match Home::of(&input) {
+        Home::Flex if served => {
+            let input = contiguous(flex(input));
+            let sides = [height, width].map(|side| (side - 1).div_ceil(STRIDE));
+            let pooled = pool(values(&input), [height, width], sides);
+            let shape = [images, channels, sides[0], sides[1]];
+            Tensor::from_primitive::<Flex>(tensor(pooled, shape))
+        }
+        _ => plain(input),
+    }
+}
+
+/// Burn's operation.
+fn plain(input: Tensor<4>) -> Tensor<4> {
+    let options = MaxPoolOptions::new([WINDOW; 2])
+        .with_stride([STRIDE; 2])
+        .with_ceil_mode(true);
+    max_pool2d(input, options)
+}
+
+fn pool(input: &[f32], [height, width]: [usize; 2], [rows, columns]: [usize; 2]) -> Vec<f32> {
+    let mut output = vec![0.0; input.len() / (height * width) * rows * columns];
+    let maps = input.par_chunks(TASK * height * width);
+    let tasks = output.par_chunks_mut(TASK * rows * columns).zip(maps);
+    tasks.for_each(|(output, input)| {
+        // Of three rows first: that is one pass over neighbours.
+        let mut tallest = vec![0.0; width];
+        let maps = output.chunks_exact_mut(rows * columns);
+        for (output, map) in maps.zip(input.chunks_exact(height * width)) {
+            for (row, output) in output.chunks_exact_mut(columns).enumerate() {
+                let mut lines = map[row * STRIDE * width..].chunks_exact(width).take(WINDOW);
+                let Some(first) = lines.next() else { continue };
+                tallest.copy_from_slice(first);
+                for line in lines {
+                    for (largest, &value) in tallest.iter_mut().zip(line) {
+                        *largest = larger(*largest, value);
+                    }
+                }
+                for (column, output) in output.iter_mut().enumerate() {
+                    let window = &tallest[column * STRIDE..];
+                    let window = &window[..window.len().min(WINDOW)];
+                    *output = match *window {
+                        [a, b, c] => larger(larger(a, b), c),
+                        [a, b] => larger(a, b),
+                        _ => window[0],
+                    };
+                }
+            }
+        }
+    });
+    output
+}
+
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if a >= b || a.is_nan() { a } else { b }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::tests::{normal, read};
+    use burn::tensor::Device;
+
+    #[test]
+    fn maxima_are_those_of_burn() {
+        for (seed, shape) in [[2, 3, 9, 9], [1, 40, 8, 6], [3, 1, 3, 4], [1, 2, 31, 15]]
+            .into_iter()
+            .enumerate()
+        {
+            let input = normal(shape, seed as u64, &Device::flex());
+            let (found, expected) = (max_pool2d_3x3_s2(input.clone()), plain(input));
+            assert_eq!(found.dims(), expected.dims());
+            assert_eq!(read(found), read(expected), "{shape:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_stays() {
+        for place in [0, 4, 8] {
+            let mut values = vec![1.0; 9];
+            values[place] = f32::NAN;
+            let input = tensor(values, [1, 1, 3, 3]);
+            let found = max_pool2d_3x3_s2(Tensor::from_primitive::<Flex>(input));
+            assert!(read(found)[0].is_nan());
+        }
+    }
+
+    #[test]
+    fn gradients_are_burns() {
+        let input = normal([1, 2, 5, 5], 1, &Device::flex().autodiff()).require_grad();
+        let gradients = max_pool2d_3x3_s2(input.clone()).sum().backward();
+        let gradient = input.grad(&gradients).expect("a gradient");
+        // Every window passes its share to one value.
+        assert_eq!(read(gradient).iter().sum::<f32>(), 8.0);
+    }
+}
