@@ -305,6 +305,17 @@ fn every_method_can_be_fitted_to_a_folder() {
 }
 
 #[test]
+fn a_fit_that_cannot_begin_leaves_nothing_behind() {
+    let Fitted { set, .. } = &*FITTED;
+    let place = tempfile::tempdir().unwrap();
+    let mut command = fit(set, &place.path().join("m.safetensors"), &["data.size=128"]);
+    command.args(["--method", "egbad"]);
+    let said = fails(command);
+    assert!(said.contains("wants squares of 32 or 64"), "{said}");
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn methods_are_compared_on_a_folder() {
     let Fitted { set, .. } = &*FITTED;
     let place = tempfile::tempdir().unwrap();

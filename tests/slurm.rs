@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use common::{TINY, fails, json, program, succeeds};
 
-/// No step of a test takes longer, unless something hangs: a job whose node fails may be held back for
-/// two minutes, the lifetime of its credential, before Slurm starts it again.
+/// No step of a test takes longer, unless something hangs: a job whose node failed has been seen to start
+/// again only after two minutes.
 const LONGEST: Duration = Duration::from_secs(300);
 
 /// A private cluster, which ends with the test.

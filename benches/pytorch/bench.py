@@ -30,6 +30,8 @@ TRAINING_TOLERANCE = 1e-3
 # PyTorch's threads spin for a moment after their work.
 PAUSE_SECONDS = 0.2
 SLOW_ROUNDS = 3
+# What is measured in so many rounds.
+SLOW = ("gmm", "components", "epoch")
 # The first name that a measurement starts with decides; what is not listed has no target.
 TARGETS = {
     "memory": 0.5,
@@ -252,7 +254,7 @@ def can_score(program):
 
 
 def names(batches):
-    """The measurements that are not slow; `batches` replaces the usual batch sizes."""
+    """All measurements; `batches` replaces the usual batch sizes."""
     found = []
     for network in ("autoencoder-grey", "autoencoder-colour"):
         for work in ("step", "encode"):
@@ -265,7 +267,7 @@ def names(batches):
             found += [f"{network}-{work}-{size}" for size in batches or (32,)]
     for network in ("squeezenet-128", "squeezenet-256"):
         found += [f"{network}-encode-{size}" for size in batches or (64,)]
-    return [*found, "knn", "gmm", "components"]
+    return [*found, "knn", *SLOW]
 
 
 def target(name):
@@ -291,9 +293,7 @@ def measure(options, commands, program, folder):
 
     timed = [name for name in names(options.batches) if wanted(name)]
     rounds = {name: options.rounds for name in timed}
-    for name in ("gmm", "components", "epoch"):
-        if name in timed or (name == "epoch" and wanted(name)):
-            rounds[name] = min(options.rounds, SLOW_ROUNDS)
+    rounds.update({name: min(options.rounds, SLOW_ROUNDS) for name in timed if name in SLOW})
     with Side(commands[0]) as ours, Side(commands[1]) as pytorch:
         for name, count in rounds.items():
             yield measure_time(name, count, ours, pytorch)

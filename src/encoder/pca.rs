@@ -20,9 +20,9 @@ const FEW: usize = 4;
 
 /// Projection on the first principal components, in pixel space.
 ///
-/// The cheapest function that maps an image to a latent. It is found by subspace iteration on the
-/// covariance with a Rayleigh-Ritz step at the end (Halko, Martinsson & Tropp, arXiv:0909.4061,
-/// algorithm 4.4); the covariance is one matrix product per batch on the chosen backend. `linfa`'s
+/// The cheapest function that maps an image to a latent. A few components are found by subspace iteration
+/// on the covariance with a Rayleigh-Ritz step at the end (Halko, Martinsson & Tropp, arXiv:0909.4061,
+/// algorithm 4.4), many by its eigendecomposition; the covariance is one matrix product per batch on the chosen backend. `linfa`'s
 /// PCA wants all images as one f64 matrix: 1.2 GB for CIFAR-10.
 #[derive(Module, Debug)]
 pub struct Pca {

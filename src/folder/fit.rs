@@ -142,9 +142,10 @@ pub fn fit_folder(
     let Fitted { scorer, scores, .. } = match plan.fit(&mut context, &parts) {
         Ok(fitted) => fitted,
         Err(error) => {
-            // With nothing to continue from, the folder would only stand in the way of other settings.
+            // With nothing to continue from, the folder would only stand in the way of other settings. That it
+            // cannot be removed says less than why the fit failed.
             if !workspace.has_begun() {
-                workspace.remove()?;
+                let _ = workspace.remove();
             }
             return Err(error.into());
         }

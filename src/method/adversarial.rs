@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand_distr::{Distribution, StandardNormal};
 
 use super::{Part, Parts, derive};
-use crate::data::{Images, Samples};
+use crate::data::{Images, Samples, Vectors};
 
 /// What one step of an adversarial training sees.
 pub struct Round {
@@ -92,11 +92,67 @@ pub(super) fn against_made(logits: Tensor<2>) -> Tensor<1> {
     activation::softplus(logits, 1.0).mean()
 }
 
+/// Noise for `count` images, the same for the same seed.
+pub(super) fn noise(count: usize, latent: usize, seed: u64) -> Vectors {
+    let mut noise = Vectors::new(latent);
+    let values = StandardNormal.sample_iter(StdRng::seed_from_u64(seed));
+    noise.extend(values.take(count * latent));
+    noise
+}
+
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::backend::test_device;
     use crate::method::scorer::tests::noise;
+    use burn::module::{Module, ModuleVisitor, Param};
+    use burn::optim::GradientsParams;
+
+    /// Normal numbers.
+    pub fn normal<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
+        let values = StandardNormal.sample_iter(StdRng::seed_from_u64(seed));
+        let values: Vec<f32> = values.take(shape.iter().product()).collect();
+        Tensor::from_data(TensorData::new(values, shape), device)
+    }
+
+    /// Four grey images of 32 pixels with noise of four numbers each.
+    pub fn round(device: &Device) -> Round {
+        Round {
+            images: normal([4, 1, 32, 32], 2, device).tanh(),
+            noise: normal([4, 4], 3, device),
+            seed: 5,
+        }
+    }
+
+    /// Sum of all parameters' absolute gradients, and how many parameters have one.
+    pub fn gradients<M: Module>(module: &M, gradients: &GradientsParams) -> (f32, usize) {
+        struct Sum<'a>(&'a GradientsParams, f32, usize);
+        impl ModuleVisitor for Sum<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if let Some(gradient) = self.0.get::<D>(param.id) {
+                    self.1 += gradient.abs().sum().into_scalar::<f32>();
+                    self.2 += 1;
+                }
+            }
+        }
+        let mut sum = Sum(gradients, 0.0, 0);
+        module.visit(&mut sum);
+        (sum.1, sum.2)
+    }
+
+    /// The same of `module` alone, of a loss.
+    pub fn gradients_of<M: Module>(module: &M, loss: &Tensor<1>) -> f32 {
+        let own = GradientsParams::from_grads(loss.backward(), module);
+        gradients(module, &own).0
+    }
+
+    /// What a step hands to the optimizer for `module` is the gradient of its own loss.
+    pub fn assert_gradients_of<M: Module>(module: &M, found: &GradientsParams, loss: &Tensor<1>) {
+        let (found, expected) = (gradients(module, found).0, gradients_of(module, loss));
+        assert!(expected > 0.0);
+        let close = (found - expected).abs() < 1e-3 * expected;
+        assert!(close, "{found} is not {expected}");
+    }
 
     fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
         tensor.into_data().iter::<f32>().collect()

@@ -102,6 +102,24 @@ mod tests {
     }
 
     #[test]
+    fn windows_over_the_edge_count() {
+        let of = |values: Vec<f32>, side: usize| {
+            let input = tensor(values, [1, 1, side, side]);
+            read(max_pool2d_3x3_s2(Tensor::from_primitive::<Flex>(input)))
+        };
+        #[rustfmt::skip]
+        let even = vec![
+            -9.0, -2.0, -5.0, -4.0,
+            -3.0, -8.0, -7.0, -6.0,
+            -7.0, -5.0, -8.0, -7.0,
+            -1.0, -6.0, -9.0, -3.0,
+        ];
+        assert_eq!(of(even, 4), [-2.0, -4.0, -1.0, -3.0]);
+        let odd = (0..25u8).map(f32::from).collect();
+        assert_eq!(of(odd, 5), [12.0, 14.0, 22.0, 24.0]);
+    }
+
+    #[test]
     fn what_is_no_number_stays() {
         for place in [0, 4, 8] {
             let mut values = vec![1.0; 9];

@@ -16,7 +16,7 @@ pub(crate) fn by_parts<R: Send>(
     work: impl Fn(Tensor<4>) -> R + Send + Sync,
 ) -> Vec<R> {
     let [count, ..] = images.dims();
-    let size = size.max(1);
+    let size = size.max(1); // at least an image
     if Home::of(&images) != Home::Flex || count <= size {
         return vec![work(images)];
     }

@@ -125,7 +125,7 @@ impl<'a> Page<'a> {
         };
         let samples = samples.map(|picture| Sheet {
             label: panel(next(true), 0, 1),
-            title: "Samples of the flow".into(),
+            title: "Samples".into(),
             picture,
         });
         let mut pictures = Vec::new();
@@ -352,6 +352,6 @@ mod tests {
         assert!(matches!(render(&report), Err(ReportError::Mismatch { .. })));
         report.extremes[0].least.images = report.extremes[0].least.images.select(&[]);
         let page = render(&report).unwrap();
-        assert!(!page.contains("Samples of the flow"));
+        assert!(!page.contains("Drawn noise"));
     }
 }

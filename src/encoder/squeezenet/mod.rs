@@ -197,8 +197,7 @@ impl SqueezeNet {
     /// # Shapes
     /// `[batch, 1 or 3, height, width]` in `[-1, 1]` to `[batch, 896]`, with moments `[batch, 2560]`.
     pub fn encode(&self, images: Tensor<4>) -> Tensor<2> {
-        let size = part([self.input; 2]);
-        let parts = ops::by_parts(images, size, |images| self.encode_part(images));
+        let parts = ops::by_parts(images, part(self.sides()), |part| self.encode_part(part));
         Tensor::cat(parts, 0)
     }
 
@@ -207,7 +206,7 @@ impl SqueezeNet {
             true => MOMENT_LAYERS.as_slice(),
             false => &MEAN_LAYERS,
         };
-        let maps = self.maps_of_part(images, layers);
+        let maps = self.maps_of_part(images, self.sides(), layers);
         let mut entries = Vec::new();
         let mut deviations = Vec::new();
         for map in maps {
@@ -248,17 +247,7 @@ impl SqueezeNet {
     /// `[batch, 1 or 3, height, width]` in `[-1, 1]` to `[batch, channels, s, s]` each: sides of 31
     /// after fire 2 and 3, 15 after 4 and 5 and 7 after 6 to 9 for an input of 128.
     pub fn maps(&self, images: Tensor<4>, layers: &[usize]) -> Vec<Tensor<4>> {
-        let size = part([self.input; 2]);
-        together(ops::by_parts(images, size, |images| {
-            self.maps_of_part(images, layers)
-        }))
-    }
-
-    fn maps_of_part(&self, images: Tensor<4>, layers: &[usize]) -> Vec<Tensor<4>> {
-        // Bilinear interpolation keeps constants, so it may come after the normalisation: images
-        // are mostly smaller before it.
-        let images = normalise(to_rgb(images), &MEAN, &DEVIATION);
-        self.forward(resize(images, [self.input; 2]), layers)
+        self.maps_at(images, self.sides(), layers)
     }
 
     /// The maps of images as they are, not resized.
@@ -267,9 +256,35 @@ impl SqueezeNet {
     /// As [`maps`](Self::maps).
     pub fn maps_of(&self, images: Tensor<4>, layers: &[usize]) -> Vec<Tensor<4>> {
         let [_, _, height, width] = images.dims();
-        together(ops::by_parts(images, part([height, width]), |images| {
-            self.forward(normalise(to_rgb(images), &MEAN, &DEVIATION), layers)
-        }))
+        self.maps_at(images, [height, width], layers)
+    }
+
+    /// Sides to which images are resized.
+    fn sides(&self) -> [usize; 2] {
+        [self.input; 2]
+    }
+
+    fn maps_at(&self, images: Tensor<4>, sides: [usize; 2], layers: &[usize]) -> Vec<Tensor<4>> {
+        let parts = ops::by_parts(images, part(sides), |part| {
+            self.maps_of_part(part, sides, layers)
+        });
+        let count = parts.first().map_or(0, Vec::len);
+        let of_all = |layer: usize| parts.iter().map(|maps| maps[layer].clone()).collect();
+        (0..count)
+            .map(|layer| Tensor::cat(of_all(layer), 0))
+            .collect()
+    }
+
+    fn maps_of_part(
+        &self,
+        images: Tensor<4>,
+        sides: [usize; 2],
+        layers: &[usize],
+    ) -> Vec<Tensor<4>> {
+        // Bilinear interpolation keeps constants, so it may come after the normalisation: images
+        // are mostly smaller before it.
+        let images = normalise(to_rgb(images), &MEAN, &DEVIATION);
+        self.forward(resize(images, sides), layers)
     }
 
     /// Pixels between neighbouring positions of the map after a fire module.
@@ -355,23 +370,7 @@ impl Fire {
 
 /// Images of these sides whose largest maps fit the cache of a core, about.
 fn part([height, width]: [usize; 2]) -> usize {
-    (PART_PIXELS / (height * width).max(1)).max(1)
-}
-
-/// The maps of all parts, layer by layer.
-fn together(parts: Vec<Vec<Tensor<4>>>) -> Vec<Tensor<4>> {
-    let mut parts = parts.into_iter();
-    let mut layers: Vec<Vec<Tensor<4>>> = Vec::new();
-    if let Some(first) = parts.next() {
-        layers.extend(first.into_iter().map(|map| vec![map]));
-    }
-    for part in parts {
-        for (layer, map) in layers.iter_mut().zip(part) {
-            layer.push(map);
-        }
-    }
-    let layers = layers.into_iter();
-    layers.map(|maps| Tensor::cat(maps, 0)).collect()
+    PART_PIXELS / (height * width).max(1)
 }
 
 /// A convolution that keeps the side, by the kernels for it.

@@ -2,17 +2,17 @@
 
 use burn::module::Module;
 use burn::store::{ModuleSnapshot, SafetensorsStore};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::search::{Found, search};
 use super::{Anogan, SearchRule};
-use crate::data::{Conversion, Images, Samples};
+use crate::data::{Conversion, Images, Samples, Vectors};
 use crate::encoder::AutoEncoderConfig;
+use crate::method::adversarial::noise;
 use crate::method::model_file::{check_shape, load_weights};
 use crate::method::pictures::{heatmaps, to_bytes};
 use crate::method::representation::for_each_batch;
@@ -82,22 +82,21 @@ impl AnoganDetector {
         search(&self.searched, &self.rule, images, &device)
     }
 
-    /// The images that the generator makes of noise, `[count, latent]`, as pixels in `[-1, 1]`.
-    fn generate(&self, noise: &[f32]) -> Vec<Tensor<4>> {
-        let latent = self.model.config().latent;
+    /// The images that the generator makes of noise, batch by batch, as pixels in `[-1, 1]`.
+    fn generate(&self, noise: &Vectors) -> Vec<Tensor<4>> {
         let mut made = Vec::new();
-        for_each_batch(noise.len() / latent, |indices| {
-            let rows = &noise[indices[0] * latent..][..indices.len() * latent];
-            let rows = TensorData::new(rows.to_vec(), [indices.len(), latent]);
-            made.push(self.model.generate(Tensor::from_data(rows, &self.device)));
+        for_each_batch(noise.len(), |indices| {
+            made.push(self.model.generate(noise.batch(indices, &self.device)));
         });
         made
     }
 
     /// What the search found for every image, as pixels.
     fn nearest(&self, images: &Images) -> Vec<Tensor<4>> {
-        let found = self.search(images);
-        let noise: Vec<f32> = found.into_iter().flat_map(|found| found.latent).collect();
+        let mut noise = Vectors::new(self.model.config().latent);
+        for found in self.search(images) {
+            noise.extend(found.latent);
+        }
         self.generate(&noise)
     }
 }
@@ -142,8 +141,7 @@ impl Scorer for AnoganDetector {
 
     fn sample(&self, count: usize, seed: u64) -> Option<Images> {
         let config = self.model.config();
-        let noise = StandardNormal.sample_iter(StdRng::seed_from_u64(seed));
-        let noise: Vec<f32> = noise.take(count * config.latent).collect();
+        let noise = noise(count, config.latent, seed);
         let pixels = self.generate(&noise).into_iter().flat_map(to_bytes);
         Images::new(config.image_shape(), pixels.collect()).ok()
     }

@@ -44,38 +44,30 @@ pub struct Anogan {
     discriminator: ConvEncoder,
     /// The noise, `[latent]`, that every search starts from.
     start: Param<Tensor<1>>,
-    sizes: [usize; 4],
+    #[module(skip)]
+    sizes: AutoEncoderConfig,
 }
 
 impl Anogan {
     /// Builds the networks of these sizes with initial weights drawn from `rng`.
     pub fn new(config: &AutoEncoderConfig, rng: &mut impl Rng, device: &Device) -> Self {
-        let AutoEncoderConfig {
-            channels,
-            size,
-            width,
-            latent,
-        } = *config;
-        let start: Vec<f32> = StandardNormal.sample_iter(&mut *rng).take(latent).collect();
-        let start = Tensor::from_data(TensorData::new(start, [latent]), device);
+        let start: Vec<f32> = StandardNormal
+            .sample_iter(&mut *rng)
+            .take(config.latent)
+            .collect();
+        let start = Tensor::from_data(TensorData::new(start, [config.latent]), device);
         let model = Self {
             generator: ConvDecoder::new(config, device),
             discriminator: ConvEncoder::discriminator(config, device),
             start: Param::from_tensor(start).set_require_grad(false),
-            sizes: [channels, size, width, latent],
+            sizes: *config,
         };
         initialise(model, rng)
     }
 
     /// Sizes of the networks.
     pub fn config(&self) -> AutoEncoderConfig {
-        let [channels, size, width, latent] = self.sizes;
-        AutoEncoderConfig {
-            channels,
-            size,
-            width,
-            latent,
-        }
+        self.sizes
     }
 
     /// The noise that every search starts from, `latent` numbers.
@@ -179,15 +171,9 @@ fn mean_distance(left: Tensor<2>, right: Tensor<2>) -> Tensor<1> {
 mod tests {
     use super::*;
     use crate::backend::test_device;
-    use burn::module::ModuleVisitor;
+    use crate::method::adversarial::tests::{assert_gradients_of, gradients_of, normal, round};
     use rand::SeedableRng;
     use rand::rngs::StdRng;
-
-    fn normal<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
-        let values = StandardNormal.sample_iter(StdRng::seed_from_u64(seed));
-        let values: Vec<f32> = values.take(shape.iter().product()).collect();
-        Tensor::from_data(TensorData::new(values, shape), device)
-    }
 
     fn model(device: &Device) -> Anogan {
         let config = AutoEncoderConfig {
@@ -199,54 +185,16 @@ mod tests {
         Anogan::new(&config, &mut StdRng::seed_from_u64(1), device)
     }
 
-    fn round(device: &Device) -> Round {
-        Round {
-            images: normal([4, 1, 32, 32], 2, device).tanh(),
-            noise: normal([4, 4], 3, device),
-            seed: 0,
-        }
-    }
-
-    /// Sum of all parameters' absolute gradients.
-    fn gradients<M: Module>(module: &M, gradients: &GradientsParams) -> f32 {
-        struct Sum<'a>(&'a GradientsParams, f32);
-        impl ModuleVisitor for Sum<'_> {
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                if let Some(gradient) = self.0.get::<D>(param.id) {
-                    self.1 += gradient.abs().sum().into_scalar::<f32>();
-                }
-            }
-        }
-        let mut sum = Sum(gradients, 0.0);
-        module.visit(&mut sum);
-        sum.1
-    }
-
     #[test]
     fn each_loss_reaches_its_own_network_alone() {
         let device = test_device().autodiff();
         let model = model(&device);
         let found = TrainStep::step(&model, round(&device)).grads;
-        let alone = |loss: Tensor<1>| {
-            let mut grads = loss.backward();
-            let of = GradientsParams::from_module(&mut grads, &model.generator);
-            let generator = gradients(&model.generator, &of);
-            let of = GradientsParams::from_module(&mut grads, &model.discriminator);
-            (generator, gradients(&model.discriminator, &of))
-        };
-        let (generator, _) = alone(model.losses(round(&device)).generator);
-        let (none, discriminator) = alone(model.losses(round(&device)).discriminator);
-        assert_eq!(none, 0.0);
-        for (found, expected) in [
-            (gradients(&model.generator, &found), generator),
-            (gradients(&model.discriminator, &found), discriminator),
-        ] {
-            assert!(expected > 0.0);
-            assert!(
-                (found - expected).abs() < 1e-3 * expected,
-                "{found} is not {expected}"
-            );
-        }
+        // Graphs are consumed: each loss is computed anew.
+        let losses = || model.losses(round(&device));
+        assert_gradients_of(&model.generator, &found, &losses().generator);
+        assert_gradients_of(&model.discriminator, &found, &losses().discriminator);
+        assert_eq!(gradients_of(&model.generator, &losses().discriminator), 0.0);
     }
 
     #[test]

@@ -2,15 +2,15 @@
 
 use burn::module::Module;
 use burn::store::{ModuleSnapshot, SafetensorsStore};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, activation};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{BiGan, BiGanConfig};
-use crate::data::{Conversion, Images, Samples, Vectors};
+use crate::data::{Conversion, Images, Samples};
+use crate::method::adversarial::noise;
 use crate::method::model_file::{check_shape, load_weights};
 use crate::method::pictures::{reconstruct, residuals, to_bytes};
 use crate::method::representation::for_each_batch;
@@ -106,7 +106,7 @@ impl EgbadDetector {
         let of_back = discriminator.features(back.clone(), latents, None);
         let residual = (images - back).abs().flatten::<2>(1, 3).sum_dim(1); // [n, 1]
         let distance = (own - of_back.clone()).abs().sum_dim(1);
-        let entropy = burn::tensor::activation::softplus(discriminator.logits(of_back).neg(), 1.0);
+        let entropy = activation::softplus(discriminator.logits(of_back).neg(), 1.0);
         let with = |said: Tensor<2>| residual.clone() * (1.0 - self.weight) + said * self.weight;
         Tensor::cat(vec![with(distance), with(entropy), residual], 1)
     }
@@ -151,9 +151,7 @@ impl Scorer for EgbadDetector {
     }
 
     fn sample(&self, count: usize, seed: u64) -> Option<Images> {
-        let mut noise = Vectors::new(self.sizes.latent);
-        let values = StandardNormal.sample_iter(StdRng::seed_from_u64(seed));
-        noise.extend(values.take(count * self.sizes.latent));
+        let noise = noise(count, self.sizes.latent, seed);
         let mut pixels = Vec::new();
         for_each_batch(count, |indices| {
             let noise = noise.batch(indices, &self.device);

@@ -1,16 +1,21 @@
 //! The method `egbad` (Zenati, Foo, Lecouat, Manek & Chandrasekhar, arXiv:1802.06222), which the paper
 //! names.
 
+mod config;
 pub(super) mod detector;
+mod discriminator;
 mod dropout;
+mod layers;
 mod networks;
 mod training;
 
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
+pub use config::BiGanConfig;
 pub use detector::EgbadDetector;
-pub use networks::{BiGan, BiGanConfig};
+pub use discriminator::Discriminator;
+pub use networks::BiGan;
 pub use training::{EGBAD_STAGE, Egbad};
 
 use super::context::input_digest;

@@ -11,8 +11,7 @@ use burn::tensor::{Device, Tensor};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use rand::Rng;
 
-use super::dropout::Masks;
-use super::networks::{BiGan, BiGanConfig};
+use super::{BiGan, BiGanConfig};
 use crate::method::adversarial::{Round, against_made, against_real};
 use crate::method::derive;
 use crate::train::{Kind, Monitor, StepOutput, merge_gradients};
@@ -54,38 +53,17 @@ pub struct Egbad {
     networks: BiGan,
     /// Exponential averages of their weights, with their running statistics.
     average: BiGan,
-    sizes: [usize; 5],
 }
 
 impl Egbad {
     /// Builds the networks of these sizes with initial weights drawn from `rng`.
     pub fn new(config: &BiGanConfig, rng: &mut impl Rng, device: &Device) -> Self {
-        let BiGanConfig {
-            channels,
-            size,
-            width,
-            hidden,
-            latent,
-        } = *config;
         let networks = config.init(rng, device);
         // Not a clone: gradients find parameters by their ids.
         let average = config.init(rng, device).no_grad();
         Self {
             average: follow(average, &networks, 0.0),
             networks,
-            sizes: [channels, size, width, hidden, latent],
-        }
-    }
-
-    /// Sizes of the networks.
-    pub fn config(&self) -> BiGanConfig {
-        let [channels, size, width, hidden, latent] = self.sizes;
-        BiGanConfig {
-            channels,
-            size,
-            width,
-            hidden,
-            latent,
         }
     }
 
@@ -101,12 +79,7 @@ impl Egbad {
             seed,
         } = round;
         let batch = images.dims()[0];
-        let masks = |pairs: &str| {
-            let seed = derive(seed, pairs);
-            dropout.then(|| Masks::draw(&self.config(), batch, seed, &images.device()))
-        };
-        let (real, made) = (masks("images"), masks("noise"));
-        let (real, made) = (real.as_ref(), made.as_ref());
+        let [real, made] = ["images", "noise"].map(|pairs| dropout.then(|| derive(seed, pairs)));
         let latents = self.networks.encoder.forward(images.clone());
         let fakes = self.networks.generator.forward(noise.clone());
         let tell = &self.networks.discriminator;

@@ -4,17 +4,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Module;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 
 use crate::encoder::{AutoEncoderConfig, ConvDecoder, ConvEncoder, initialise};
 use crate::method::adversarial::{against_made, against_real};
+use crate::method::context::weights_hash;
 use crate::train::{Kind, Monitor, StepOutput, merge_gradients};
 
 /// Weight of the reconstruction term; those of the adversarial and the latent term are 1.
@@ -60,7 +61,8 @@ pub struct Ganomaly {
     decoder: ConvDecoder,
     second_encoder: ConvEncoder,
     discriminator: ConvEncoder,
-    sizes: [usize; 4],
+    #[module(skip)]
+    sizes: AutoEncoderConfig,
     /// Set by a step that found the discriminator's loss too low, read by the update after it.
     #[module(skip)]
     collapsed: Arc<AtomicBool>,
@@ -85,18 +87,12 @@ impl Losses {
 impl Ganomaly {
     /// Builds the networks of these sizes with initial weights drawn from `rng`.
     pub fn new(config: &AutoEncoderConfig, rng: &mut impl Rng, device: &Device) -> Self {
-        let AutoEncoderConfig {
-            channels,
-            size,
-            width,
-            latent,
-        } = *config;
         let model = Self {
             encoder: ConvEncoder::new(config, device),
             decoder: ConvDecoder::new(config, device),
             second_encoder: ConvEncoder::new(config, device),
             discriminator: ConvEncoder::discriminator(config, device),
-            sizes: [channels, size, width, latent],
+            sizes: *config,
             collapsed: Arc::default(),
         };
         initialise(model, rng)
@@ -104,13 +100,7 @@ impl Ganomaly {
 
     /// Sizes of the networks.
     pub fn config(&self) -> AutoEncoderConfig {
-        let [channels, size, width, latent] = self.sizes;
-        AutoEncoderConfig {
-            channels,
-            size,
-            width,
-            latent,
-        }
+        self.sizes
     }
 
     /// Image, its latent, its reconstruction and that one's latent.
@@ -169,15 +159,7 @@ impl Ganomaly {
 /// Hash of a network's weights: a seed that is another at every restart, and the same whether or
 /// not the training was interrupted before.
 fn fingerprint(network: &ConvEncoder) -> [u8; 32] {
-    struct Weights(Sha256);
-    impl ModuleVisitor for Weights {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.0.update(param.val().into_data().as_bytes());
-        }
-    }
-    let mut weights = Weights(Sha256::new());
-    network.visit(&mut weights);
-    weights.0.finalize().into()
+    weights_hash(network).finalize().into()
 }
 
 impl TrainStep for Ganomaly {
@@ -246,6 +228,7 @@ impl InferenceStep for Ganomaly {
 mod tests {
     use super::*;
     use crate::backend::test_device;
+    use crate::method::adversarial::tests::gradients;
     use burn::optim::AdamConfig;
 
     fn model(device: &Device) -> Ganomaly {
@@ -266,22 +249,6 @@ mod tests {
             burn::tensor::TensorData::new(values, [4, 1, 32, 32]),
             device,
         )
-    }
-
-    /// Sum of all parameters' absolute gradients, and how many parameters have one.
-    fn gradients<M: Module>(module: &M, gradients: &GradientsParams) -> (f32, usize) {
-        struct Sum<'a>(&'a GradientsParams, f32, usize);
-        impl ModuleVisitor for Sum<'_> {
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                if let Some(gradient) = self.0.get::<D>(param.id) {
-                    self.1 += gradient.abs().sum().into_scalar::<f32>();
-                    self.2 += 1;
-                }
-            }
-        }
-        let mut sum = Sum(gradients, 0.0, 0);
-        module.visit(&mut sum);
-        (sum.1, sum.2)
     }
 
     #[test]
