@@ -147,6 +147,13 @@ fn entry(line: &str) -> Option<(String, JobState)> {
     Some((id.to_owned(), state))
 }
 
+/// True when a job that waits for this reason begins only when somebody releases it: `JobHeldUser`,
+/// `launch failed requeued held`, `JobHoldMaxRequeue`.
+pub(super) fn is_hold(reason: &str) -> bool {
+    let reason = reason.to_lowercase();
+    reason.contains("held") || reason.contains("hold")
+}
+
 /// Ends jobs, and takes back those that have not begun.
 ///
 /// # Errors
@@ -188,6 +195,21 @@ mod tests {
             ended("OUT_OF_MEMORY")
         );
         assert_eq!(state(""), None);
+    }
+
+    #[test]
+    fn holds_are_told_from_other_reasons_to_wait() {
+        for reason in [
+            "JobHeldUser",
+            "JobHeldAdmin",
+            "launch failed requeued held",
+            "JobHoldMaxRequeue",
+        ] {
+            assert!(is_hold(reason), "{reason}");
+        }
+        for reason in ["Dependency", "Priority", "Resources", "BeginTime", ""] {
+            assert!(!is_hold(reason), "{reason}");
+        }
     }
 
     #[test]

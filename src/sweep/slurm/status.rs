@@ -21,6 +21,8 @@ pub struct Counts {
     pub running: usize,
     /// A task will be at them.
     pub waiting: usize,
+    /// Those of the waiting whose task begins only when somebody releases it.
+    pub held: usize,
     /// They failed for their own reasons, or what they share did.
     pub failed: usize,
     /// Not complete, and no task is at them.
@@ -29,6 +31,9 @@ pub struct Counts {
 
 impl Counts {
     fn add(&mut self, state: &CellState) {
+        if matches!(state, CellState::Waiting(reason) if client::is_hold(reason)) {
+            self.held += 1;
+        }
         *match state {
             CellState::Done => &mut self.done,
             CellState::Running => &mut self.running,
@@ -50,14 +55,19 @@ impl std::fmt::Display for Counts {
             done,
             running,
             waiting,
+            held,
             failed,
             stopped,
         } = self;
         let total = done + running + waiting + failed + stopped;
         write!(
             f,
-            "{done}/{total} done, {running} running, {waiting} waiting, {failed} failed"
+            "{done}/{total} done, {running} running, {waiting} waiting"
         )?;
+        if *held > 0 {
+            write!(f, " ({held} held by Slurm)")?;
+        }
+        write!(f, ", {failed} failed")?;
         match stopped {
             0 => Ok(()),
             stopped => write!(f, ", {stopped} stopped"),
@@ -171,6 +181,13 @@ fn describe(
             .iter()
             .map(|(reason, count)| format!("{count} for {reason}"));
         text += &format!("  waiting: {}\n", reasons.collect::<Vec<_>>().join(", "));
+    }
+    let held = queue.map(|queue| submission.held(queue));
+    if let Some(held) = held.filter(|held| !held.is_empty()) {
+        text += &format!(
+            "  what Slurm holds begins after: scontrol release {}\n",
+            held.join(" ")
+        );
     }
     text += &lines;
     if !active.is_empty() {

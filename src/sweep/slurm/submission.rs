@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::SlurmError;
-use super::client::{JobState, Queue};
+use super::client::{self, JobState, Queue};
 use super::plan_file::Work;
 use super::plan_file::{PlanFile, PlanFolder};
 use crate::files;
@@ -129,5 +129,21 @@ impl Submission {
         }
         let ids = self.jobs.iter().map(|job| job.id.clone());
         ids.filter(|id| alive.contains(&id.as_str())).collect()
+    }
+    /// Slurm's names of its tasks and jobs that begin only when somebody releases them, in order.
+    pub(super) fn held(&self, queue: &Queue) -> Vec<String> {
+        let all = self
+            .tasks
+            .values()
+            .chain(self.jobs.iter().map(|job| &job.id));
+        let mut held: Vec<String> = all
+            .filter(|id| match queue.get(*id) {
+                Some(JobState::Waiting(reason)) => client::is_hold(reason),
+                _ => false,
+            })
+            .cloned()
+            .collect();
+        held.sort();
+        held
     }
 }
