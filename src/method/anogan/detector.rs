@@ -49,7 +49,8 @@ impl AnoganDetector {
         let model = model.valid().to_device(device);
         Self {
             conversion,
-            searched: model.clone().to_device(&device.clone().autodiff()),
+            // No gradients of weights, and still in evaluation mode.
+            searched: model.clone().freeze().train(),
             model,
             rule,
             device: device.clone(),

@@ -30,8 +30,7 @@ impl Channel {
 pub(super) fn channels(
     gamma: &[f32],
     beta: &[f32],
-    mean: &[f32],
-    variance: &[f32],
+    [mean, variance]: &[Vec<f32>; 2],
     epsilon: f64,
 ) -> Vec<Channel> {
     let statistics = mean.iter().zip(variance);
@@ -60,10 +59,10 @@ fn maps(values: &[f32], shape: [usize; 4], channel: usize) -> impl Iterator<Item
 }
 
 /// Mean and variance of every channel, the variance divided by the number of values.
-pub(super) fn statistics(input: &[f32], shape: [usize; 4]) -> (Vec<f32>, Vec<f32>) {
+pub(super) fn statistics(input: &[f32], shape: [usize; 4]) -> [Vec<f32>; 2] {
     let [images, channels, height, width] = shape;
     let count = (images * height * width) as f64;
-    (0..channels)
+    let statistics: (Vec<f32>, Vec<f32>) = (0..channels)
         .into_par_iter()
         .map(|channel| {
             let sum: f64 = maps(input, shape, channel)
@@ -75,7 +74,8 @@ pub(super) fn statistics(input: &[f32], shape: [usize; 4]) -> (Vec<f32>, Vec<f32
                 .sum();
             (mean, (squares / count) as f32)
         })
-        .unzip()
+        .unzip();
+    statistics.into()
 }
 
 /// Sums over a channel for its gradients, of the gradient before the activation.
@@ -85,6 +85,13 @@ pub(super) struct Sums {
     pub plain: f32,
     /// The gradient times the normalised input: gamma's.
     pub projected: f32,
+}
+
+impl Sums {
+    pub const ZERO: Self = Self {
+        plain: 0.0,
+        projected: 0.0,
+    };
 }
 
 /// The sums of every channel.

@@ -8,13 +8,11 @@ use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
-use burn::module::RunningState;
 use burn::nn::BatchNorm;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use self::kernel::{
     Channel, Sums, channels, gradient_sums, input_gradient, normalise, normalise_in_place,
-    statistics,
 };
 use super::activation::{Activation, with_gate};
 use super::{Home, Training, contiguous, flex, tensor, training, values};
@@ -36,19 +34,37 @@ pub(crate) fn batch_norm(norm: &BatchNorm, input: Tensor<4>, activation: Activat
     let whole = input.dims().iter().all(|size| *size > 0);
     match home {
         Home::Flex if together && whole => {
-            let [mean, variance] = [&norm.running_mean, &norm.running_var].map(|state| {
-                let value = state.value();
-                value.to_device(&input.device()).without_autodiff()
-            });
-            let [gamma, beta, mean, variance] = [gamma, beta, mean, variance].map(flex_values);
-            let channels = channels(&gamma, &beta, &mean, &variance, norm.epsilon);
+            let statistics = running_statistics(norm, &input);
+            let [gamma, beta] = [gamma, beta].map(flex_values);
+            let channels = channels(&gamma, &beta, &statistics, norm.epsilon);
             Tensor::from_primitive::<Flex>(evaluate(flex(input), &channels, activation))
         }
-        Home::Training if together && whole && norm.training.is_enabled() => {
-            train(norm, [gamma, beta], input, activation)
+        Home::Training if together && whole => {
+            let statistics = match norm.training.is_enabled() {
+                true => Statistics::OfBatch,
+                false => Statistics::Running,
+            };
+            record(norm, statistics, [gamma, beta], input, activation)
         }
         _ => activation.plain(norm.forward(input)),
     }
+}
+
+/// Which statistics a batch is normalised by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Statistics {
+    /// Its own, which then have a part in the gradient.
+    OfBatch,
+    /// The running ones, which are constants.
+    Running,
+}
+
+/// The running mean and variance of every channel.
+fn running_statistics(norm: &BatchNorm, input: &Tensor<4>) -> [Vec<f32>; 2] {
+    [&norm.running_mean, &norm.running_var].map(|state| {
+        let value = state.value().to_device(&input.device());
+        flex_values(value.without_autodiff())
+    })
 }
 
 /// The values of a parameter or statistic without automatic differentiation.
@@ -67,28 +83,40 @@ fn evaluate(input: FlexTensor, channels: &[Channel], activation: Activation) -> 
     output
 }
 
-/// Normalises with the batch's statistics and notes the gradient.
-fn train(
+/// Lets the statistics of a batch enter the running ones, as Burn's module does.
+fn blend(norm: &BatchNorm, batch: [Vec<f32>; 2], device: &Device) {
+    let running = [&norm.running_mean, &norm.running_var];
+    for (state, batch) in running.into_iter().zip(batch) {
+        let channels = batch.len();
+        let batch = TensorData::new(batch, [channels]);
+        let batch = Tensor::<1>::from_data(batch, device).mul_scalar(norm.momentum);
+        let running = state.value_sync().to_device(device);
+        let running = running.mul_scalar(1.0 - norm.momentum).add(batch);
+        state.update(running.detach());
+    }
+}
+
+/// Normalises on a training device, and notes the gradient.
+fn record(
     norm: &BatchNorm,
+    statistics: Statistics,
     parameters: [Tensor<1>; 2],
     input: Tensor<4>,
     activation: Activation,
 ) -> Tensor<4> {
     let device = input.device();
     let shape = input.dims();
+    let running = match statistics {
+        Statistics::OfBatch => None,
+        Statistics::Running => Some(running_statistics(norm, &input)),
+    };
     let (input, input_node) = training(input).into_parts();
     let [(gamma, gamma_node), (beta, beta_node)] =
         parameters.map(|parameter| training(parameter).into_parts());
     let [input, gamma, beta] = [input, gamma, beta].map(contiguous);
 
-    let (mean, variance) = statistics(values(&input), shape);
-    let channels = channels(
-        values(&gamma),
-        values(&beta),
-        &mean,
-        &variance,
-        norm.epsilon,
-    );
+    let used = running.unwrap_or_else(|| kernel::statistics(values(&input), shape));
+    let channels = channels(values(&gamma), values(&beta), &used, norm.epsilon);
     let output = with_gate!(activation, |gate| normalise(
         gate,
         values(&input),
@@ -96,17 +124,9 @@ fn train(
         shape
     ));
     let output = tensor(output, shape);
-
-    // As Burn's module does.
-    let blend = |state: &RunningState<Tensor<1>>, batch: Vec<f32>| {
-        let batch = TensorData::new(batch, [channels.len()]);
-        let batch = Tensor::<1>::from_data(batch, &device).mul_scalar(norm.momentum);
-        let running = state.value_sync().to_device(&device);
-        let running = running.mul_scalar(1.0 - norm.momentum).add(batch);
-        state.update(running.detach());
-    };
-    blend(&norm.running_mean, mean);
-    blend(&norm.running_var, variance);
+    if statistics == Statistics::OfBatch {
+        blend(norm, used, &device);
+    }
 
     let prepared = BatchNormBackward
         .prepare::<NoCheckpointing>([input_node, gamma_node, beta_node])
@@ -118,6 +138,7 @@ fn train(
                 input,
                 shape,
                 channels,
+                statistics,
                 activation,
             };
             prepared.finish(saved, output)
@@ -136,6 +157,7 @@ struct Saved {
     input: FlexTensor,
     shape: [usize; 4],
     channels: Vec<Channel>,
+    statistics: Statistics,
     activation: Activation,
 }
 
@@ -154,16 +176,26 @@ impl Backward<Flex, 3> for BatchNormBackward {
             input,
             shape,
             channels,
+            statistics,
             activation,
         } = ops.state;
         let input = values(&input);
-        let sums = with_gate!(activation, |gate| gradient_sums(
-            gate,
-            input,
-            values(&gradient),
-            &channels,
-            shape
-        ));
+        let is_constant = statistics == Statistics::Running;
+        let sums = match is_constant && gamma_node.is_none() && beta_node.is_none() {
+            true => Vec::new(),
+            false => with_gate!(activation, |gate| gradient_sums(
+                gate,
+                input,
+                values(&gradient),
+                &channels,
+                shape
+            )),
+        };
+        // How much of a gradient goes back through the statistics.
+        let back = match is_constant {
+            true => vec![Sums::ZERO; channels.len()],
+            false => sums.clone(),
+        };
         if let Some(node) = input_node {
             let gradient_values = gradient.storage_mut::<f32>();
             with_gate!(activation, |gate| input_gradient(
@@ -171,7 +203,7 @@ impl Backward<Flex, 3> for BatchNormBackward {
                 input,
                 gradient_values,
                 &channels,
-                &sums,
+                &back,
                 shape
             ));
             gradients.register::<Flex>(node.id, gradient);
@@ -192,7 +224,6 @@ mod tests {
     use crate::ops::tests::{assert_close, in_pool, normal, read};
     use burn::module::{Module, Param};
     use burn::nn::BatchNormConfig;
-    use burn::tensor::Device;
 
     const ACTIVATIONS: [Activation; 2] = [Activation::Relu, Activation::LeakyRelu(0.2)];
     const SHAPES: [[usize; 4]; 4] = [[8, 5, 4, 4], [3, 2, 16, 16], [2, 3, 1, 5], [4, 70, 1, 1]];
@@ -274,15 +305,47 @@ mod tests {
         assert_eq!(read(input), before);
     }
 
+    /// Output and gradients of input, gamma and beta of a module that is not trained, or of which only
+    /// the statistics are fixed.
+    fn measure_fixed(activation: Activation, operation: Operation, frozen: bool) -> Vec<Vec<f32>> {
+        let device = Device::flex().autodiff();
+        let shape = [8, 5, 4, 4];
+        let norm = module(shape[1], &device);
+        operation(&norm, normal(shape, 6, &device) * 2.0 + 1.0, activation);
+        let mut fixed = norm.clone().freeze();
+        if !frozen {
+            [fixed.gamma, fixed.beta] = [norm.gamma, norm.beta];
+        }
+        let input = normal(shape, 1, &device).require_grad();
+        let output = operation(&fixed, input.clone(), activation);
+        let gradients = (output.clone() * normal(shape, 2, &device))
+            .sum()
+            .backward();
+        let parameters = [fixed.gamma.val(), fixed.beta.val()];
+        let of_parameters = parameters.map(|value| value.grad(&gradients).map(read));
+        assert_eq!(of_parameters.iter().all(Option::is_none), frozen);
+        let mut found = vec![
+            read(output),
+            read(input.grad(&gradients).expect("a gradient")),
+            read(fixed.running_mean.value_sync()),
+            read(fixed.running_var.value_sync()),
+        ];
+        found.extend(of_parameters.into_iter().flatten());
+        found
+    }
+
     #[test]
     fn a_frozen_module_keeps_its_statistics() {
-        let device = Device::flex().autodiff();
-        let norm = module(2, &device).freeze();
-        let input = normal([2, 2, 4, 4], 1, &device).require_grad();
-        let found = batch_norm(&norm, input.clone(), Activation::Relu);
-        let expected = plain(&norm, input.clone(), Activation::Relu);
-        assert_close(&read(found.clone()), &read(expected), "output");
-        assert!(input.grad(&found.sum().backward()).is_some());
-        assert_eq!(read(norm.running_mean.value_sync()), [0.0; 2]);
+        for activation in ACTIVATIONS {
+            for frozen in [true, false] {
+                let found = measure_fixed(activation, batch_norm, frozen);
+                let expected = measure_fixed(activation, plain, frozen);
+                assert_eq!(found.len(), expected.len());
+                for (part, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                    let what = format!("{activation:?} frozen {frozen} part {part}");
+                    assert_close(found, expected, &what);
+                }
+            }
+        }
     }
 }
