@@ -1,12 +1,13 @@
 //! AnoGAN's search for the noise that makes an image (Schlegl et al., section 2.2).
 
 use burn::tensor::{Device, Tensor, TensorData};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::Anogan;
 use crate::data::{Images, Samples};
 
-/// Images that are searched for side by side. Fixed, and filled up where there are fewer: products of
+/// Images that a thread searches for side by side. Fixed, and filled up where there are fewer: products of
 /// another number of rows are rounded otherwise, and hundreds of steps would enlarge the difference.
 const SLOTS: usize = 32;
 /// Steps between two looks at which searches have ended.
@@ -75,14 +76,30 @@ pub fn search(
     images: &Images,
     device: &Device,
 ) -> Vec<Found> {
+    // Steps are too small to keep all threads busy; searches do not need each other.
+    let share = images.len().div_ceil(rayon::current_num_threads()).max(1);
+    let all: Vec<usize> = (0..images.len()).collect();
+    let shares = all.par_chunks(share);
+    let found = shares.flat_map_iter(|share| search_share(networks, rule, images, share, device));
+    found.collect()
+}
+
+/// Searches for the images at `indices`, in the slots of one thread.
+fn search_share(
+    networks: &Anogan,
+    rule: &SearchRule,
+    images: &Images,
+    indices: &[usize],
+    device: &Device,
+) -> Vec<Found> {
     let start = networks.start();
-    let mut found = vec![None; images.len()];
-    let mut waiting = 0..images.len();
+    let mut found = vec![None; indices.len()];
+    let mut waiting = 0..indices.len();
     let mut slots: Vec<Slot> = (0..SLOTS)
         .map(|_| Slot::of(waiting.next(), &start))
         .collect();
     while slots.iter().any(|slot| slot.image.is_some()) {
-        let targets = Targets::of(&slots, networks, images, device);
+        let targets = Targets::of(&slots, networks, images, indices, device);
         while !slots.iter().any(|slot| slot.ready(rule)) {
             for _ in 0..LOOK {
                 step(networks, rule, &targets, &mut slots, device);
@@ -101,7 +118,7 @@ pub fn search(
 
 /// One search.
 struct Slot {
-    /// The image that is searched for; none where all have been.
+    /// The image that is searched for, by its place among those of the thread; none where all have been.
     image: Option<usize>,
     step: usize,
     /// Loss and step of the last progress.
@@ -179,10 +196,16 @@ struct Targets {
 }
 
 impl Targets {
-    fn of(slots: &[Slot], networks: &Anogan, images: &Images, device: &Device) -> Self {
+    fn of(
+        slots: &[Slot],
+        networks: &Anogan,
+        images: &Images,
+        indices: &[usize],
+        device: &Device,
+    ) -> Self {
         // A slot without an image takes any, for nothing.
-        let indices: Vec<usize> = slots.iter().map(|slot| slot.image.unwrap_or(0)).collect();
-        let images = images.batch(&indices, device);
+        let taken = slots.iter().map(|slot| indices[slot.image.unwrap_or(0)]);
+        let images = images.batch(&taken.collect::<Vec<_>>(), device);
         Self {
             features: networks.features(images.clone()).detach(),
             images,
