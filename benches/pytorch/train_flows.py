@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy
 import pixel_flows
 import torch
+from training import passes
 
 INITIAL_IMAGES = 256
 LEAST_DEVIATION = 1e-3
@@ -96,33 +97,8 @@ def scale_from_data(module, inputs):
     module.shift.copy_(-mean / deviation)
 
 
-def train(flow, images, settings, generator):
-    """Yields after every pass."""
-    size = settings["batch_size"]
-    optimiser = torch.optim.Adam(
-        flow.parameters(),
-        lr=settings["learning_rate"],
-        betas=(settings["beta_1"], 0.999),
-        weight_decay=settings["weight_decay"],
-    )
-    steps = settings["epochs"] * math.ceil(len(images) / size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for _ in range(settings["epochs"]):
-        flow.train()
-        for batch in torch.randperm(len(images), generator=generator).split(size):
-            optimiser.zero_grad()
-            flow.backward(dequantised(images[batch], generator))
-            if settings["clip_norm"] > 0:
-                torch.nn.utils.clip_grad_norm_(flow.parameters(), settings["clip_norm"])
-            optimiser.step()
-            if settings["schedule"] == "cosine":
-                schedule.step()
-        yield
-
-
 @torch.inference_mode()
 def mean_bits(flow, images):
-    flow.eval()
     generator = torch.Generator().manual_seed(0)
     bits = [flow.bits_per_dim(dequantised(batch, generator)) for batch in images.split(64)]
     return torch.cat(bits).mean().item()
@@ -155,8 +131,9 @@ def main():
     print(f"{method}, {len(images)} images, bits/dim of {len(held_out)} others")
     print(f"{'epoch':>5} {'ours':>8} {'PyTorch':>8}")
     found = math.nan
-    passes = train(flow, images, settings["training"], generator)
-    for epoch, (_, expected) in enumerate(zip(passes, ours), start=1):
+    draw = lambda batch: dequantised(images[batch], generator)
+    trained = passes(flow, draw, len(images), settings["training"], generator)
+    for epoch, (_, expected) in enumerate(zip(trained, ours), start=1):
         found = mean_bits(flow, held_out)
         print(f"{epoch:5} {expected:8.4f} {found:8.4f}", flush=True)
     difference = ours[-1] / found - 1

@@ -204,19 +204,29 @@ impl OnPositions {
     ) -> Result<(f64, f64), DetectorError> {
         let normal = self.maps(normal);
         let spoilt: Vec<_> = spoilt.iter().map(|images| self.maps(images)).collect();
+        self.choose_top_by(&normal, &spoilt, shares)
+    }
+
+    /// [`choose_top`](Self::choose_top) by the maps of the images.
+    fn choose_top_by(
+        &mut self,
+        normal: &[Vec<f32>],
+        spoilt: &[Vec<Vec<f32>>],
+        shares: &[f64],
+    ) -> Result<(f64, f64), DetectorError> {
         let mut best = (self.sizes.top, f64::NEG_INFINITY);
         for &top in shares {
             self.sizes.top = top;
-            self.standardise_images(&normal);
-            let of = |maps: &Vec<Vec<f32>>| self.image_scores(maps).swap_remove(0);
-            let anomalous: Vec<f32> = spoilt.iter().flat_map(of).collect();
-            let auroc = auroc(&of(&normal), &anomalous)?;
+            self.standardise_images(normal);
+            let of = |maps: &[Vec<f32>]| self.image_scores(maps).swap_remove(0);
+            let anomalous: Vec<f32> = spoilt.iter().flat_map(|maps| of(maps)).collect();
+            let auroc = auroc(&of(normal), &anomalous)?;
             if auroc > best.1 {
                 best = (top, auroc);
             }
         }
         self.sizes.top = best.0;
-        self.standardise_images(&normal);
+        self.standardise_images(normal);
         Ok(best)
     }
 
@@ -472,5 +482,32 @@ pub(in crate::method) mod tests {
             assert!(spread.mean.abs() < 1e-3, "{spread:?}");
             assert!((spread.deviation - 1.0).abs() < 1e-2, "{spread:?}");
         }
+    }
+    #[test]
+    fn the_share_is_chosen_that_tells_the_defects() {
+        const SHARES: [f64; 2] = [0.0, 0.5];
+        let mut detector = patches(DensitySizes::Bank { patches: 30 });
+        let positions = detector.sizes.config.grid(1).len();
+        // Images of one map each: so many positions of a value, one of another, and nothing elsewhere.
+        let image = |(many, one): (f32, f32)| {
+            let mut map = vec![0.0; positions];
+            map[..positions / 2].fill(many);
+            map[positions - 1] = one;
+            map
+        };
+        let images =
+            |of: fn(usize) -> (f32, f32)| -> Vec<f32> { (0..8).map(of).flat_map(image).collect() };
+        // Large and faint, where every image has a speck that is odder.
+        let normal = images(|index| (index as f32 / 8.0, 9.0 + index as f32));
+        let faint = images(|index| (2.0 + index as f32 / 8.0, 9.0 + index as f32));
+        let chosen = detector.choose_top_by(&[normal], &[vec![faint]], &SHARES);
+        assert_eq!(chosen.unwrap(), (0.5, 1.0));
+        assert_eq!(detector.sizes.top, 0.5);
+        // A speck, where images differ in what is large and faint.
+        let normal = images(|index| (index as f32, 8.0));
+        let speck = images(|index| (index as f32, 8.5));
+        let chosen = detector.choose_top_by(&[normal], &[vec![speck]], &SHARES);
+        assert_eq!(chosen.unwrap(), (0.0, 1.0));
+        assert_eq!(detector.sizes.top, 0.0);
     }
 }

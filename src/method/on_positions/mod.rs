@@ -20,7 +20,7 @@ pub use detector::{OnPositions, PositionSizes, PositionWeights, ScaleSizes};
 pub use fit::{BankSettings, DensityPlan, KernelSettings, PlaceSettings, PositionPlan};
 pub use kernel::KernelDensity;
 pub use places::PlaceGaussians;
-pub use settings::{Components, Description, PositionContext, PositionSettings};
+pub use settings::{Components, Description, PositionContext, PositionSettings, encoder_checks};
 
 pub(super) use detector::{KIND, WORDS};
 

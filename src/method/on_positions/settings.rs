@@ -43,6 +43,18 @@ pub struct PositionSettings {
     tiles: usize,
 }
 
+/// What the key `encoder` of a method of positions must be.
+pub fn encoder_checks(encoder: EncoderKind) -> [Check; 2] {
+    [
+        encoder.compiled("encoder"),
+        Check::new(
+            "encoder",
+            !matches!(encoder, EncoderKind::Pixels | EncoderKind::SimClr),
+            "must be \"pca\" (patches), \"squeezenet\", \"onnx\" or \"autoencoder\"",
+        ),
+    ]
+}
+
 /// Whether a flow knows where in the image a position lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::on_positions::{DensityPlan, PlaceSettings, PositionPlan, WORDS};
+use super::on_positions::{DensityPlan, PlaceSettings, PositionPlan, WORDS, encoder_checks};
 use super::{EncoderKind, Entry, Section};
 use crate::encoder::ENCODER_STAGE;
 use crate::study::{Check, Fault, Settings, first_fault};
@@ -42,14 +42,7 @@ struct PadimSettings {
 
 fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
     let own: PadimSettings = settings.section("padim")?;
-    let checks = [
-        own.encoder.compiled("encoder"),
-        Check::new(
-            "encoder",
-            !matches!(own.encoder, EncoderKind::Pixels | EncoderKind::SimClr),
-            "must be \"pca\" (patches), \"squeezenet\", \"onnx\" or \"autoencoder\"",
-        ),
-        Check::within("dimensions", own.dimensions, 1..=1024),
-    ];
+    let own_check = Check::within("dimensions", own.dimensions, 1..=1024);
+    let checks = encoder_checks(own.encoder).into_iter().chain([own_check]);
     Ok(first_fault("padim", checks))
 }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::on_positions::{BankSettings, DensityPlan, PositionPlan, WORDS};
+use super::on_positions::{BankSettings, DensityPlan, PositionPlan, WORDS, encoder_checks};
 use super::{EncoderKind, Entry, Section};
 use crate::encoder::ENCODER_STAGE;
 use crate::study::{Check, Fault, Settings, first_fault};
@@ -42,18 +42,11 @@ struct PatchcoreSettings {
 
 fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
     let own: PatchcoreSettings = settings.section("patchcore")?;
-    let checks = [
-        own.encoder.compiled("encoder"),
-        Check::new(
-            "encoder",
-            !matches!(own.encoder, EncoderKind::Pixels | EncoderKind::SimClr),
-            "must be \"pca\" (patches), \"squeezenet\", \"onnx\" or \"autoencoder\"",
-        ),
-        Check::new(
-            "coreset",
-            own.coreset > 0.0 && own.coreset <= 1.0,
-            "must be above 0 and at most 1",
-        ),
-    ];
+    let own_check = Check::new(
+        "coreset",
+        own.coreset > 0.0 && own.coreset <= 1.0,
+        "must be above 0 and at most 1",
+    );
+    let checks = encoder_checks(own.encoder).into_iter().chain([own_check]);
     Ok(first_fault("patchcore", checks))
 }
