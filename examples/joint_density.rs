@@ -89,14 +89,11 @@ fn joints(validation: &[Row]) -> Vec<(&'static str, Joint)> {
         .collect();
 
     let centre: Row = mean.iter().copied().collect();
-    let spread = deviations;
-    let distance = {
-        let (centre, spread) = (centre.clone(), spread.clone());
-        move |row: &Row| {
-            let of = row.iter().zip(&centre).zip(&spread);
-            of.map(|((x, mean), spread)| ((x - mean) / spread).powi(2))
-                .sum::<f64>()
-        }
+    let means = centre.clone();
+    let distance = move |row: &Row| {
+        let of = row.iter().zip(&means).zip(&deviations);
+        of.map(|((x, mean), deviation)| ((x - mean) / deviation).powi(2))
+            .sum::<f64>()
     };
     let kernels = move |row: &Row| {
         let of = row.iter().zip(&columns).zip(&widths);

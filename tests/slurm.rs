@@ -112,8 +112,8 @@ fn free_from(port: u16) -> u16 {
     let is_free = |port: &u16| {
         (0..3).all(|next| std::net::TcpStream::connect(("127.0.0.1", port + next)).is_err())
     };
-    let ports = (0..10).map(|turn| port + turn * STRIDE);
-    ports.into_iter().find(is_free).unwrap_or(port)
+    let mut ports = (0..10).map(|turn| port + turn * STRIDE);
+    ports.find(is_free).unwrap_or(port)
 }
 
 fn sweep(folder: &Path, arguments: &[&str]) -> Command {

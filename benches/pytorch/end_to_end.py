@@ -9,19 +9,16 @@ order are PyTorch's own. Prints the AUROC of the NLL, and the seconds and memory
 compared with those that the program prints of itself. There is no report here, and no interval.
 """
 
-import argparse
 import copy
 import gzip
-import json
 import resource
 import time
-from pathlib import Path
 
 import models
 import numpy
 import torch
 from torch.nn import functional
-from training import passes
+from training import finished_run, passes
 
 BATCH = 256
 PARTS = ("validation", "test_normal", "test_anomalous")
@@ -70,20 +67,15 @@ def auroc(normal, anomalous):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("run", type=Path, help="folder of the run")
-    parser.add_argument("--data", type=Path, required=True, help="folder with the data sets")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
     begun = time.monotonic()
-
-    identity = json.loads((arguments.run / "identity.json").read_text())
+    arguments, identity, split, generator = finished_run(__doc__.split("\n")[0])
     settings = identity["settings"]
-    if identity["data"]["dataset"] != "mnist" or settings["flow"]["gaussians"] != 0:
-        raise SystemExit(f"error: {arguments.run} is no run of encoder-flow on MNIST as above")
-    split = json.loads((arguments.run / "split.json").read_text())
-    torch.manual_seed(arguments.seed)
-    generator = torch.Generator().manual_seed(arguments.seed)
+    is_known = identity["method"] == "encoder-flow" and identity["data"]["dataset"] == "mnist"
+    if not is_known or settings["encoder"]["kind"] != "autoencoder" or settings["flow"]["gaussians"]:
+        raise SystemExit(
+            f"error: {arguments.run} is no run of encoder-flow on MNIST with an autoencoder and a "
+            "standard normal base"
+        )
     images = read_mnist(arguments.data / "mnist")
     train = images[split["train"]]
     parts = {part: images[split[part]] for part in PARTS}

@@ -9,15 +9,13 @@ its `split.json`. Weights, order and noise are PyTorch's own: the two should com
 not to the same numbers.
 """
 
-import argparse
 import json
 import math
-from pathlib import Path
 
 import numpy
 import pixel_flows
 import torch
-from training import passes
+from training import finished_run, passes
 
 INITIAL_IMAGES = 256
 LEAST_DEVIATION = 1e-3
@@ -105,23 +103,14 @@ def mean_bits(flow, images):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("run", type=Path, help="folder of the run")
-    parser.add_argument("--data", type=Path, required=True, help="folder with the data sets")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-
-    identity = json.loads((arguments.run / "identity.json").read_text())
+    arguments, identity, split, generator = finished_run(__doc__.split("\n")[0])
     method = identity["method"]
     if method not in ("glow", "realnvp") or identity["data"]["dataset"] != "cifar10":
         raise SystemExit(f"error: {arguments.run} is no run of glow or realnvp on CIFAR-10")
     settings = identity["settings"][method]
-    split = json.loads((arguments.run / "split.json").read_text())
     history = json.loads((arguments.run / "pixel-flow" / "history.json").read_text())
     ours = [epoch["valid"]["Bits per dim"] for epoch in history["epochs"]]
 
-    torch.manual_seed(arguments.seed)
-    generator = torch.Generator().manual_seed(arguments.seed)
     folder = arguments.data / "cifar-10-batches-bin"
     images, held_out = (read_images(folder, split[part]) for part in ("train", "validation"))
     flow = build(method, settings)

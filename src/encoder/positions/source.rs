@@ -160,6 +160,7 @@ impl MapEncoder {
             _ => None,
         }
     }
+
     /// The maps whose positions are described, by a source of the same kind.
     ///
     /// # Shapes

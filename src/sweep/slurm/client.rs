@@ -151,7 +151,7 @@ fn entry(line: &str) -> Option<(String, JobState)> {
 /// `launch failed requeued held`, `JobHoldMaxRequeue`.
 pub(super) fn is_hold(reason: &str) -> bool {
     let reason = reason.to_lowercase();
-    reason.contains("held") || reason.contains("hold")
+    reason.contains("held") || reason.starts_with("jobhold")
 }
 
 /// Ends jobs, and takes back those that have not begun.
@@ -207,7 +207,13 @@ mod tests {
         ] {
             assert!(is_hold(reason), "{reason}");
         }
-        for reason in ["Dependency", "Priority", "Resources", "BeginTime", ""] {
+        for reason in [
+            "Dependency",
+            "Priority",
+            "QOSUsageThreshold",
+            "BeginTime",
+            "",
+        ] {
             assert!(!is_hold(reason), "{reason}");
         }
     }
