@@ -23,7 +23,9 @@ pub enum Backend {
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
     /// The name is not known.
-    #[error("--device {name}: unknown backend{hint} Known: flex, ndarray, wgpu, vulkan")]
+    #[error(
+        "device `{name}` (--device, or ENCODER_FLOW_DEVICE): unknown backend{hint} Known: flex, ndarray, wgpu, vulkan"
+    )]
     Unknown {
         /// The name asked for.
         name: String,
@@ -32,7 +34,7 @@ pub enum BackendError {
     },
     /// The backend is not compiled in.
     #[error(
-        "--device {name}: this program was built with {compiled}; build it with `--features {name}` for that one"
+        "device `{name}` (--device, or ENCODER_FLOW_DEVICE): this program was built with {compiled}; build it with `--features {name}` for that one"
     )]
     NotCompiled {
         /// The name asked for.

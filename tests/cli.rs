@@ -47,6 +47,14 @@ fn misspelt_names_and_settings_get_a_suggestion() {
         &["experiment", "digits-3", "--device", "flx"],
         "did you mean `flex`",
     );
+    let folder = tempfile::tempdir().unwrap();
+    let mut by_environment = common::experiment(folder.path(), "digits-3", &[]);
+    by_environment.env("ENCODER_FLOW_DEVICE", "fex");
+    let error = fails(by_environment);
+    assert!(
+        error.contains("ENCODER_FLOW_DEVICE") && error.contains("did you mean `flex`"),
+        "{error}"
+    );
     refused(
         &["experiment", "digits-3", "--experiments", "nowhere"],
         "no such folder",

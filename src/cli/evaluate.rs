@@ -29,7 +29,7 @@ pub fn run(args: EvaluateArgs) -> anyhow::Result<()> {
     let options = RunOptions {
         seed: args.run.seed,
         fresh: false,
-        device: args.run.device,
+        device: args.run.device.name,
         display: Display::Quiet,
         artifacts: args.run.artifacts,
         command: command_line(),

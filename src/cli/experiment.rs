@@ -48,7 +48,7 @@ pub fn run(args: ExperimentArgs) -> anyhow::Result<()> {
     let options = RunOptions {
         seed: args.run.seed,
         fresh: args.fresh,
-        device: args.run.device,
+        device: args.run.device.name,
         display: Display::choose(args.plain),
         artifacts: args.run.artifacts,
         command: command_line(),

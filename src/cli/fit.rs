@@ -8,7 +8,7 @@ use super::data::fetch_weights;
 use super::labelled::{self, tell_skipped};
 use super::progress::progress;
 use super::score::DEFAULT_ALPHA;
-use super::{DEFAULT_METHOD, DataPlace, StudyPlace, command_line, page, print};
+use super::{DEFAULT_METHOD, DataPlace, DeviceChoice, StudyPlace, command_line, page, print};
 use crate::data::DataStore;
 use crate::data::folder::{Layout, NearDuplicates, layout};
 use crate::encoder::SqueezeNet;
@@ -62,9 +62,8 @@ pub struct FitArgs {
     /// One line per epoch, no dashboard.
     #[arg(long)]
     plain: bool,
-    /// Backend, where several are compiled in: flex, ndarray, wgpu, vulkan.
-    #[arg(long, value_name = "NAME")]
-    device: Option<String>,
+    #[command(flatten)]
+    device: DeviceChoice,
     /// Weights of the pretrained network [default: in the data folder, fetched when missing].
     #[arg(long, value_name = "FILE")]
     backbone: Option<PathBuf>,
@@ -123,7 +122,7 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
         seed: args.seed,
         strict: args.strict,
         force: args.force,
-        device: args.device,
+        device: args.device.name,
         backbone,
         display: Display::choose(args.plain),
     };

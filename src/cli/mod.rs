@@ -98,6 +98,19 @@ impl StudyPlace {
     }
 }
 
+/// Where tensors live.
+#[derive(Args)]
+struct DeviceChoice {
+    /// Backend, where several are compiled in: flex, ndarray, wgpu, vulkan.
+    #[arg(
+        id = "device",
+        long = "device",
+        value_name = "NAME",
+        env = "ENCODER_FLOW_DEVICE"
+    )]
+    name: Option<String>,
+}
+
 /// Which run, and where it is kept.
 #[derive(Args)]
 struct RunPlace {
@@ -110,9 +123,8 @@ struct RunPlace {
     /// Folder of all results.
     #[arg(long, value_name = "DIR", default_value = "artifacts")]
     artifacts: PathBuf,
-    /// Backend, where several are compiled in: flex, ndarray, wgpu, vulkan.
-    #[arg(long, value_name = "NAME")]
-    device: Option<String>,
+    #[command(flatten)]
+    device: DeviceChoice,
 }
 
 /// Runs the program and turns its outcome into an exit status.

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 
 use super::labelled::{self, tell_skipped};
 use super::progress::progress;
-use super::{command_line, page};
+use super::{DeviceChoice, command_line, page};
 use crate::backend::Backend;
 use crate::data::folder::{Layout, MvtecTest, layout, list};
 use crate::folder::{FolderPage, SCORING_BATCH, Scored, Scoring, ScoringOptions};
@@ -64,9 +64,8 @@ pub struct ScoreArgs {
     /// Print throughput and latency to standard error.
     #[arg(long)]
     timings: bool,
-    /// Backend, where several are compiled in: flex, ndarray, wgpu, vulkan.
-    #[arg(long, value_name = "NAME")]
-    device: Option<String>,
+    #[command(flatten)]
+    device: DeviceChoice,
 }
 
 /// How verdicts are printed.
@@ -82,9 +81,10 @@ enum Format {
 
 pub fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let open = Backend::choose(args.device.as_deref())?;
+    let open = Backend::choose(args.device.name.as_deref())?;
     let backend = format!("{}, {}", open.backend.name(), open.description());
     let detector = Detector::load_on(&args.model, &open.device)?;
+    detector.check_device(&open)?;
     let ready = started.elapsed();
     if args.masks.is_some() && args.masks == args.heatmaps {
         bail!("--masks and --heatmaps name the same folder, and their files have the same names");

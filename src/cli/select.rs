@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::cluster::ClusterArgs;
 use super::sweep::{classes, unique};
-use super::{DataPlace, StudyPlace, command_line, print};
+use super::{DataPlace, DeviceChoice, StudyPlace, command_line, print};
 use crate::report::selection_markdown;
 use crate::run::RunOptions;
 use crate::sweep::slurm::Order;
@@ -46,9 +46,8 @@ pub struct SelectArgs {
     /// Folder of all results.
     #[arg(long, value_name = "DIR", default_value = "artifacts")]
     artifacts: std::path::PathBuf,
-    /// Backend, where several are compiled in: flex, ndarray, wgpu, vulkan.
-    #[arg(long, value_name = "NAME")]
-    device: Option<String>,
+    #[command(flatten)]
+    device: DeviceChoice,
     #[command(flatten)]
     data: DataPlace,
     #[command(flatten)]
@@ -71,7 +70,7 @@ pub fn run(args: SelectArgs) -> anyhow::Result<()> {
     let options = RunOptions {
         seed: 0,
         fresh: args.fresh,
-        device: args.device,
+        device: args.device.name,
         display: Display::Plain,
         artifacts: args.artifacts,
         command: command_line(),

@@ -4,7 +4,7 @@ use anyhow::bail;
 use clap::Args;
 
 use super::cluster::ClusterArgs;
-use super::{DataPlace, StudyPlace, command_line, print};
+use super::{DataPlace, DeviceChoice, StudyPlace, command_line, print};
 use crate::data::DatasetName;
 use crate::method::Method;
 use crate::report::sweep_markdown;
@@ -39,9 +39,8 @@ pub struct SweepArgs {
     /// Folder of all results.
     #[arg(long, value_name = "DIR", default_value = "artifacts")]
     artifacts: std::path::PathBuf,
-    /// Backend, where several are compiled in: flex, ndarray, wgpu, vulkan.
-    #[arg(long, value_name = "NAME")]
-    device: Option<String>,
+    #[command(flatten)]
+    device: DeviceChoice,
     #[command(flatten)]
     data: DataPlace,
     #[command(flatten)]
@@ -67,7 +66,7 @@ pub fn run(args: SweepArgs) -> anyhow::Result<()> {
     let options = RunOptions {
         seed: 0,
         fresh: args.fresh,
-        device: args.device,
+        device: args.device.name,
         display: Display::Plain,
         artifacts: args.artifacts,
         command: command_line(),

@@ -171,6 +171,7 @@ pub fn fit_folder(
         let sides: Vec<[usize; 2]> = indices.map(|&index| loaded.sides[index]).collect();
         detector = detector.with_normal_maps(&held_out.images, &sides)?;
     }
+    detector.check_device(&open)?;
     detector.save(&fit.out)?;
     let held_out = parts.get(CALIBRATION).into_iter();
     let held_out = held_out.flat_map(|part| &part.indices);

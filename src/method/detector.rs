@@ -94,6 +94,21 @@ impl Detector {
         })
     }
 
+    /// A copy on another device.
+    ///
+    /// # Errors
+    /// [`DetectorError`] when it cannot be built there.
+    pub fn on(&self, device: &Device) -> Result<Self, DetectorError> {
+        let path = Path::new("(in memory)");
+        let bytes = model_file::to_bytes(self.scorer(), &self.description);
+        let bytes = bytes.map_err(|reason| DetectorError::model(path, reason))?;
+        let (scorer, description) = model_file::from_bytes(bytes, path, device)?;
+        Ok(Self {
+            scorer,
+            description,
+        })
+    }
+
     /// Writes the model file.
     ///
     /// # Errors

@@ -104,6 +104,22 @@ pub enum DetectorError {
     /// A device that cannot be had.
     #[error(transparent)]
     Backend(#[from] crate::backend::BackendError),
+    /// A device that computes otherwise than the CPU.
+    #[error(
+        "{backend} ({device}) computes the score `{score}` of a test picture as {here}, and the CPU as {cpu}: a fault of its driver, or of this program on it. Use `--device flex`"
+    )]
+    Device {
+        /// Name of the backend.
+        backend: &'static str,
+        /// What the device calls itself.
+        device: String,
+        /// Name of the score that differs most.
+        score: &'static str,
+        /// Its value on the device.
+        here: f32,
+        /// Its value on the CPU.
+        cpu: f32,
+    },
     /// A detector written by a newer program.
     #[error("{} has format {found}, and this program reads formats up to {known}: update it", path.display())]
     Newer {

@@ -5,6 +5,7 @@
 //! curves, model files and sweeps know it from there.
 
 mod adversarial;
+mod agreement;
 pub mod anogan;
 pub mod autoencoder;
 mod calibration;

@@ -121,21 +121,25 @@ pub(super) fn save(
     description: &Description,
     path: &Path,
 ) -> Result<(), DetectorError> {
-    let text =
-        serde_json::to_string(description).map_err(|error| DetectorError::model(path, error))?;
+    let bytes = to_bytes(scorer, description);
+    let bytes = bytes.map_err(|reason| DetectorError::model(path, reason))?;
+    Ok(files::replace(path, |file| file.write_all(&bytes))?)
+}
+
+/// A model file.
+///
+/// # Errors
+/// What keeps the scorer from being written.
+pub(super) fn to_bytes(scorer: &dyn Scorer, description: &Description) -> Result<Vec<u8>, String> {
+    let text = serde_json::to_string(description).map_err(|error| error.to_string())?;
     let mut store = SafetensorsStore::from_bytes(None).metadata(KEY, text);
-    let saved = scorer.save_into(&mut store);
-    saved.map_err(|error| DetectorError::model(path, error))?;
-    let bytes = store
-        .get_bytes()
-        .map_err(|error| DetectorError::model(path, error))?;
+    scorer.save_into(&mut store)?;
+    let bytes = store.get_bytes().map_err(|error| error.to_string())?;
     let bytes = match scorer.onnx() {
-        Some(file) => with_onnx(&bytes, file).map_err(|error| DetectorError::model(path, error))?,
+        Some(file) => with_onnx(&bytes, file).map_err(|error| error.to_string())?,
         None => bytes,
     };
-    let bytes =
-        safetensors_file::ordered(&bytes).map_err(|error| DetectorError::model(path, error))?;
-    Ok(files::replace(path, |file| file.write_all(&bytes))?)
+    safetensors_file::ordered(&bytes).map_err(|error| error.to_string())
 }
 
 /// The same model file with the ONNX file of its network: a detector is one file, and scores the same
@@ -167,7 +171,18 @@ pub(super) fn load(
     path: &Path,
     device: &Device,
 ) -> Result<(Box<dyn Scorer>, Description), DetectorError> {
-    let bytes = read(path)?;
+    from_bytes(read(path)?, path, device)
+}
+
+/// Reads a model file that has been read from `path`, which errors name, onto any device.
+///
+/// # Errors
+/// [`DetectorError`] as for [`load`].
+pub(super) fn from_bytes(
+    bytes: Vec<u8>,
+    path: &Path,
+    device: &Device,
+) -> Result<(Box<dyn Scorer>, Description), DetectorError> {
     let description = read_description(&bytes, path)?;
     let wrong = |reason: String| DetectorError::model(path, reason);
     let Stored { kind, sizes } = description.scorer.clone();

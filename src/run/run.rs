@@ -152,6 +152,7 @@ impl<'a> Run<'a> {
         let calibration = calibrate(scorer.as_ref(), &scores)?;
         let table = ScoreTable::new(&prepared.parts, &scores, &calibration);
         let detector = self.detector(scorer, calibration, &prepared.parts.validation().images)?;
+        detector.check_device(&self.open)?;
         files::create_folder(&self.workspace.detector())?;
         detector.save(self.workspace.model())?;
         table.write(&self.workspace.scores())?;

@@ -37,6 +37,14 @@ pub const TINY: [&str; 9] = [
     "flow.training.batch_size=64",
 ];
 
+/// Where the program runs: on the CPU, whatever else is compiled in. `tests/backends.rs` is there
+/// for the others.
+const DEVICE: &str = if cfg!(feature = "flex") {
+    "flex"
+} else {
+    "ndarray"
+};
+
 /// The program, away from the repository's `experiments/` and from the user's data.
 pub fn program(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_encoder-flow"));
@@ -45,6 +53,7 @@ pub fn program(folder: &Path) -> Command {
         .env_remove("ENCODER_FLOW_DATA")
         .env_remove("ENCODER_FLOW_MIRROR")
         .env_remove("RUST_LOG")
+        .env("ENCODER_FLOW_DEVICE", DEVICE)
         .env("XDG_CACHE_HOME", folder.join("cache"));
     command
 }
@@ -78,12 +87,13 @@ pub fn fails(mut command: Command) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Both outputs, for messages.
+/// Both outputs and how it ended, for messages.
 pub fn both(output: &Output) -> String {
     format!(
-        "{}\n{}",
+        "{}\n{}\n{}",
         String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
+        String::from_utf8_lossy(&output.stderr),
+        output.status
     )
 }
 
