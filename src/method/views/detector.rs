@@ -11,6 +11,7 @@ use super::ViewSizes;
 use crate::backend::Backend;
 use crate::data::{Conversion, Images, Samples, Vectors};
 use crate::encoder::{Networks, Projection, ResNet, SqueezeNet};
+use crate::evaluate::quantile;
 use crate::flow::RealNvp;
 use crate::method::model_file::load_weights;
 use crate::method::pictures::heatmaps;
@@ -22,6 +23,8 @@ pub(super) const KIND: &str = "views";
 pub(super) const BATCH: usize = 64;
 /// Images per backward pass.
 const GRADIENT_BATCH: usize = 32;
+/// Share of the normal validation images of which a guard says nothing.
+const GUARDED: f64 = 0.95;
 /// Names of the scores: the deciding one, then one for every view.
 pub(super) const NAMES: [&str; 9] = [
     "views", "view_1", "view_2", "view_3", "view_4", "view_5", "view_6", "view_7", "view_8",
@@ -42,8 +45,12 @@ pub(super) const WORDS: &[(&str, &str)] = &[
 /// Scores images by the likelihoods of several descriptions of them.
 ///
 /// - `view_1`, …: negative log-likelihood of a view's description, less its mean on normal validation
-///   images, in deviations there;
-/// - `views`: the mean of these, which decides.
+///   images, in deviations there; of a guard, the square of what exceeds that of nearly all of them;
+/// - `views`: the mean of those that are no guards, and the sum of those that are, which decides.
+///
+/// Statistics of edges and frequencies tell another data set at once and say little about what an image is
+/// of: in a mean they drown what a network sees, and make frogs, which are smooth, likely. As guards they
+/// are silent about nearly all normal images.
 pub struct Views {
     conversion: Conversion,
     sizes: ViewSizes,
@@ -189,39 +196,53 @@ impl Views {
             for (sizes, weights) in self.sizes.views.iter().zip(&self.weights.views) {
                 let description = sizes.view.describe(pixels.clone(), networks);
                 let latents = weights.projection.forward(description);
-                let nll = weights.flow.log_prob(latents, None).neg().sum();
-                total = total + nll / sizes.deviation;
+                let nll = weights.flow.log_prob(latents, None).neg();
+                let standard = (nll - sizes.mean) / sizes.deviation;
+                let part = match sizes.guard {
+                    None => standard / self.sizes.scored() as f64,
+                    Some(from) => (standard - from).clamp_min(0.0).square(),
+                };
+                total = total + part.sum();
             }
             // The images do not see each other, so the sum's gradient is each image's own.
             if let Some(gradient) = pixels.grad(&total.backward()) {
-                let strength = gradient.abs().sum_dim(1) / self.sizes.views.len() as f64;
+                let strength = gradient.abs().sum_dim(1);
                 values.extend(strength.into_data().iter::<f32>());
             }
         }
         values
     }
 
-    /// Takes the scales of the scores from those of normal validation images.
+    /// Takes the scales of the scores from those of normal validation images, and from where guards count.
     pub(super) fn standardise(&mut self, nll: &[Vec<f32>]) {
         for (view, column) in self.sizes.views.iter_mut().zip(nll) {
-            let Spread { mean, deviation } = Spread::of(column);
-            (view.mean, view.deviation) = (mean, deviation);
+            let spread = Spread::of(column);
+            (view.mean, view.deviation) = (spread.mean, spread.deviation);
+            if view.guard.is_some() {
+                let standard: Vec<f32> = column.iter().map(|&nll| spread.standard(nll)).collect();
+                // Of no image at all: the mean.
+                view.guard = Some(quantile(&standard, GUARDED).unwrap_or(0.0));
+            }
         }
     }
 
-    /// The mean of the standardised scores, and these.
+    /// The deciding score, and what every view adds to it.
     pub(super) fn combined(&self, nll: Vec<Vec<f32>>) -> Scores {
         let views = self.sizes.views.iter().zip(nll);
-        let standard = views.map(|(view, column)| -> Vec<f32> {
-            let spread = view.spread();
-            let scaled = column.into_iter().map(|value| spread.standard(value));
-            scaled.collect()
+        let parts = views.map(|(view, column)| -> Vec<f32> {
+            let part = column.into_iter().map(|value| view.part(value));
+            part.collect()
         });
-        let standard: Vec<Vec<f32>> = standard.collect();
-        let count = standard.len() as f32;
-        let rows = 0..standard.first().map_or(0, Vec::len);
-        let mean = rows.map(|row| standard.iter().map(|column| column[row]).sum::<f32>() / count);
-        let columns = std::iter::once(mean.collect()).chain(standard.iter().cloned());
+        let parts: Vec<Vec<f32>> = parts.collect();
+        let count = self.sizes.scored() as f32;
+        let sum = |row: usize, guards: bool| {
+            let views = self.sizes.views.iter().zip(&parts);
+            let wanted = views.filter(|(view, _)| view.guard.is_some() == guards);
+            wanted.map(|(_, column)| column[row]).sum::<f32>()
+        };
+        let rows = 0..parts.first().map_or(0, Vec::len);
+        let deciding = rows.map(|row| sum(row, false) / count + sum(row, true));
+        let columns = std::iter::once(deciding.collect()).chain(parts.iter().cloned());
         Scores::new(self.score_names(), columns.collect())
     }
 }
@@ -237,11 +258,13 @@ impl Scorer for Views {
 
     fn words(&self, score: &str) -> Option<String> {
         let number = self.summands().iter().position(|name| *name == score)?;
-        Some(format!(
-            "view {} ({})",
-            number + 1,
-            self.sizes.views[number].view
-        ))
+        let view = &self.sizes.views[number];
+        let guard = if view.guard.is_some() {
+            ", a guard"
+        } else {
+            ""
+        };
+        Some(format!("view {} ({}{guard})", number + 1, view.view))
     }
 
     /// Of the views whose density is more than a mixture.

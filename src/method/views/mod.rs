@@ -1,5 +1,5 @@
 //! The method `views`: several descriptions of an image without its size, each with a density of its
-//! own; the score is the mean of their standardised scores.
+//! own; the score is the mean of their standardised scores, and what guards add to it.
 //!
 //! The paper ends with the question why a flow gives other data sets a higher likelihood than its own.
 //! Where a description scales with the contrast of an image, so does its distance from the mode: what
@@ -54,7 +54,7 @@ pub(super) static ENTRY: Entry = Entry {
     words: detector::WORDS,
     stages: &[&SIMCLR_STAGE, &FLOW_STAGE],
     notes: &[
-        "Scores of views are negative log-likelihoods in deviations from their mean on normal validation images; the deciding score is their mean.",
+        "Scores of views are negative log-likelihoods in deviations from their mean on normal validation images (of guards, the square of what exceeds 19 of 20 of these); the deciding score is the mean of the views and the sum of the guards.",
     ],
     loaders: &[(detector::KIND, Views::load)],
 };
@@ -191,6 +191,7 @@ impl Plan for ViewsPlan {
                     flow: self.sizes_of(view, weights, parts),
                     mean: 0.0,
                     deviation: 1.0,
+                    guard: view.guard.then_some(0.0),
                 })
                 .collect(),
         };

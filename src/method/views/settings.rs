@@ -30,6 +30,10 @@ pub struct ViewSettings {
     pub components: usize,
     /// Gaussians of the mixture.
     pub gaussians: usize,
+    /// Counts only where it is odder than nearly all normal images, and then by its square: it can call an
+    /// image odd, but none normal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub guard: bool,
 }
 
 impl ViewSettings {
@@ -43,8 +47,9 @@ impl ViewSettings {
 
     /// In a few words, for progress.
     pub(super) fn name(&self) -> String {
+        let guard = if self.guard { ", a guard" } else { "" };
         format!(
-            "{}, {} components, {} Gaussians",
+            "{}, {} components, {} Gaussians{guard}",
             self.view(),
             self.components,
             self.gaussians
@@ -88,6 +93,11 @@ impl ViewsSettings {
                 "list",
                 (1..=MOST).contains(&views.list.len()),
                 format!("must name from 1 to {MOST} views"),
+            ),
+            Check::new(
+                "list",
+                views.list.iter().any(|view| !view.guard),
+                "must name a view that is no guard",
             ),
             Check::new(
                 "list",

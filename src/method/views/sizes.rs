@@ -36,6 +36,9 @@ pub struct ViewFlow {
     pub mean: f64,
     /// Its standard deviation there.
     pub deviation: f64,
+    /// Of a guard, the number of these deviations above that mean from which on it counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<f64>,
 }
 
 impl ViewFlow {
@@ -44,6 +47,19 @@ impl ViewFlow {
         Spread {
             mean: self.mean,
             deviation: self.deviation,
+        }
+    }
+
+    /// What a negative log-likelihood adds to the deciding score.
+    pub(super) fn part(&self, nll: f32) -> f32 {
+        let standard = self.spread().standard(nll);
+        match self.guard {
+            None => standard,
+            // What is not a number is not silenced.
+            Some(from) if standard.is_nan() || f64::from(standard) > from => {
+                (standard - from as f32).powi(2)
+            }
+            Some(_) => 0.0,
         }
     }
 }
@@ -57,6 +73,12 @@ impl ViewSizes {
             moments: looks.clone().any(|of| of == Look::SqueezeNetMoments),
         };
         looks.any(Look::is_pretrained).then_some(look)
+    }
+
+    /// Views that the score is the mean of: those that are no guards.
+    pub(super) fn scored(&self) -> usize {
+        let scored = self.views.iter().filter(|view| view.guard.is_none());
+        scored.count()
     }
 
     /// Entries of the description that a view is of.
@@ -93,6 +115,9 @@ impl ViewSizes {
             }
             None => {}
         }
+        if self.scored() == 0 {
+            return Err("all of its views are guards".to_owned());
+        }
         for view in &self.views {
             view.flow.check()?;
             let dim = self.dim(&view.view);
@@ -100,7 +125,7 @@ impl ViewSizes {
             if view.flow.dim > dim || numbers.max(dim) > bytes {
                 return Err("a view's flow is not of its description's size".to_owned());
             }
-            if !view.spread().is_sound() {
+            if !view.spread().is_sound() || view.guard.is_some_and(|from| !from.is_finite()) {
                 return Err("the scale of a view's score is damaged".to_owned());
             }
         }

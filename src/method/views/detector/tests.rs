@@ -70,6 +70,8 @@ pub fn detector() -> Views {
             flow,
             mean: 0.0,
             deviation: 1.0,
+            // The last is one.
+            guard: (of == Look::SimClr).then_some(0.0),
         });
     }
     let weights = Weights {
@@ -117,7 +119,7 @@ fn the_gradient_is_the_score_s_slope() {
 }
 
 #[test]
-fn the_deciding_score_is_the_mean_of_the_standardised_ones() {
+fn the_deciding_score_is_the_mean_of_the_views_and_the_sum_of_the_guards() {
     let detector = detector();
     let scores = detector.score(&noise(40, 9)).unwrap();
     assert_eq!(
@@ -125,7 +127,7 @@ fn the_deciding_score_is_the_mean_of_the_standardised_ones() {
         ["views", "view_1", "view_2", "view_3", "view_4"]
     );
     assert_eq!(detector.deciding(), ["views"]);
-    let [all, views @ ..] = scores.columns() else {
+    let [all, views @ .., guard] = scores.columns() else {
         panic!("no scores");
     };
     for column in views {
@@ -136,8 +138,27 @@ fn the_deciding_score_is_the_mean_of_the_standardised_ones() {
             "{mean}"
         );
     }
+    // Of these images it was standardised on, a guard says nothing but of one in twenty.
+    let silent = guard.iter().filter(|&&part| part == 0.0).count();
+    assert!((37..=39).contains(&silent), "{silent}");
+    assert!(guard.iter().all(|part| *part >= 0.0));
     for (row, score) in all.iter().enumerate() {
-        let mean = views.iter().map(|column| column[row]).sum::<f32>() / 4.0;
-        assert!((score - mean).abs() < 1e-5);
+        let mean = views.iter().map(|column| column[row]).sum::<f32>() / 3.0;
+        assert!((score - mean - guard[row]).abs() < 1e-5);
     }
+}
+
+#[test]
+fn a_guard_counts_by_the_square_of_its_excess() {
+    let view = ViewFlow {
+        mean: 10.0,
+        deviation: 2.0,
+        guard: Some(1.5),
+        ..detector().sizes.views[0]
+    };
+    for (nll, expected) in [(4.0, 0.0), (13.0, 0.0), (15.0, 1.0), (19.0, 9.0)] {
+        assert_eq!(view.part(nll), expected, "{nll}");
+    }
+    assert!(view.part(f32::NAN).is_nan());
+    assert_eq!(view.part(f32::INFINITY), f32::INFINITY);
 }
