@@ -12,7 +12,7 @@ use super::{DEFAULT_METHOD, DataPlace, DeviceChoice, StudyPlace, command_line, p
 use crate::data::DataStore;
 use crate::data::folder::{Layout, NearDuplicates, layout};
 use crate::encoder::SqueezeNet;
-use crate::folder::{FolderFit, FolderPage, ScoringOptions, fit_folder};
+use crate::folder::{Comparison, FolderFit, FolderPage, ScoringOptions, fit_folder};
 use crate::report::Timing;
 use crate::train::{Display, install_signal_handlers};
 
@@ -27,9 +27,10 @@ pub struct FitArgs {
     /// The model file to write.
     #[arg(long, value_name = "MODEL")]
     out: PathBuf,
-    /// Method, or variant that the study `folder` names (`encoder-flow list` shows all).
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_METHOD)]
-    method: String,
+    /// Method, or variant that the study `folder` names (`encoder-flow list` shows all) [default:
+    /// encoder-flow, or scratch where that misses less than half as many made-up defects].
+    #[arg(long, value_name = "NAME")]
+    method: Option<String>,
     /// Side in pixels of the square that images are brought to, from 16 to 1024; where their proportions
     /// are kept, of the square of the same area.
     #[arg(long, value_name = "PIXELS")]
@@ -98,15 +99,23 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
         Some(path) => path.clone(),
         None => store.backbone(SqueezeNet::FILE),
     };
-    let chosen = args
+    // Whoever sets something means one method. (Groups of pictures are no setting of a method.)
+    let set = !args.overrides.is_empty() || args.size.is_some();
+    let looks = args
         .overrides
         .iter()
         .any(|set| set.starts_with("encoder.kind"));
-    let by_default = args.method == DEFAULT_METHOD && args.backbone.is_none() && !chosen;
+    let default = args.method.as_deref().unwrap_or(DEFAULT_METHOD) == DEFAULT_METHOD;
+    let by_default = default && args.backbone.is_none() && !looks;
     let missing = by_default && !backbone.is_file();
-    let (method, without) = match missing && !weights_are_fetched(&store, args.data.offline) {
-        true => (SCRATCH.to_owned(), true),
-        false => (args.method, false),
+    let without = missing && !weights_are_fetched(&store, args.data.offline);
+    let (method, rival) = match args.method {
+        _ if without => (SCRATCH.to_owned(), None),
+        Some(method) => (method, None),
+        None => (
+            DEFAULT_METHOD.to_owned(),
+            (!set).then(|| SCRATCH.to_owned()),
+        ),
     };
     let size = args.size.map(|size| format!("data.size={size}"));
     // Quoted, so that nothing in it is taken for another kind of value.
@@ -117,6 +126,7 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
         folder: args.folder,
         out: args.out,
         method,
+        rival,
         overrides: shortcuts.chain(args.overrides).collect(),
         calibration_share: args.calibration_share,
         seed: args.seed,
@@ -144,6 +154,12 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
         );
     }
     tell_skipped(&fitted.skipped, &fitted.ignored);
+    if let Some(Comparison { taken, left }) = &fitted.comparison {
+        print(&format!(
+            "method {}: it tells made-up defects with an AUROC of {:.3}, {} with {:.3} ({SCRATCH} is taken where it misses less than half as many)",
+            taken.0, taken.1, left.0, left.1
+        ));
+    }
     let [train, validation, calibration] = fitted.counts;
     let smallest = fitted.detector.conformal().reachable_alpha();
     print(&format!(

@@ -3,21 +3,17 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use super::split::{CALIBRATION, deal, split};
+use super::attempt::{Attempt, detector};
+use super::split::{CALIBRATION, deal};
 use crate::backend::Backend;
 use crate::data::SplitShares;
-use crate::data::folder::{Layout, NearDuplicates, Skipped, in_proportion, layout, load_watched};
+use crate::data::folder::{NearDuplicates, Skipped};
 use crate::evaluate::{Conformal, EvaluateError};
-use crate::files;
-use crate::method::{
-    Calibration, Clock, Context, Detector, Fitted, Identity, Method, Parts, Scores,
-};
-use crate::run::{RunError, Workspace};
+use crate::method::{Detector, Parts};
+use crate::run::RunError;
 use crate::study::{Studies, StudyError};
 use crate::train::Display;
 
-/// The study whose settings `fit` starts from.
-const STUDY: &str = "folder";
 /// Share of the images held out for the p-values that is proposed, at most: more would leave too few
 /// to learn from.
 const LARGEST_SHARE: f64 = 0.5;
@@ -33,6 +29,9 @@ pub struct FolderFit {
     pub out: PathBuf,
     /// The method, or a variant that the study `folder` names.
     pub method: String,
+    /// Another that is fitted as well, and taken where it misses less than half as many of the defects that are made
+    /// up in validation images.
+    pub rival: Option<String>,
     /// Settings, `key.path=value`.
     pub overrides: Vec<String>,
     /// Share of the images that is held out for the p-values.
@@ -55,6 +54,8 @@ pub struct FolderFit {
 pub struct FittedFolder {
     /// The detector, as it was written.
     pub detector: Detector,
+    /// What it was compared with, where there was a rival.
+    pub comparison: Option<Comparison>,
     /// Images trained on, for choosing the epoch, and for the p-values.
     pub counts: [usize; 3],
     /// Groups that these show, none of them in two parts, where the images are grouped.
@@ -71,6 +72,15 @@ pub struct FittedFolder {
     /// Seconds from the first image read to the model written.
     pub seconds: f64,
     shares: SplitShares,
+}
+
+/// Two methods by how well they tell validation images from the same with made-up defects (AUROC).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// The one that the detector is of.
+    pub taken: (String, f64),
+    /// The other.
+    pub left: (String, f64),
 }
 
 impl FittedFolder {
@@ -94,83 +104,34 @@ pub fn fit_folder(
     watch: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<FittedFolder, RunError> {
     let started = std::time::Instant::now();
-    let study = studies.study(STUDY)?;
-    let choice = study.choice(&fit.method)?;
-    let settings = study.resolve(&choice, &fit.overrides)?;
-    let method: Method = choice.method.parse()?;
-    let plan = method.plan(&settings)?;
-    fit.check()?;
-    let group_by = settings.data.group_by()?;
     let open = Backend::choose(fit.device.as_deref())?;
-    let layout = layout(&fit.folder)?;
-    let (normal, ignored) = match &layout {
-        Layout::Plain { normal, ignored }
-        | Layout::Mvtec {
-            normal, ignored, ..
-        } => (normal, ignored.to_string()),
+    let first = Attempt::new(studies, (fit, &fit.method), &open, watch)?;
+    let (attempt, comparison) = match &fit.rival {
+        None => (first, None),
+        Some(rival) => against(
+            first,
+            Attempt::new(studies, (fit, rival), &open, watch),
+            fit,
+        )?,
     };
-    let conversion = in_proportion(settings.conversion(), normal);
-    let read = |done| watch(done, normal.len());
-    let loaded = load_watched(normal, conversion, fit.strict, &read)?;
-    let groups = layout.groups(&fit.folder, &loaded.paths, group_by.as_ref())?;
-    let shares = SplitShares {
-        train: 1.0 - fit.calibration_share,
-        validation: settings.data.validation_share,
-    };
-    let parts = split(&loaded.images, groups.as_deref(), shares, fit.seed)
-        .map_err(|reason| StudyError::setting(fit.folder.display().to_string(), reason))?;
-    // A file that cannot be read is said where it is needed.
-    let weights = plan.weights_file(&fit.backbone);
-    let weights = weights.and_then(|file| files::sha256(&file).ok());
-    let identity = Identity::new(method.name(), plan.as_ref(), &settings, weights);
-    let workspace = Workspace::for_fit(&fit.out, &identity, &settings, fit.force)?;
-    let log = workspace.log();
-    crate::logging::to_file(&log);
-    let mut context = Context {
-        seed: fit.seed,
-        device: &open.device,
-        folder: workspace.root(),
-        log: &log,
-        weights: &fit.backbone,
-        conversion,
-        display: fit.display,
-        clock: Clock::start(),
-        stages: [0, 1],
-        // The p-values come from held-out images.
-        training_scores: false,
-    };
-    let Fitted { scorer, scores, .. } = match plan.fit(&mut context, &parts) {
-        Ok(fitted) => fitted,
-        Err(error) => {
-            // With nothing to continue from, the folder would only stand in the way of other settings. That it
-            // cannot be removed says less than why the fit failed.
-            if !workspace.has_begun() {
-                let _ = workspace.remove();
-            }
-            return Err(error.into());
-        }
-    };
-    let scores_of = |name: &str| {
-        let found = scores.iter().find(|(part, _)| part == name);
-        let none = || Scores::none(scorer.score_names());
-        found.map_or_else(none, |(_, scores)| scores.clone())
-    };
-    let [validation, held_out] = ["validation", CALIBRATION].map(scores_of);
-    let calibration = Calibration::fit(scorer.deciding(), &validation, &held_out)?;
+    let Attempt {
+        name,
+        loaded,
+        parts,
+        groups,
+        fitted,
+        workspaces,
+        shares,
+        ignored,
+    } = attempt;
     let counts = PARTS.map(|name| parts.get(name).map_or(0, |part| part.images.len()));
     let origin = format!(
-        "{} fit to {} of {} normal images, seed {}",
-        choice.name,
+        "{name} fit to {} of {} normal images, seed {}",
         counts[0],
         loaded.images.len(),
         fit.seed
     );
-    let mut detector = Detector::new(scorer, calibration, &origin);
-    if let Some(held_out) = parts.get(CALIBRATION) {
-        let indices = held_out.indices.iter();
-        let sides: Vec<[usize; 2]> = indices.map(|&index| loaded.sides[index]).collect();
-        detector = detector.with_normal_maps(&held_out.images, &sides)?;
-    }
+    let detector = detector(fitted, &parts, &loaded, &origin)?;
     detector.check_device(&open)?;
     detector.save(&fit.out)?;
     let held_out = parts.get(CALIBRATION).into_iter();
@@ -180,9 +141,12 @@ pub fn fit_folder(
         Some(_) => None,
         None => Some(near_duplicates(&parts)),
     };
-    workspace.remove()?;
+    for workspace in workspaces {
+        workspace.remove()?;
+    }
     Ok(FittedFolder {
         detector,
+        comparison,
         counts,
         held_out: held_out_files,
         groups: groups.map(|groups| groups_in(&parts, &groups)),
@@ -194,9 +158,50 @@ pub fn fit_folder(
     })
 }
 
+/// The first attempt, or the rival where it misses less than half as many of the made-up defects. That a rival
+/// cannot be fitted is no reason to have none.
+fn against(
+    mut first: Attempt,
+    rival: Result<Attempt, RunError>,
+    fit: &FolderFit,
+) -> Result<(Attempt, Option<Comparison>), RunError> {
+    let mut rival = match rival {
+        Err(error) if error.is_interruption() => return Err(error),
+        Err(error) => {
+            fit.display
+                .say(&format!("nothing to compare with: {error}"));
+            return Ok((first, None));
+        }
+        Ok(rival) => rival,
+    };
+    let (Some(own), Some(other)) = (first.fitted.made_up, rival.fitted.made_up) else {
+        return Ok((first, None));
+    };
+    if halves(own, other) {
+        let comparison = Comparison {
+            taken: (rival.name.clone(), other),
+            left: (first.name, own),
+        };
+        rival.workspaces.extend(first.workspaces);
+        return Ok((rival, Some(comparison)));
+    }
+    let comparison = Comparison {
+        taken: (first.name.clone(), own),
+        left: (rival.name, other),
+    };
+    first.workspaces.extend(rival.workspaces);
+    Ok((first, Some(comparison)))
+}
+
+/// True when an AUROC of `other` misses less than half of what one of `own` misses: of two that tell nearly the
+/// same, what is better on photographs is not decided by made-up defects.
+fn halves(own: f64, other: f64) -> bool {
+    1.0 - other < 0.5 * (1.0 - own)
+}
+
 impl FolderFit {
     /// Refuses before anything is done.
-    fn check(&self) -> Result<(), StudyError> {
+    pub(super) fn check(&self) -> Result<(), StudyError> {
         let wrong = |place: &str, reason: String| Err(StudyError::setting(place, reason));
         if !(self.calibration_share > 0.0 && self.calibration_share < 1.0) {
             return wrong(
@@ -276,6 +281,14 @@ fn shortage(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rival_must_halve_what_is_missed() {
+        assert!(halves(0.93, 0.98) && halves(0.6, 0.9));
+        assert!(!halves(0.55, 0.61) && !halves(0.9, 0.9) && !halves(0.8, 0.9));
+        // Nobody is better than one that misses nothing.
+        assert!(!halves(1.0, 1.0));
+    }
 
     #[test]
     fn too_few_calibration_images_come_with_what_to_do() {

@@ -1,13 +1,14 @@
 //! The user's own folder of images: fitting a detector to it, scoring, and comparing
 //! verdicts with labels.
 
+mod attempt;
 mod fit;
 mod report;
 mod scoring;
 mod split;
 mod test;
 
-pub use fit::{FittedFolder, FolderFit, fit_folder};
+pub use fit::{Comparison, FittedFolder, FolderFit, fit_folder};
 pub use report::FolderPage;
 pub use scoring::{Kept, SCORING_BATCH, Scored, Scoring, ScoringOptions};
 pub use test::{FolderMetrics, MaskMetrics, PixelMetrics};

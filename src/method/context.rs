@@ -46,6 +46,9 @@ pub struct Fitted {
     pub scores: Vec<(String, Scores)>,
     /// Its training stages.
     pub stages: Vec<StageSummary>,
+    /// How well its score tells validation images from the same with made-up defects (AUROC), where the fit
+    /// has looked at it.
+    pub made_up: Option<f64>,
 }
 
 impl Context<'_> {

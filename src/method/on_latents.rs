@@ -278,6 +278,7 @@ impl Looks {
             scorer: Box::new(scorer),
             scores,
             stages,
+            made_up: None,
         })
     }
 }

@@ -174,6 +174,7 @@ impl<S: FlowSizes> PixelFlow<S> {
             scorer: Box::new(scorer),
             scores,
             stages: vec![summary],
+            made_up: None,
         })
     }
 }

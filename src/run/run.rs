@@ -147,6 +147,7 @@ impl<'a> Run<'a> {
             scorer,
             scores,
             stages,
+            ..
         } = self.plan.fit(&mut context, &prepared.parts)?;
         let mut clock = context.clock;
         let calibration = calibrate(scorer.as_ref(), &scores)?;

@@ -39,7 +39,7 @@ pub const TINY: [&str; 9] = [
 
 /// Where the program runs: on the CPU, whatever else is compiled in. `tests/backends.rs` is there
 /// for the others.
-const DEVICE: &str = if cfg!(feature = "flex") {
+pub const DEVICE: &str = if cfg!(feature = "flex") {
     "flex"
 } else {
     "ndarray"

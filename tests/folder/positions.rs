@@ -1,5 +1,7 @@
 //! Settings of the methods that look at positions, which a fit chooses by itself or the user by need.
 
+use encoder_flow::folder::{Comparison, FolderFit, fit_folder};
+use encoder_flow::train::Display;
 use image::RgbImage;
 
 use super::*;
@@ -37,6 +39,57 @@ fn what_is_chosen_is_chosen_on_normal_images_and_stays_in_the_model() {
     assert!(head.contains(r#""tiles":64"#), "{head}");
     let verdicts = succeeds(score_at_a_tenth(&model, &set.join("test/good")));
     assert_eq!(verdicts.lines().count(), 1 + FEW.good, "{verdicts}");
+}
+
+/// Of two methods, the one that tells made-up defects far better; the order does not matter for what is seen.
+#[test]
+fn a_rival_is_taken_where_it_misses_half_as_many_made_up_defects() {
+    let Fitted { set, .. } = &*FITTED;
+    let place = tempfile::tempdir().unwrap();
+    let out = place.path().join("m.safetensors");
+    let studies = Studies::open(None, &schema()).unwrap();
+    let mut fit = FolderFit {
+        folder: set.join("train/good"),
+        out: out.clone(),
+        method: "mahalanobis".to_owned(),
+        rival: Some("scratch".to_owned()),
+        overrides: TINY
+            .iter()
+            .chain(&["mahalanobis.encoder=pca"])
+            .map(|setting| (*setting).to_owned())
+            .collect(),
+        calibration_share: 0.25,
+        seed: 0,
+        strict: false,
+        force: true,
+        device: Some(common::DEVICE.to_owned()),
+        backbone: place.path().join("no-weights"),
+        display: Display::Quiet,
+    };
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let fitted = fit_folder(&studies, &fit, &|_, _| {}).unwrap();
+        let Comparison { taken, left } = fitted.comparison.unwrap();
+        let rival = fit.rival.clone().unwrap();
+        let halved = |own: f64, other: f64| 1.0 - other < 0.5 * (1.0 - own);
+        match taken.0 == rival {
+            true => assert!(halved(left.1, taken.1), "{taken:?} {left:?}"),
+            false => assert!(!halved(taken.1, left.1), "{taken:?} {left:?}"),
+        }
+        let origin = &Detector::load(&out).unwrap().description().origin.clone();
+        assert!(origin.starts_with(&taken.0), "{origin}");
+        let files = std::fs::read_dir(place.path()).unwrap();
+        assert_eq!(files.count(), 1, "unfinished work is left");
+        let mut both = [taken, left];
+        both.sort_by(|a, b| a.0.cmp(&b.0));
+        seen.push(both);
+        fit.rival = Some(std::mem::replace(&mut fit.method, rival));
+    }
+    assert_eq!(seen[0], seen[1]);
+    // A rival that cannot be fitted leaves the other alone.
+    (fit.method, fit.rival) = ("scratch".to_owned(), Some("egbad".to_owned()));
+    let fitted = fit_folder(&studies, &fit, &|_, _| {}).unwrap();
+    assert_eq!(fitted.comparison, None);
 }
 
 /// What `fit` says on both streams.

@@ -110,6 +110,7 @@ impl Plan for AnoganSettings {
             scorer: Box::new(scorer),
             scores,
             stages: vec![summary],
+            made_up: None,
         })
     }
 }

@@ -70,6 +70,7 @@ impl Plan for Reconstruction {
             scorer: Box::new(scorer),
             scores,
             stages,
+            made_up: None,
         })
     }
 }

@@ -107,6 +107,7 @@ impl Plan for EgbadSettings {
             scorer: Box::new(scorer),
             scores,
             stages: vec![summary],
+            made_up: None,
         })
     }
 }

@@ -94,6 +94,7 @@ impl Plan for WholeImages {
             scorer: Box::new(scorer),
             scores,
             stages,
+            made_up: None,
         })
     }
 }

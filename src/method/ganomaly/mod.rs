@@ -80,6 +80,7 @@ impl Plan for GanomalySettings {
             scorer: Box::new(scorer),
             scores,
             stages: vec![summary],
+            made_up: None,
         })
     }
 }

@@ -172,14 +172,16 @@ impl Plan for PositionPlan {
         let mut scorer = OnPositions::new(context.conversion, sizes, weights, context.device);
         let valid = &parts.validation().images;
         scorer.standardise(valid);
-        if self.description.choose_top {
-            choose_top(context, &mut scorer, valid)?;
-        }
+        let made_up = match self.description.choose_top {
+            true => Some(choose_top(context, &mut scorer, valid)?),
+            false => None,
+        };
         let scores = context.score_images(&scorer, parts)?;
         Ok(Fitted {
             scorer: Box::new(scorer),
             scores,
             stages,
+            made_up,
         })
     }
 }
@@ -211,12 +213,13 @@ fn map_encoder(
     }
 }
 
-/// Takes the share of positions that tells validation images best from the same with made-up defects.
+/// Takes the share of positions that tells validation images best from the same with made-up defects, and
+/// says by what AUROC.
 fn choose_top(
     context: &mut Context,
     scorer: &mut OnPositions,
     valid: &Images,
-) -> Result<(), MethodError> {
+) -> Result<f64, MethodError> {
     let rng = &mut context.rng("made-up defects");
     let copies = SPOILT.div_ceil(valid.len().max(1));
     let spoilt: Vec<Images> = (0..copies).map(|_| with_defects(valid, rng)).collect();
@@ -229,5 +232,5 @@ fn choose_top(
             share => format!("{} %", 100.0 * share),
         },
     ));
-    Ok(())
+    Ok(auroc)
 }

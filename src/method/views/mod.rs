@@ -224,6 +224,7 @@ impl Plan for ViewsPlan {
             scorer: Box::new(scorer),
             scores,
             stages,
+            made_up: None,
         })
     }
 }

@@ -1,0 +1,150 @@
+//! One method fitted to a folder's images.
+
+use std::path::PathBuf;
+
+use super::fit::FolderFit;
+use super::split::{CALIBRATION, split};
+use crate::backend::OpenDevice;
+use crate::data::SplitShares;
+use crate::data::folder::{Layout, Loaded, in_proportion, layout, load_watched};
+use crate::files;
+use crate::method::{
+    Calibration, Clock, Context, Detector, Fitted, Identity, Method, Parts, Scores,
+};
+use crate::run::{RunError, Workspace};
+use crate::study::{Studies, StudyError};
+
+/// The study whose settings `fit` starts from.
+const STUDY: &str = "folder";
+
+/// A method that has been fitted, with the images that it was fitted to.
+pub(super) struct Attempt {
+    /// The method or variant.
+    pub name: String,
+    pub loaded: Loaded,
+    pub parts: Parts,
+    /// The group of every image, where they are grouped.
+    pub groups: Option<Vec<usize>>,
+    pub fitted: Fitted,
+    /// Folders of unfinished work, to be removed when the detector is written.
+    pub workspaces: Vec<Workspace>,
+    pub shares: SplitShares,
+    /// Files that are no images, by extension, in words.
+    pub ignored: String,
+}
+
+impl Attempt {
+    /// Reads the images as the method wants them and fits it; `watch` is told how many have been read, of how many.
+    ///
+    /// # Errors
+    /// [`RunError`] as for [`fit_folder`](super::fit_folder).
+    pub fn new(
+        studies: &Studies,
+        (fit, name): (&FolderFit, &str),
+        open: &OpenDevice,
+        watch: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<Self, RunError> {
+        let study = studies.study(STUDY)?;
+        let choice = study.choice(name)?;
+        let settings = study.resolve(&choice, &fit.overrides)?;
+        let method: Method = choice.method.parse()?;
+        let plan = method.plan(&settings)?;
+        fit.check()?;
+        let group_by = settings.data.group_by()?;
+        let layout = layout(&fit.folder)?;
+        let (normal, ignored) = match &layout {
+            Layout::Plain { normal, ignored }
+            | Layout::Mvtec {
+                normal, ignored, ..
+            } => (normal, ignored.to_string()),
+        };
+        let conversion = in_proportion(settings.conversion(), normal);
+        let read = |done| watch(done, normal.len());
+        let loaded = load_watched(normal, conversion, fit.strict, &read)?;
+        let groups = layout.groups(&fit.folder, &loaded.paths, group_by.as_ref())?;
+        let shares = SplitShares {
+            train: 1.0 - fit.calibration_share,
+            validation: settings.data.validation_share,
+        };
+        let parts = split(&loaded.images, groups.as_deref(), shares, fit.seed)
+            .map_err(|reason| StudyError::setting(fit.folder.display().to_string(), reason))?;
+        // A file that cannot be read is said where it is needed.
+        let weights = plan.weights_file(&fit.backbone);
+        let weights = weights.and_then(|file| files::sha256(&file).ok());
+        let identity = Identity::new(method.name(), plan.as_ref(), &settings, weights);
+        let place = place(fit, name);
+        let workspace = Workspace::for_fit(&place, &identity, &settings, fit.force)?;
+        let log = workspace.log();
+        crate::logging::to_file(&log);
+        let mut context = Context {
+            seed: fit.seed,
+            device: &open.device,
+            folder: workspace.root(),
+            log: &log,
+            weights: &fit.backbone,
+            conversion,
+            display: fit.display,
+            clock: Clock::start(),
+            stages: [0, 1],
+            // The p-values come from held-out images.
+            training_scores: false,
+        };
+        let fitted = match plan.fit(&mut context, &parts) {
+            Ok(fitted) => fitted,
+            Err(error) => {
+                // With nothing to continue from, the folder would only stand in the way of other settings. That it
+                // cannot be removed says less than why the fit failed.
+                if !workspace.has_begun() {
+                    let _ = workspace.remove();
+                }
+                return Err(error.into());
+            }
+        };
+        Ok(Self {
+            name: choice.name,
+            loaded,
+            parts,
+            groups,
+            fitted,
+            workspaces: vec![workspace],
+            shares,
+            ignored,
+        })
+    }
+}
+
+/// The calibrated detector.
+///
+/// # Errors
+/// [`RunError`] when there are too few scores to calibrate it by, or it cannot be asked for its heat maps.
+pub(super) fn detector(
+    Fitted { scorer, scores, .. }: Fitted,
+    parts: &Parts,
+    loaded: &Loaded,
+    origin: &str,
+) -> Result<Detector, RunError> {
+    let scores_of = |name: &str| {
+        let found = scores.iter().find(|(part, _)| part == name);
+        let none = || Scores::none(scorer.score_names());
+        found.map_or_else(none, |(_, scores)| scores.clone())
+    };
+    let [validation, held_out] = ["validation", CALIBRATION].map(scores_of);
+    let calibration = Calibration::fit(scorer.deciding(), &validation, &held_out)?;
+    let mut detector = Detector::new(scorer, calibration, origin);
+    if let Some(held_out) = parts.get(CALIBRATION) {
+        let indices = held_out.indices.iter();
+        let sides: Vec<[usize; 2]> = indices.map(|&index| loaded.sides[index]).collect();
+        detector = detector.with_normal_maps(&held_out.images, &sides)?;
+    }
+    Ok(detector)
+}
+
+/// The model file beside which unfinished work is kept: a rival's has a name of its own.
+fn place(fit: &FolderFit, name: &str) -> PathBuf {
+    if name == fit.method {
+        return fit.out.clone();
+    }
+    let mut file = fit.out.file_name().unwrap_or_default().to_owned();
+    file.push(format!(".{name}"));
+    fit.out.with_file_name(file)
+}
