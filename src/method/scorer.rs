@@ -22,8 +22,8 @@ pub trait Scorer: Send + Sync {
         &self.score_names()[..1]
     }
 
-    /// Names of the scores that the deciding one is the mean of, where it is one: all are on one scale, and
-    /// a verdict names the largest.
+    /// Names of the scores that the deciding one is the mean of, where it is one (what guards of
+    /// [`views`](super::views) add comes on top): all are on one scale, and a verdict names the largest.
     fn summands(&self) -> &'static [&'static str] {
         &[]
     }

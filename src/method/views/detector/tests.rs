@@ -70,8 +70,7 @@ pub fn detector() -> Views {
             flow,
             mean: 0.0,
             deviation: 1.0,
-            // The last is one.
-            guard: (of == Look::SimClr).then_some(0.0),
+            guard: None,
         });
     }
     let weights = Weights {
@@ -91,6 +90,17 @@ pub fn detector() -> Views {
     views
 }
 
+/// The same, whose last view is a guard.
+fn guarded() -> Views {
+    let mut views = detector();
+    if let Some(last) = views.sizes.views.last_mut() {
+        last.guard = Some(0.0);
+    }
+    let nll = views.nll(&noise(40, 9), None);
+    views.standardise(&nll);
+    views
+}
+
 #[test]
 fn a_score_depends_on_its_image_alone() {
     assert_score_of_image_alone(&detector(), &noise(20, 4));
@@ -98,8 +108,12 @@ fn a_score_depends_on_its_image_alone() {
 
 #[test]
 fn the_gradient_is_the_score_s_slope() {
-    // Central differences of the score by grey levels in single pixels.
-    let detector = detector();
+    assert_gradient_is_slope(&detector());
+    assert_gradient_is_slope(&guarded());
+}
+
+/// By central differences of the score by grey levels in single pixels.
+fn assert_gradient_is_slope(detector: &Views) {
     let image = noise(1, 6);
     let map = &detector.heat(&image, HeatSource::Gradient).unwrap()[0];
     for pixel in [77, 500] {
@@ -120,7 +134,7 @@ fn the_gradient_is_the_score_s_slope() {
 
 #[test]
 fn the_deciding_score_is_the_mean_of_the_views_and_the_sum_of_the_guards() {
-    let detector = detector();
+    let detector = guarded();
     let scores = detector.score(&noise(40, 9)).unwrap();
     assert_eq!(
         scores.names(),
