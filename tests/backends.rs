@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use encoder_flow::Detector;
 use encoder_flow::backend::{Backend, OpenDevice};
 use encoder_flow::data::{DataStore, FetchOptions, Images};
-use encoder_flow::method::{Method, schema};
-use encoder_flow::run::{RunOptions, run, run_folder};
+use encoder_flow::method::{DetectorError, Method, MethodError, schema};
+use encoder_flow::run::{RunError, RunOptions, Summary, run, run_folder};
 use encoder_flow::study::Studies;
 use encoder_flow::train::Display;
 use rand::rngs::StdRng;
@@ -67,8 +67,13 @@ fn images() -> Images {
     Images::new([1, 32, 32], pixels).unwrap()
 }
 
-/// Runs `digits-3` by the method on the backend; returns its model file.
-fn fitted(method: Method, settings: &[&str], backend: Backend, folder: &Path) -> PathBuf {
+/// Runs `digits-3` by the method on the backend.
+fn fit(
+    method: Method,
+    settings: &[&str],
+    backend: Backend,
+    folder: &Path,
+) -> Result<Summary, RunError> {
     let studies = Studies::open(None, &schema()).unwrap();
     let settings: Vec<String> = SMALL
         .iter()
@@ -92,7 +97,11 @@ fn fitted(method: Method, settings: &[&str], backend: Backend, folder: &Path) ->
         features: None,
         among_others: true,
     };
-    run(&experiment, &store, &options).unwrap();
+    run(&experiment, &store, &options)
+}
+
+/// The model file of the run.
+fn model(method: Method, folder: &Path) -> PathBuf {
     run_folder(folder, "digits-3", method.name(), 0).join("detector/model.safetensors")
 }
 
@@ -121,7 +130,8 @@ fn every_method_gives_the_same_scores_on_every_backend() {
     );
     let simclr = (Method::Knn, &["knn.encoder=simclr"][..]);
     for (method, settings) in whole.into_iter().chain([simclr, positions]) {
-        let model = fitted(method, settings, Backend::Flex, folder.path());
+        fit(method, settings, Backend::Flex, folder.path()).unwrap();
+        let model = model(method, folder.path());
         let score = |open: &OpenDevice| {
             let detector = Detector::load_on(&model, &open.device).unwrap();
             detector.scorer().score(&images()).unwrap()
@@ -134,8 +144,6 @@ fn every_method_gives_the_same_scores_on_every_backend() {
                 println!("left out: {method} {settings:?} on {name}");
                 continue;
             }
-            let detector = Detector::load_on(&model, &open.device).unwrap();
-            detector.check_device(&open).unwrap();
             let found = score(&open);
             let mut worst = 0.0f32;
             for (found, expected) in found.columns().iter().zip(expected.columns()) {
@@ -165,17 +173,32 @@ fn every_stage_trains_on_every_backend() {
                 continue;
             }
             let folder = tempfile::tempdir().unwrap();
-            let model = fitted(Method::EncoderFlow, settings, open.backend, folder.path());
-            let run = model.parent().and_then(Path::parent).unwrap();
+            let trained = fit(Method::EncoderFlow, settings, open.backend, folder.path());
+            let run = run_folder(folder.path(), "digits-3", "encoder-flow", 0);
             for stage in stages {
                 let history = run.join(stage).join("history.json");
                 let history = std::fs::read_to_string(history).unwrap();
                 println!("{} on {}: {history}", stage, open.backend.name());
                 assert!(history.contains("epochs"), "{history}");
             }
-            let detector = Detector::load_on(&model, &open.device).unwrap();
-            let scores = detector.scorer().score(&images()).unwrap();
-            assert!(scores.columns()[0].iter().all(|score| score.is_finite()));
+            match trained {
+                // Which kernels are chosen depends on how long they take. Some are wrong on Mesa's software
+                // driver, for two images say, and a detector that is wrong is not written.
+                Err(RunError::Method(MethodError::Detector(error)))
+                | Err(RunError::Detector(error))
+                    if matches!(error, DetectorError::Device { .. }) =>
+                {
+                    println!("refused on {}: {error}", open.backend.name());
+                    assert_eq!(open.backend, Backend::Wgpu);
+                }
+                trained => {
+                    trained.unwrap();
+                    let path = model(Method::EncoderFlow, folder.path());
+                    let detector = Detector::load_on(path, &open.device).unwrap();
+                    let scores = detector.scorer().score(&images()).unwrap();
+                    assert!(scores.columns()[0].iter().all(|score| score.is_finite()));
+                }
+            }
         }
     }
 }
