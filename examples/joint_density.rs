@@ -5,7 +5,7 @@
 //! cargo run --release --example joint_density -- artifacts/mnist-*/best/seed-0
 //! ```
 //!
-//! All are fitted to the normal validation images. `mean` is what the program does. The others: the
+//! All are fitted to the normal validation images. `mean` is what the program does where no view is a guard. The others: the
 //! largest score; the squared distance from the mean (two-sided, as typicality tests are); a Gaussian
 //! with full covariance; and density of states estimation (Morningstar et al., arXiv:2006.09273),
 //! the sum of the log-densities of a kernel estimate for each score.

@@ -39,6 +39,7 @@ mod built {
     use super::*;
     use common::{json, run_folder, succeeds};
     use encoder_flow::Detector;
+    use encoder_flow::backend::Backend;
 
     const OUTPUT: &str = r#"encoder.output=["early", "late"]"#;
 
@@ -73,7 +74,8 @@ mod built {
             command.args(["score", model, "set/test/spot", "--alpha", "0.1"]);
             let first = succeeds(command);
             assert!(first.contains("000.png"), "{first}");
-            let detector = Detector::load(folder.join(model)).unwrap();
+            let cpu = Backend::choose(Some(common::DEVICE)).unwrap().device;
+            let detector = Detector::load_on(folder.join(model), &cpu).unwrap();
             let images = textures::normal(Cloth::Woven, 99);
             let verdict = detector.score(&images.into()).unwrap();
             assert!(verdict.p_value > 0.0);

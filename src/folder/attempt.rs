@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::fit::FolderFit;
+use super::FolderFit;
 use super::split::{CALIBRATION, split};
 use crate::backend::OpenDevice;
 use crate::data::SplitShares;

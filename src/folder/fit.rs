@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
+use super::FolderFit;
 use super::attempt::{Attempt, detector};
 use super::split::{CALIBRATION, deal};
 use crate::backend::Backend;
@@ -11,44 +12,13 @@ use crate::data::folder::{NearDuplicates, Skipped};
 use crate::evaluate::{Conformal, EvaluateError};
 use crate::method::{Detector, Parts};
 use crate::run::RunError;
-use crate::study::{Studies, StudyError};
-use crate::train::Display;
+use crate::study::Studies;
 
 /// Share of the images held out for the p-values that is proposed, at most: more would leave too few
 /// to learn from.
 const LARGEST_SHARE: f64 = 0.5;
 /// The parts in the order in which they are counted.
 const PARTS: [&str; 3] = ["train", "validation", CALIBRATION];
-
-/// What `fit` is asked for.
-#[derive(Clone, Debug)]
-pub struct FolderFit {
-    /// Folder of normal images, or of MVTec AD's layout.
-    pub folder: PathBuf,
-    /// The model file to write.
-    pub out: PathBuf,
-    /// The method, or a variant that the study `folder` names.
-    pub method: String,
-    /// Another that is fitted as well, and taken where it misses less than half as many of the defects that are made
-    /// up in validation images.
-    pub rival: Option<String>,
-    /// Settings, `key.path=value`.
-    pub overrides: Vec<String>,
-    /// Share of the images that is held out for the p-values.
-    pub calibration_share: f64,
-    /// Seed of the split, the weights and the order of images.
-    pub seed: u64,
-    /// Refuse files that cannot be read instead of leaving them out.
-    pub strict: bool,
-    /// Replace the model file, and start over where an earlier fit was stopped.
-    pub force: bool,
-    /// Backend by name, or the preferred one.
-    pub device: Option<String>,
-    /// Weights of the pretrained network, if it is used.
-    pub backbone: PathBuf,
-    /// How to show progress.
-    pub display: Display,
-}
 
 /// What `fit` has made.
 pub struct FittedFolder {
@@ -161,11 +131,11 @@ pub fn fit_folder(
 /// The first attempt, or the rival where it misses less than half as many of the made-up defects. That a rival
 /// cannot be fitted is no reason to have none.
 fn against(
-    mut first: Attempt,
+    first: Attempt,
     rival: Result<Attempt, RunError>,
     fit: &FolderFit,
 ) -> Result<(Attempt, Option<Comparison>), RunError> {
-    let mut rival = match rival {
+    let rival = match rival {
         Err(error) if error.is_interruption() => return Err(error),
         Err(error) => {
             fit.display
@@ -174,58 +144,23 @@ fn against(
         }
         Ok(rival) => rival,
     };
-    let (Some(own), Some(other)) = (first.fitted.made_up, rival.fitted.made_up) else {
-        return Ok((first, None));
+    let pair = first.fitted.made_up.zip(rival.fitted.made_up);
+    let (mut taken, mut left) = match pair.is_some_and(|(own, other)| halves(own, other)) {
+        true => (rival, first),
+        false => (first, rival),
     };
-    if halves(own, other) {
-        let comparison = Comparison {
-            taken: (rival.name.clone(), other),
-            left: (first.name, own),
-        };
-        rival.workspaces.extend(first.workspaces);
-        return Ok((rival, Some(comparison)));
-    }
-    let comparison = Comparison {
-        taken: (first.name.clone(), own),
-        left: (rival.name, other),
-    };
-    first.workspaces.extend(rival.workspaces);
-    Ok((first, Some(comparison)))
+    // All unfinished work is removed when the detector is written, whoever's it was.
+    taken.workspaces.append(&mut left.workspaces);
+    let told = |attempt: &Attempt| Some((attempt.name.clone(), attempt.fitted.made_up?));
+    let comparison = told(&taken).zip(told(&left));
+    let comparison = comparison.map(|(taken, left)| Comparison { taken, left });
+    Ok((taken, comparison))
 }
 
 /// True when an AUROC of `other` misses less than half of what one of `own` misses: of two that tell nearly the
 /// same, what is better on photographs is not decided by made-up defects.
 fn halves(own: f64, other: f64) -> bool {
     1.0 - other < 0.5 * (1.0 - own)
-}
-
-impl FolderFit {
-    /// Refuses before anything is done.
-    pub(super) fn check(&self) -> Result<(), StudyError> {
-        let wrong = |place: &str, reason: String| Err(StudyError::setting(place, reason));
-        if !(self.calibration_share > 0.0 && self.calibration_share < 1.0) {
-            return wrong(
-                "--calibration-share",
-                format!(
-                    "{} must be between 0 and 1, both excluded",
-                    self.calibration_share
-                ),
-            );
-        }
-        if self.out.is_dir() {
-            return wrong(
-                &format!("--out {}", self.out.display()),
-                "is a folder: name the model file, such as model.safetensors".to_owned(),
-            );
-        }
-        if self.out.exists() && !self.force {
-            return wrong(
-                &format!("--out {}", self.out.display()),
-                "exists already: --force replaces it".to_owned(),
-            );
-        }
-        Ok(())
-    }
 }
 
 /// How many groups each part shows.

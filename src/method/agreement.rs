@@ -51,13 +51,17 @@ fn difference(here: &Scores, cpu: &Scores) -> Option<(&'static str, [f32; 2])> {
         let pairs = here.iter().zip(cpu);
         pairs.map(move |(&here, &cpu)| (name, [here, cpu]))
     });
-    let apart = |[here, cpu]: [f32; 2]| match here == cpu || (here.is_nan() && cpu.is_nan()) {
-        true => 0.0,
-        // Anything against what is not finite is infinitely far.
-        false => match ((here - cpu).abs() / (1.0 + cpu.abs())).is_nan() {
-            true => f32::INFINITY,
-            false => (here - cpu).abs() / (1.0 + cpu.abs()),
-        },
+    let apart = |[here, cpu]: [f32; 2]| {
+        if here == cpu || (here.is_nan() && cpu.is_nan()) {
+            return 0.0;
+        }
+        let relative = (here - cpu).abs() / (1.0 + cpu.abs());
+        // One alone that is not finite is infinitely far.
+        if relative.is_nan() {
+            f32::INFINITY
+        } else {
+            relative
+        }
     };
     pairs
         .max_by(|(_, a), (_, b)| apart(*a).total_cmp(&apart(*b)))

@@ -69,13 +69,16 @@ impl Detector {
     ///
     /// # Errors
     /// [`DetectorError`] when the file is missing, damaged, something else, of a newer format or not
-    /// calibrated, or when there is no device.
+    /// calibrated, or when there is no device, or one that [computes otherwise](Self::check_device) than the CPU.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, DetectorError> {
-        let device = Backend::choose(None)?.device;
-        Self::load_on(path, &device)
+        let open = Backend::choose(None)?;
+        let detector = Self::load_on(path, &open.device)?;
+        detector.check_device(&open)?;
+        Ok(detector)
     }
 
-    /// Loads a model file onto `device`.
+    /// Loads a model file onto `device`, which [`check_device`](Self::check_device) compares with the CPU where
+    /// it is asked to.
     ///
     /// # Errors
     /// [`DetectorError`] as for [`load`](Self::load).

@@ -28,8 +28,8 @@ pub struct ViewSettings {
     pub normalise: Normalisation,
     /// Whitened principal components of it, at most as many as it has entries.
     pub components: usize,
-    /// Gaussians of the mixture; 0 for a standard normal, which of whitened components is what one Gaussian
-    /// comes to, without a second product as large as the first.
+    /// Gaussians of the mixture; 0 for a standard normal, which of whitened components is nearly what one
+    /// Gaussian comes to, without a second product as large as the first.
     pub gaussians: usize,
     /// Counts only where it is odder than nearly all normal images, and then by its square: it can call an
     /// image odd, but none normal.

@@ -1,0 +1,65 @@
+//! What `fit` is asked for.
+
+use std::path::PathBuf;
+
+use crate::study::StudyError;
+use crate::train::Display;
+
+/// What `fit` is asked for.
+#[derive(Clone, Debug)]
+pub struct FolderFit {
+    /// Folder of normal images, or of MVTec AD's layout.
+    pub folder: PathBuf,
+    /// The model file to write.
+    pub out: PathBuf,
+    /// The method, or a variant that the study `folder` names.
+    pub method: String,
+    /// Another that is fitted as well, and taken where it misses less than half as many of the defects that are made
+    /// up in validation images.
+    pub rival: Option<String>,
+    /// Settings, `key.path=value`.
+    pub overrides: Vec<String>,
+    /// Share of the images that is held out for the p-values.
+    pub calibration_share: f64,
+    /// Seed of the split, the weights and the order of images.
+    pub seed: u64,
+    /// Refuse files that cannot be read instead of leaving them out.
+    pub strict: bool,
+    /// Replace the model file, and start over where an earlier fit was stopped.
+    pub force: bool,
+    /// Backend by name, or the preferred one.
+    pub device: Option<String>,
+    /// Weights of the pretrained network, if it is used.
+    pub backbone: PathBuf,
+    /// How to show progress.
+    pub display: Display,
+}
+
+impl FolderFit {
+    /// Refuses before anything is done.
+    pub(super) fn check(&self) -> Result<(), StudyError> {
+        let wrong = |place: &str, reason: String| Err(StudyError::setting(place, reason));
+        if !(self.calibration_share > 0.0 && self.calibration_share < 1.0) {
+            return wrong(
+                "--calibration-share",
+                format!(
+                    "{} must be between 0 and 1, both excluded",
+                    self.calibration_share
+                ),
+            );
+        }
+        if self.out.is_dir() {
+            return wrong(
+                &format!("--out {}", self.out.display()),
+                "is a folder: name the model file, such as model.safetensors".to_owned(),
+            );
+        }
+        if self.out.exists() && !self.force {
+            return wrong(
+                &format!("--out {}", self.out.display()),
+                "exists already: --force replaces it".to_owned(),
+            );
+        }
+        Ok(())
+    }
+}
