@@ -17,6 +17,8 @@ const TASK: usize = 1 << 14;
 /// What follows a convolution or a normalisation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Activation {
+    /// None: `x`.
+    Identity,
     /// `max(x, 0)`.
     Relu,
     /// `x`, or the slope times it where it is negative. The slope is positive.
@@ -27,6 +29,7 @@ impl Activation {
     /// Burn's operation.
     pub(super) fn plain<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
         match self {
+            Self::Identity => input,
             Self::Relu => activation::relu(input),
             Self::LeakyRelu(slope) => activation::leaky_relu(input, f64::from(slope)),
         }
@@ -41,6 +44,21 @@ pub(super) trait Gate: Copy + Send + Sync {
     /// The gradient by `x`, for the gradient by the activation. What `x` is matters only by its
     /// sign, so the activation of `x` does as well.
     fn gradient(self, x: f32, gradient: f32) -> f32;
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Pass;
+
+impl Gate for Pass {
+    #[inline(always)]
+    fn value(self, x: f32) -> f32 {
+        x
+    }
+
+    #[inline(always)]
+    fn gradient(self, _: f32, gradient: f32) -> f32 {
+        gradient
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -78,6 +96,10 @@ impl Gate for Leak {
 macro_rules! with_gate {
     ($activation:expr, |$gate:ident| $body:expr) => {
         match $activation {
+            $crate::ops::Activation::Identity => {
+                let $gate = $crate::ops::activation::Pass;
+                $body
+            }
             $crate::ops::Activation::Relu => {
                 let $gate = $crate::ops::activation::Rectify;
                 $body
@@ -162,7 +184,11 @@ mod tests {
     use crate::ops::tests::{normal, read};
     use burn::tensor::{Device, TensorData};
 
-    const ACTIVATIONS: [Activation; 2] = [Activation::Relu, Activation::LeakyRelu(0.2)];
+    const ACTIVATIONS: [Activation; 3] = [
+        Activation::Identity,
+        Activation::Relu,
+        Activation::LeakyRelu(0.2),
+    ];
 
     #[test]
     fn values_and_gradients_are_burns() {

@@ -4,8 +4,8 @@ use burn::backend::Flex;
 use burn::tensor::Tensor;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
-use rayon::prelude::*;
 
+use super::buffer::in_chunks;
 use super::{Home, contiguous, flex, tensor, values};
 
 /// Side of a window.
@@ -45,10 +45,9 @@ fn plain(input: Tensor<4>) -> Tensor<4> {
 }
 
 fn pool(input: &[f32], [height, width]: [usize; 2], [rows, columns]: [usize; 2]) -> Vec<f32> {
-    let mut output = vec![0.0; input.len() / (height * width) * rows * columns];
-    let maps = input.par_chunks(TASK * height * width);
-    let tasks = output.par_chunks_mut(TASK * rows * columns).zip(maps);
-    tasks.for_each(|(output, input)| {
+    let length = input.len() / (height * width) * rows * columns;
+    in_chunks(length, TASK * rows * columns, |index, output| {
+        let input = &input[index * TASK * height * width..];
         // Of three rows first: that is one pass over neighbours.
         let mut tallest = vec![0.0; width];
         let maps = output.chunks_exact_mut(rows * columns);
@@ -73,8 +72,7 @@ fn pool(input: &[f32], [height, width]: [usize; 2], [rows, columns]: [usize; 2])
                 }
             }
         }
-    });
-    output
+    })
 }
 
 #[inline(always)]

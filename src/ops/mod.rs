@@ -12,6 +12,7 @@
 mod activation;
 mod adam;
 mod batch_norm;
+mod buffer;
 mod conv4x4;
 mod conv_same;
 mod coupling;
@@ -22,7 +23,7 @@ mod mixture;
 mod nearest;
 mod norm;
 mod parts;
-mod tanh;
+mod pointwise;
 
 pub(crate) use activation::{Activation, activate};
 pub(crate) use adam::{AdamRule, adam_step};
@@ -36,8 +37,8 @@ pub(crate) use mixture::{
 };
 pub(crate) use nearest::Bank;
 pub(crate) use norm::{scale, sum_of_squares};
-pub(crate) use parts::by_parts;
-pub(crate) use tanh::tanh;
+pub(crate) use parts::{by_parts, training_parts};
+pub(crate) use pointwise::{exp, tanh};
 
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;

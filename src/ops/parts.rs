@@ -1,4 +1,4 @@
-//! A network on a part of the batch after the other, on all cores.
+//! Parts of a batch, each on a core of its own.
 
 use burn::tensor::Tensor;
 use rayon::prelude::*;
@@ -27,6 +27,17 @@ pub(crate) fn by_parts<R: Send>(
     parts.into_par_iter().map(work).collect()
 }
 
+/// Parts of a batch whose gradients can be noted apart, `size` images each.
+///
+/// On the CPU, where some of Burn's operations use one core; elsewhere the batch stays whole. It is cut by
+/// its size alone, so that the number of threads changes no result.
+pub(crate) fn training_parts(images: Tensor<4>, size: usize) -> Vec<Tensor<4>> {
+    match Home::of(&images) {
+        Home::Training => images.split(size.max(1), 0),
+        _ => vec![images],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +52,10 @@ mod tests {
         assert_eq!(sizes, [4, 4, 2]);
         assert_eq!(read(Tensor::cat(parts, 0)), read(plain * 2.0));
         let training = normal([10, 2, 3, 3], 1, &Device::flex().autodiff());
-        assert_eq!(by_parts(training, 4, |part| part.dims()[0]), [10]);
+        assert_eq!(by_parts(training.clone(), 4, |part| part.dims()[0]), [10]);
+        let parts = training_parts(training.clone(), 4);
+        let sizes: Vec<usize> = parts.iter().map(|part| part.dims()[0]).collect();
+        assert_eq!(sizes, [4, 4, 2]);
+        assert_eq!(read(Tensor::cat(parts, 0)), read(training));
     }
 }

@@ -1,10 +1,11 @@
 //! Work on a whole module's gradients: clipping their global norm, putting parts together.
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
+use rayon::prelude::*;
 
 use crate::ops;
 
@@ -75,6 +76,73 @@ pub fn merge_gradients<M: Module>(module: &M, from: GradientsParams, into: &mut 
         }
     }
     module.visit(&mut Merge { from, into });
+}
+
+/// The gradients of the sum of what `loss` makes of every part of a batch, and what else it gives, in the order
+/// of the parts.
+///
+/// Every part has a graph of its own, on a thread of its own: the parts must not see one another, as they
+/// would by the statistics of a batch.
+///
+/// # Panics
+/// When there is no part.
+pub fn gradients_of_parts<M: Module + Sync, P: Send, R: Send>(
+    module: &M,
+    parts: Vec<P>,
+    loss: impl Fn(&M, P) -> (Tensor<1>, R) + Sync,
+) -> (GradientsParams, Vec<R>) {
+    let of_part = |part: P| {
+        // Graphs that share a parameter are one graph, which lets one thread in at a time.
+        let own = module.clone().map(&mut OwnLeaves);
+        let (loss, found) = loss(&own, part);
+        (GradientsParams::from_grads(loss.backward(), &own), found)
+    };
+    let found: Vec<(GradientsParams, R)> = match parts.len() {
+        1 => parts.into_iter().map(of_part).collect(),
+        _ => parts.into_par_iter().map(of_part).collect(),
+    };
+    let mut found = found.into_iter();
+    let (mut sum, first) = found.next().expect("a batch has a part");
+    let mut others = vec![first];
+    for (gradients, other) in found {
+        let mut add = Add {
+            from: gradients,
+            into: &mut sum,
+        };
+        module.visit(&mut add);
+        others.push(other);
+    }
+    (sum, others)
+}
+
+/// Gives every parameter that is trained a node of its own in the graph.
+struct OwnLeaves;
+
+impl ModuleMapper for OwnLeaves {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|tensor| {
+            let trained = tensor.is_require_grad();
+            tensor.detach().set_require_grad(trained)
+        })
+    }
+}
+
+/// Adds the gradients of one container to those of another.
+struct Add<'a> {
+    from: GradientsParams,
+    into: &'a mut GradientsParams,
+}
+
+impl ModuleVisitor for Add<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.from.remove::<D>(param.id) {
+            let sum = match self.into.remove::<D>(param.id) {
+                Some(sum) => sum + gradient,
+                None => gradient,
+            };
+            self.into.register(param.id, sum);
+        }
+    }
 }
 
 /// Sum of the squares of all gradients, while each of them can be read at no cost.

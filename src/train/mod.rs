@@ -12,7 +12,7 @@ mod renderer;
 mod stage;
 
 pub use error::TrainError;
-pub use gradients::{clip_global_norm, merge_gradients};
+pub use gradients::{clip_global_norm, gradients_of_parts, merge_gradients};
 pub use history::{Epoch, History};
 pub use interrupt::install_signal_handlers;
 pub(crate) use interrupt::{INTERRUPTED_STATUS, stop_stages};

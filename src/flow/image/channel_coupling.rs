@@ -6,6 +6,7 @@ use rand::Rng;
 
 use super::{GlowNetwork, sum_per_image};
 use crate::flow::Transform;
+use crate::ops;
 
 /// The first half of the channels passes and decides about the second.
 ///
@@ -63,7 +64,7 @@ impl Transform<4> for ChannelCoupling {
     fn forward(&self, x: Tensor<4>, _context: Option<&Tensor<2>>) -> (Tensor<4>, Tensor<1>) {
         let [passing, changed] = halves(x);
         let [shift, log_scale] = self.parameters(passing.clone());
-        let changed = (changed + shift) * log_scale.clone().exp();
+        let changed = (changed + shift) * ops::exp(log_scale.clone());
         let log_det = sum_per_image(log_scale);
         (Tensor::cat(vec![passing, changed], 1), log_det)
     }
@@ -71,7 +72,7 @@ impl Transform<4> for ChannelCoupling {
     fn inverse(&self, z: Tensor<4>, _context: Option<&Tensor<2>>) -> (Tensor<4>, Tensor<1>) {
         let [passing, changed] = halves(z);
         let [shift, log_scale] = self.parameters(passing.clone());
-        let changed = changed * log_scale.clone().neg().exp() - shift;
+        let changed = changed * ops::exp(log_scale.clone().neg()) - shift;
         let log_det = sum_per_image(log_scale).neg();
         (Tensor::cat(vec![passing, changed], 1), log_det)
     }

@@ -58,13 +58,13 @@ impl MaskedCoupling {
 impl Transform<4> for MaskedCoupling {
     fn forward(&self, x: Tensor<4>, _context: Option<&Tensor<2>>) -> (Tensor<4>, Tensor<1>) {
         let [log_scale, shift] = self.parameters(x.clone());
-        let y = (x + shift) * log_scale.clone().exp();
+        let y = (x + shift) * ops::exp(log_scale.clone());
         (y, sum_per_image(log_scale))
     }
 
     fn inverse(&self, z: Tensor<4>, _context: Option<&Tensor<2>>) -> (Tensor<4>, Tensor<1>) {
         let [log_scale, shift] = self.parameters(z.clone());
-        let x = z * log_scale.clone().neg().exp() - shift;
+        let x = z * ops::exp(log_scale.clone().neg()) - shift;
         (x, sum_per_image(log_scale).neg())
     }
 }

@@ -10,9 +10,12 @@ use super::{
     ChannelCoupling, Domain, InvertibleConv, MaskedCoupling, SplitPrior, Squeeze, sum_per_image,
 };
 use crate::flow::{ActNorm, Transform};
+use crate::ops::by_parts;
 
 /// Bits that a value in `[0, 1)` has more than the level of 256 that it was made from.
 const BITS_PER_LEVEL: f64 = 8.0;
+/// Images that a core looks at side by side: their maps fit its cache.
+pub(super) const PART: usize = 8;
 
 /// One step of the flow.
 // A flow has some dozens of them: a box would save nothing.
@@ -40,6 +43,12 @@ impl Layer {
             Self::ChannelCoupling(layer) => layer,
             Self::MaskedCoupling(layer) => layer,
         }
+    }
+
+    /// True when images of a batch see one another in training.
+    fn sees_the_batch(&self) -> bool {
+        // By the batch normalisation in its network.
+        matches!(self, Self::MaskedCoupling(_))
     }
 
     /// With what starts from data set from `x`.
@@ -129,6 +138,12 @@ impl ImageFlow {
         self.shape.iter().product()
     }
 
+    /// True when images of a batch see one another in training.
+    pub(super) fn sees_the_batch(&self) -> bool {
+        let mut layers = self.levels.iter().flat_map(|level| &level.layers);
+        layers.any(Layer::sees_the_batch)
+    }
+
     /// The noise in the parts in which it comes out, and the log-determinant.
     pub(super) fn parts(&self, x: Tensor<4>) -> (Vec<Tensor<4>>, Tensor<1>) {
         let (mut x, mut log_det) = self.domain.forward(x, None);
@@ -158,6 +173,12 @@ impl ImageFlow {
 
     /// Squared norm of each image's noise, and the log-determinant.
     fn squares_and_log_det(&self, x: Tensor<4>) -> (Tensor<1>, Tensor<1>) {
+        let parts = by_parts(x, PART, |x| self.squares_and_log_det_of_part(x));
+        let (squares, log_dets): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+        (Tensor::cat(squares, 0), Tensor::cat(log_dets, 0))
+    }
+
+    fn squares_and_log_det_of_part(&self, x: Tensor<4>) -> (Tensor<1>, Tensor<1>) {
         let (parts, log_det) = self.parts(x);
         let zeros = Tensor::zeros([log_det.dims()[0]], &log_det.device());
         let squares = parts

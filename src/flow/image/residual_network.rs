@@ -96,7 +96,7 @@ impl ResidualNetwork {
     /// # Shapes
     /// `[batch, from, height, width]` to `[batch, to, height, width]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = self.norm.forward(x);
+        let x = ops::batch_norm(&self.norm, x, Activation::Identity);
         // Both signs pass the ReLU.
         let x = Tensor::cat(vec![x.clone(), x.neg()], 1);
         let mut x = self.first.forward(ops::activate(x, Activation::Relu));

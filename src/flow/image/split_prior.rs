@@ -6,6 +6,7 @@ use burn::tensor::{Device, Tensor};
 use super::ZeroConv;
 use super::channel_coupling::halves;
 use super::sum_per_image;
+use crate::ops;
 
 /// A Gaussian for every entry that is put aside, mean and log-deviation from a convolution of what stays
 /// (Kingma & Dhariwal, arXiv:1807.03039, section 3.6 and their code).
@@ -31,7 +32,7 @@ impl SplitPrior {
     /// Both `[batch, channels, height, width]`; to the same and `[batch]`.
     pub(super) fn forward(&self, stays: Tensor<4>, aside: Tensor<4>) -> (Tensor<4>, Tensor<1>) {
         let [mean, log_deviation] = halves(self.conv.forward(stays));
-        let noise = (aside - mean) * log_deviation.clone().neg().exp();
+        let noise = (aside - mean) * ops::exp(log_deviation.clone().neg());
         (noise, sum_per_image(log_deviation).neg())
     }
 
@@ -41,7 +42,7 @@ impl SplitPrior {
     /// Both `[batch, channels, height, width]`; to the same and `[batch]`.
     pub(super) fn inverse(&self, stays: Tensor<4>, noise: Tensor<4>) -> (Tensor<4>, Tensor<1>) {
         let [mean, log_deviation] = halves(self.conv.forward(stays));
-        let aside = noise * log_deviation.clone().exp() + mean;
+        let aside = noise * ops::exp(log_deviation.clone()) + mean;
         (aside, sum_per_image(log_deviation))
     }
 }

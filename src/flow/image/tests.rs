@@ -1,7 +1,9 @@
 //! The invariants of every transform, applied to those of images.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
+use burn::train::TrainStep;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand_distr::{Distribution, StandardNormal, Uniform};
@@ -307,4 +309,58 @@ fn what_couplings_predict_is_what_they_do() {
         .map(|[log_scale, _]| sum_per_image(log_scale));
     let sum = sum.fold(domain, |sum, part| sum + part);
     assert_close(flow.forward(x, None).1, sum, 1e-5, "volume");
+}
+
+/// The gradients of all parameters, in the order of the module.
+fn gradients(flow: &ImageFlow, found: &GradientsParams) -> Vec<f32> {
+    struct Read<'a>(&'a GradientsParams, Vec<f32>);
+    impl ModuleVisitor for Read<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = self.0.get::<D>(param.id) {
+                self.1.extend(gradient.into_data().iter::<f32>());
+            }
+        }
+    }
+    let mut read = Read(found, Vec::new());
+    flow.visit(&mut read);
+    read.1
+}
+
+#[test]
+fn a_step_in_parts_is_that_of_the_whole_batch_whatever_the_threads() {
+    let device = Device::flex().autodiff();
+    // Parts of 8, 8 and 3.
+    let images = || pixels([19, 1, 4, 4], &device);
+    for flow in flows(1, &device) {
+        let flow = flow.map(&mut Shake(StdRng::seed_from_u64(11), 0.1));
+        let loss = flow.bits_per_dim(flow.log_prob(images())).mean();
+        let value = f64::from(loss.clone().into_scalar::<f32>());
+        let whole = GradientsParams::from_grads(loss.backward(), &flow);
+        let whole = gradients(&flow, &whole);
+        assert!(whole.iter().any(|gradient| *gradient != 0.0));
+        let step = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            let output = pool
+                .build()
+                .unwrap()
+                .install(|| TrainStep::step(&flow, images()));
+            let found = gradients(&flow, &output.grads);
+            (found, output.item.values().unwrap()[0])
+        };
+        let (one, three) = (step(1), step(3));
+        assert_eq!(one, three);
+        let scale = whole.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        assert_eq!(one.0.len(), whole.len());
+        for (found, expected) in one.0.iter().zip(&whole) {
+            assert!(
+                (found - expected).abs() <= 1e-5 * scale,
+                "{found} is not {expected}"
+            );
+        }
+        assert!(
+            (one.1 - value).abs() <= 1e-5 * value.abs(),
+            "{} is not {value}",
+            one.1
+        );
+    }
 }

@@ -4,7 +4,9 @@ use burn::tensor::Tensor;
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 
 use super::ImageFlow;
-use crate::train::{Kind, Monitor, StepOutput};
+use super::multi_scale::PART;
+use crate::ops;
+use crate::train::{Kind, Monitor, StepOutput, gradients_of_parts};
 
 /// The stage, with the monitors in the order of its step's output.
 pub const PIXEL_STAGE: Kind = Kind {
@@ -39,8 +41,24 @@ impl TrainStep for ImageFlow {
     type Output = StepOutput;
 
     fn step(&self, images: Tensor<4>) -> TrainOutput<StepOutput> {
-        let (loss, output) = self.loss(images);
-        TrainOutput::new(self, loss.backward(), output)
+        if self.sees_the_batch() {
+            let (loss, output) = self.loss(images);
+            return TrainOutput::new(self, loss.backward(), output);
+        }
+        let batch = images.dims()[0];
+        let parts = ops::training_parts(images, PART);
+        let (grads, sums) = gradients_of_parts(self, parts, |flow, images| {
+            let share = images.dims()[0] as f64 / batch as f64;
+            let (log_prob, norm) = flow.log_prob_and_norm(images);
+            let loss = flow.bits_per_dim(log_prob).mean() * share;
+            (loss.clone(), [loss.detach(), norm.mean().detach() * share])
+        });
+        let sum = |index: usize| {
+            let parts = sums.iter().map(|sums| sums[index].clone()).collect();
+            Tensor::cat(parts, 0).sum()
+        };
+        let item = StepOutput::new(batch, [sum(0), sum(1)]);
+        TrainOutput { grads, item }
     }
 }
 

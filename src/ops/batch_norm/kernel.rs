@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::ops::activation::Gate;
+use crate::ops::buffer::in_chunks;
 
 /// Lanes of a sum: the compiler keeps them in vector registers.
 const LANES: usize = 8;
@@ -165,21 +166,15 @@ pub(super) fn normalise(
 ) -> Vec<f32> {
     let area = height * width;
     let image = channels.len() * area;
-    let mut output = vec![0.0; input.len()];
-    output
-        .par_chunks_mut(image)
-        .zip(input.par_chunks(image))
-        .for_each(|(outputs, inputs)| {
-            let maps = outputs
-                .chunks_exact_mut(area)
-                .zip(inputs.chunks_exact(area));
-            for ((outputs, inputs), channel) in maps.zip(channels) {
-                for (output, &x) in outputs.iter_mut().zip(inputs) {
-                    *output = gate.value(channel.normalise(x));
-                }
+    in_chunks(input.len(), image, |index, outputs| {
+        let inputs = input[index * image..].chunks_exact(area);
+        let maps = outputs.chunks_exact_mut(area).zip(inputs);
+        for ((outputs, inputs), channel) in maps.zip(channels) {
+            for (output, &x) in outputs.iter_mut().zip(inputs) {
+                *output = gate.value(channel.normalise(x));
             }
-        });
-    output
+        }
+    })
 }
 
 /// As [`normalise`], over the input itself.

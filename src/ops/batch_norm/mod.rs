@@ -225,7 +225,11 @@ mod tests {
     use burn::module::{Module, Param};
     use burn::nn::BatchNormConfig;
 
-    const ACTIVATIONS: [Activation; 2] = [Activation::Relu, Activation::LeakyRelu(0.2)];
+    const ACTIVATIONS: [Activation; 3] = [
+        Activation::Identity,
+        Activation::Relu,
+        Activation::LeakyRelu(0.2),
+    ];
     const SHAPES: [[usize; 4]; 4] = [[8, 5, 4, 4], [3, 2, 16, 16], [2, 3, 1, 5], [4, 70, 1, 1]];
 
     fn module(channels: usize, device: &Device) -> BatchNorm {

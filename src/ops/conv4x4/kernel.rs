@@ -7,6 +7,7 @@
 use rayon::prelude::*;
 
 use super::patches::{Place, gather, scatter};
+use crate::ops::buffer::in_chunks;
 use crate::ops::matrix::{Matrix, multiply, transpose, transposed, with_scratch};
 
 /// Taps of a window in one channel.
@@ -95,13 +96,14 @@ impl Geometry {
 
 /// The convolution of the large maps.
 pub(super) fn convolve(geometry: &Geometry, large: &[f32], weight: &[f32]) -> Vec<f32> {
+    let (small_image, large_image) = (geometry.small_image(), geometry.large_image());
     let together = geometry.together(geometry.images);
-    let mut small = vec![0.0; geometry.images * geometry.small_image()];
-    small
-        .par_chunks_mut(together * geometry.small_image())
-        .zip(large.par_chunks(together * geometry.large_image()))
-        .for_each(|(small, large)| convolve_images(geometry, large, weight, small));
-    small
+    let length = geometry.images * small_image;
+    in_chunks(length, together * small_image, |index, small| {
+        let images = small.len() / small_image;
+        let large = &large[index * together * large_image..][..images * large_image];
+        convolve_images(geometry, large, weight, small);
+    })
 }
 
 fn convolve_images(geometry: &Geometry, large: &[f32], weight: &[f32], small: &mut [f32]) {
@@ -151,12 +153,13 @@ fn convolve_images(geometry: &Geometry, large: &[f32], weight: &[f32], small: &m
 pub(super) fn expand(geometry: &Geometry, small: &[f32], weight: &[f32]) -> Vec<f32> {
     let together = geometry.together(geometry.images);
     let weight = transposed(weight, geometry.window()); // [window, small channel]
-    let mut large = vec![0.0; geometry.images * geometry.large_image()];
-    large
-        .par_chunks_mut(together * geometry.large_image())
-        .zip(small.par_chunks(together * geometry.small_image()))
-        .for_each(|(large, small)| expand_images(geometry, small, &weight, large));
-    large
+    let (small_image, large_image) = (geometry.small_image(), geometry.large_image());
+    let length = geometry.images * large_image;
+    in_chunks(length, together * large_image, |index, large| {
+        let images = large.len() / large_image;
+        let small = &small[index * together * small_image..][..images * small_image];
+        expand_images(geometry, small, &weight, large);
+    })
 }
 
 fn expand_images(geometry: &Geometry, small: &[f32], weight: &[f32], large: &mut [f32]) {

@@ -6,6 +6,7 @@
 
 use rayon::prelude::*;
 
+use crate::ops::buffer::in_chunks;
 use crate::ops::matrix::{Matrix, multiply_views, with_scratch};
 
 /// Values of the windows that are held at once: half a MiB, a part of one core's cache.
@@ -123,21 +124,24 @@ pub(super) fn convolve(
     weight: &[f32],
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
-    let together = geometry.together();
-    let mut output = vec![0.0; geometry.images * geometry.to * geometry.area()];
-    output
-        .par_chunks_mut(together * geometry.to * geometry.area())
-        .zip(input.par_chunks(together * geometry.from * geometry.area()))
-        .for_each(|(output, input)| {
-            if let Some(bias) = bias {
-                let maps = output.chunks_exact_mut(geometry.area());
-                for (map, bias) in maps.zip(bias.iter().cycle()) {
-                    map.fill(*bias);
-                }
+    let (together, area) = (geometry.together(), geometry.area());
+    let length = geometry.images * geometry.to * area;
+    in_chunks(length, together * geometry.to * area, |index, output| {
+        if let Some(bias) = bias {
+            let maps = output.chunks_exact_mut(area);
+            for (map, bias) in maps.zip(bias.iter().cycle()) {
+                map.fill(*bias);
             }
-            convolve_images(geometry, input, weight, output);
-        });
-    output
+        }
+        let images = output.len() / (geometry.to * area);
+        let input = &input[index * together * geometry.from * area..];
+        convolve_images(
+            geometry,
+            &input[..images * geometry.from * area],
+            weight,
+            output,
+        );
+    })
 }
 
 /// Adds the convolution of a few images to what is in `output`.
@@ -257,9 +261,19 @@ fn share_of_gradients(geometry: &Geometry, input: &[f32], gradient: &[f32], sums
                     let part = rows * geometry.width;
                     let columns = images * part;
                     let windows = &mut windows[..geometry.window() * columns];
-                    geometry.gather(input, first, rows, windows);
-                    let windows = matrix(windows, geometry.window(), columns);
                     let start = first * geometry.width;
+                    let windows = if direct && geometry.kernel == 1 {
+                        // A window is a position: the maps are the matrix.
+                        Matrix {
+                            values: &input[start..],
+                            rows: geometry.from,
+                            columns,
+                            stride: area,
+                        }
+                    } else {
+                        geometry.gather(input, first, rows, windows);
+                        matrix(windows, geometry.window(), columns)
+                    };
                     let gradient = if direct {
                         Matrix {
                             values: &gradient[start..],

@@ -1,4 +1,4 @@
-//! The hyperbolic tangent at the end of the decoder, in place and on all threads. Burn's calls the C
+//! The hyperbolic tangent and the exponential of every value, in place and on all threads. Burn's call the C
 //! library once for every value, on one.
 
 use burn::backend::Flex;
@@ -15,42 +15,100 @@ use super::{Home, Training, contiguous, elementary, flex, training, values};
 /// Values per task.
 const TASK: usize = 1 << 12;
 
-/// The hyperbolic tangent of every value.
-pub(crate) fn tanh<const D: usize>(input: Tensor<D>) -> Tensor<D> {
-    match Home::of(&input) {
-        Home::Flex => Tensor::from_primitive::<Flex>(forward(flex(input))),
-        Home::Training => record(input),
-        Home::Elsewhere => input.tanh(),
+/// A function of one number whose slope follows from its value.
+trait Curve: Copy + Send + Sync + std::fmt::Debug + 'static {
+    /// The value at `x`.
+    fn value(self, x: f32) -> f32;
+
+    /// The slope where this is the value.
+    fn slope(self, value: f32) -> f32;
+
+    /// Burn's operation.
+    fn plain<const D: usize>(self, input: Tensor<D>) -> Tensor<D>;
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Tanh;
+
+impl Curve for Tanh {
+    #[inline(always)]
+    fn value(self, x: f32) -> f32 {
+        elementary::tanh(x)
+    }
+
+    #[inline(always)]
+    fn slope(self, value: f32) -> f32 {
+        1.0 - value * value
+    }
+
+    fn plain<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
+        input.tanh()
     }
 }
 
-fn forward(input: FlexTensor) -> FlexTensor {
+#[derive(Clone, Copy, Debug)]
+struct Exp;
+
+impl Curve for Exp {
+    #[inline(always)]
+    fn value(self, x: f32) -> f32 {
+        elementary::exp(x)
+    }
+
+    #[inline(always)]
+    fn slope(self, value: f32) -> f32 {
+        value
+    }
+
+    fn plain<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
+        input.exp()
+    }
+}
+
+/// The hyperbolic tangent of every value.
+pub(crate) fn tanh<const D: usize>(input: Tensor<D>) -> Tensor<D> {
+    each(Tanh, input)
+}
+
+/// The exponential of every value.
+pub(crate) fn exp<const D: usize>(input: Tensor<D>) -> Tensor<D> {
+    each(Exp, input)
+}
+
+fn each<const D: usize>(curve: impl Curve, input: Tensor<D>) -> Tensor<D> {
+    match Home::of(&input) {
+        Home::Flex => Tensor::from_primitive::<Flex>(forward(curve, flex(input))),
+        Home::Training => record(curve, input),
+        Home::Elsewhere => curve.plain(input),
+    }
+}
+
+fn forward(curve: impl Curve, input: FlexTensor) -> FlexTensor {
     let mut output = contiguous(input);
     let values = output.storage_mut::<f32>();
     values
         .par_chunks_mut(TASK)
-        .for_each(|values| values.iter_mut().for_each(|x| *x = elementary::tanh(*x)));
+        .for_each(|values| values.iter_mut().for_each(|x| *x = curve.value(*x)));
     output
 }
 
-/// `d tanh = 1 - tanh^2`.
-fn backward(output: FlexTensor, gradient: FlexTensor) -> FlexTensor {
+fn backward(curve: impl Curve, output: FlexTensor, gradient: FlexTensor) -> FlexTensor {
     let (output, mut gradient) = (contiguous(output), contiguous(gradient));
     let gradients = gradient.storage_mut::<f32>().par_chunks_mut(TASK);
     gradients
         .zip(values(&output).par_chunks(TASK))
         .for_each(|(gradients, outputs)| {
             for (gradient, output) in gradients.iter_mut().zip(outputs) {
-                *gradient *= 1.0 - output * output;
+                *gradient *= curve.slope(*output);
             }
         });
     gradient
 }
 
-fn record<const D: usize>(input: Tensor<D>) -> Tensor<D> {
+fn record<const D: usize>(curve: impl Curve, input: Tensor<D>) -> Tensor<D> {
     let (input, node) = training(input).into_parts();
-    let output = forward(input);
-    let prepared = TanhBackward
+    let output = forward(curve, input);
+    let prepared = CurveBackward(curve)
         .prepare::<NoCheckpointing>([node])
         .compute_bound()
         .stateful();
@@ -62,9 +120,9 @@ fn record<const D: usize>(input: Tensor<D>) -> Tensor<D> {
 }
 
 #[derive(Debug)]
-struct TanhBackward;
+struct CurveBackward<C>(C);
 
-impl Backward<Flex, 1> for TanhBackward {
+impl<C: Curve> Backward<Flex, 1> for CurveBackward<C> {
     /// The output.
     type State = FlexTensor;
 
@@ -77,7 +135,7 @@ impl Backward<Flex, 1> for TanhBackward {
         let [node] = ops.parents;
         let gradient = gradients.consume::<Flex>(&ops.node);
         if let Some(node) = node {
-            gradients.register::<Flex>(node.id, backward(ops.state, gradient));
+            gradients.register::<Flex>(node.id, backward(self.0, ops.state, gradient));
         }
     }
 }
@@ -90,6 +148,11 @@ mod tests {
 
     #[test]
     fn values_and_gradients_are_burns() {
+        check(Tanh);
+        check(Exp);
+    }
+
+    fn check(curve: impl Curve) {
         let device = Device::flex().autodiff();
         let measure = |operation: &dyn Fn(Tensor<2>) -> Tensor<2>| {
             let input = normal([3, TASK], 1, &device).require_grad();
@@ -100,11 +163,14 @@ mod tests {
             // The leaf is read after the operation: in place must not mean in its place.
             [read(output), read(gradient), read(input)]
         };
-        let (found, expected) = (measure(&tanh), measure(&|input| input.tanh()));
+        let (found, expected) = (
+            measure(&|input| each(curve, input)),
+            measure(&|input| curve.plain(input)),
+        );
         for (index, what) in ["values", "gradients", "input"].into_iter().enumerate() {
             assert_close(&found[index], &expected[index], what);
         }
-        let plain = read(tanh(normal([3, TASK], 1, &Device::flex())));
+        let plain = read(each(curve, normal([3, TASK], 1, &Device::flex())));
         assert_eq!(plain, found[0]);
     }
 
