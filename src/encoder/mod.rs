@@ -16,6 +16,7 @@ mod resnet;
 mod squeezenet;
 mod training;
 mod view;
+mod visual_words;
 
 pub use any::{Encoder, EncoderSizes, Exported, Pixels, Pretrained, SelfSupervised};
 pub use autoencoder::{AutoEncoder, AutoEncoderConfig};
@@ -37,3 +38,4 @@ pub use resnet::{ResNet, ResNetConfig};
 pub use squeezenet::{BackboneError, PretrainedLook, SqueezeNet};
 pub use training::ENCODER_STAGE;
 pub use view::{Look, Networks, Normalisation, View};
+pub use visual_words::{VisualWords, VisualWordsConfig};

@@ -10,7 +10,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::frequency::{RINGS, bands, ycbcr};
-use super::{ResNet, SqueezeNet};
+use super::{ResNet, SqueezeNet, VisualWords};
 
 /// Norm below which a description counts as zero.
 const LEAST_NORM: f64 = 1e-6;
@@ -22,6 +22,8 @@ const LEAST_SHARE: f64 = 1e-8;
 pub enum Look {
     /// Its pixels, in `[0, 1]`.
     Pixels,
+    /// By quarter of the image, how near its patches come to those of a dictionary.
+    Patches,
     /// Differences of neighbouring pixels of its luminance, to the right and below.
     Differences,
     /// Logarithm of its energy by ring and orientation of the frequency (discrete cosine transform),
@@ -52,6 +54,8 @@ pub struct Networks<'a> {
     pub squeezenet: Option<&'a SqueezeNet>,
     /// The one that was trained without labels.
     pub simclr: Option<&'a ResNet>,
+    /// The dictionary of patches.
+    pub words: Option<&'a VisualWords>,
 }
 
 /// What is taken out of a description.
@@ -84,6 +88,7 @@ impl fmt::Display for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.of {
             Look::Pixels => "pixels",
+            Look::Patches => "patches",
             Look::Differences => "differences",
             Look::Bands => "bands",
             Look::SqueezeNet => "squeezenet",
@@ -101,7 +106,7 @@ impl fmt::Display for View {
 
 impl View {
     /// Entries of the description of an image of `shape` = `[channels, height, width]`, where the network
-    /// that was trained without labels has so many `features`.
+    /// that was trained without labels, or the dictionary, has so many `features`.
     pub fn dim(&self, [channels, height, width]: [usize; 3], features: usize) -> usize {
         match self.of {
             Look::Pixels => channels * height * width,
@@ -112,7 +117,7 @@ impl View {
             }
             Look::SqueezeNet => SqueezeNet::LATENT,
             Look::SqueezeNetMoments => SqueezeNet::MOMENTS,
-            Look::SimClr => features,
+            Look::SimClr | Look::Patches => features,
         }
     }
 
@@ -122,7 +127,7 @@ impl View {
     /// `[batch, channels, height, width]` in `[-1, 1]` to `[batch, dim]`.
     ///
     /// # Panics
-    /// When the description is a network's and there is none.
+    /// When the description is a network's or a dictionary's and there is none.
     pub fn describe(&self, images: Tensor<4>, networks: Networks) -> Tensor<2> {
         let description = match self.of {
             Look::SqueezeNet | Look::SqueezeNetMoments => {
@@ -134,6 +139,11 @@ impl View {
                 let network = networks.simclr;
                 let network = network.expect("a view of the trained network comes with it");
                 network.encode(images)
+            }
+            Look::Patches => {
+                let words = networks.words;
+                let words = words.expect("a view of patches comes with their dictionary");
+                words.describe(images)
             }
             Look::Pixels => unit(images).flatten(1, 3),
             Look::Differences => differences(luminance(unit(images))),
@@ -189,7 +199,7 @@ impl View {
 }
 
 /// From `[-1, 1]` to `[0, 1]`.
-fn unit(images: Tensor<4>) -> Tensor<4> {
+pub(super) fn unit(images: Tensor<4>) -> Tensor<4> {
     (images + 1.0) * 0.5
 }
 

@@ -17,6 +17,7 @@ mod conv4x4;
 mod conv_same;
 mod coupling;
 mod elementary;
+mod k_means;
 mod matrix;
 mod max_pool;
 mod mixture;
@@ -31,6 +32,7 @@ pub(crate) use batch_norm::batch_norm;
 pub(crate) use conv_same::conv2d_same;
 pub(crate) use conv4x4::{conv_transpose2d_4x4_s2, conv2d_4x4_s2};
 pub(crate) use coupling::{Affine, Direction, Network, affine_coupling};
+pub(crate) use k_means::k_means;
 pub(crate) use max_pool::max_pool2d_3x3_s2;
 pub(crate) use mixture::{
     WhitenedGaussians, log_densities, mixture_log_densities, nearest_centres,

@@ -5,19 +5,15 @@
 
 use burn::tensor::Device;
 use nalgebra::{DMatrix, DMatrixView};
-use rand::distr::Distribution as _;
-use rand::distr::weighted::WeightedIndex;
+use rand::Rng;
 use rand::seq::index::sample;
-use rand::{Rng, RngExt};
 use rayon::prelude::*;
 
 use super::{FullMixture, MixtureConfig, Parameters};
 use crate::data::Vectors;
 use crate::flow::whitening::whitening;
-use crate::ops::{log_densities, nearest_centres};
+use crate::ops::{k_means, log_densities};
 
-/// Largest number of rounds of k-means, which chooses the first responsibilities.
-const KMEANS_ROUNDS: usize = 100;
 /// Largest number of rounds of expectation maximisation.
 const ROUNDS: usize = 100;
 /// Gain in mean log-likelihood, in nats, below which the rounds end.
@@ -226,85 +222,12 @@ impl Gaussian {
 /// Where the centres start decides how good a mixture is found from them: with centres drawn
 /// uniformly, dense places get too many and rare kinds of samples none.
 fn clusters(rows: &Vectors, count: usize, rng: &mut impl Rng) -> Responsibilities {
-    let dim = rows.dim();
-    let first = spread_samples(rows.values(), dim, count, rng);
-    let mut centres = rows.select(&first);
-    let mut nearest = Vec::new();
-    for _ in 0..KMEANS_ROUNDS {
-        let found = nearest_centres(rows.values(), centres.values(), dim);
-        if found == nearest {
-            break;
-        }
-        nearest = found;
-        let mut sums = vec![0.0f64; count * dim];
-        let mut masses = vec![0u32; count];
-        for (row, &centre) in nearest.iter().enumerate() {
-            masses[centre as usize] += 1;
-            let sums = &mut sums[centre as usize * dim..][..dim];
-            for (sum, &value) in sums.iter_mut().zip(rows.row(row)) {
-                *sum += f64::from(value);
-            }
-        }
-        let mut moved = Vectors::new(dim);
-        for (index, &mass) in masses.iter().enumerate() {
-            match mass {
-                // A centre that has lost all samples stays where it is.
-                0 => moved.extend(centres.row(index).iter().copied()),
-                _ => {
-                    let sums = sums[index * dim..][..dim].iter();
-                    moved.extend(sums.map(|sum| (sum / f64::from(mass)) as f32));
-                }
-            }
-        }
-        centres = moved;
-    }
+    let found = k_means(rows.values(), rows.dim(), count, rng);
     let mut responsible = vec![Vec::new(); count];
-    for (row, &centre) in nearest.iter().enumerate() {
+    for (row, &centre) in found.nearest.iter().enumerate() {
         responsible[centre as usize].push((row as u32, 1.0));
     }
     vec![responsible]
-}
-
-/// Rows of `values` for k-means to start from, far from one another: each is drawn with a
-/// probability in proportion to the squared distance to the nearest one before (k-means++, Arthur &
-/// Vassilvitskii 2007), the best of a few draws, as in scikit-learn.
-fn spread_samples(values: &[f32], dim: usize, count: usize, rng: &mut impl Rng) -> Vec<usize> {
-    let rows = values.len() / dim;
-    let draws = 2 + (count as f64).ln() as usize;
-    let mut chosen = vec![rng.random_range(0..rows)];
-    let mut distances = vec![f32::INFINITY; rows];
-    closer(&mut distances, values, dim, chosen[0]);
-    while chosen.len() < count {
-        // Where all samples are chosen already, any one is as good.
-        let tries: Vec<usize> = match WeightedIndex::new(&distances) {
-            Ok(weights) => weights.sample_iter(&mut *rng).take(draws).collect(),
-            Err(_) => vec![rng.random_range(0..rows)],
-        };
-        let candidates = tries.into_iter().map(|row| {
-            let mut distances = distances.clone();
-            closer(&mut distances, values, dim, row);
-            let sum: f64 = distances.iter().map(|&distance| f64::from(distance)).sum();
-            (sum, row, distances)
-        });
-        let best = candidates.min_by(|(a, ..), (b, ..)| a.total_cmp(b));
-        if let Some((_, row, nearer)) = best {
-            chosen.push(row);
-            distances = nearer;
-        }
-    }
-    chosen
-}
-
-/// Lowers the squared distances of all rows to that to `centre`, where it is nearer.
-fn closer(distances: &mut [f32], values: &[f32], dim: usize, centre: usize) {
-    let centre = &values[centre * dim..(centre + 1) * dim];
-    distances
-        .par_iter_mut()
-        .zip(values.par_chunks_exact(dim))
-        .for_each(|(nearest, row)| {
-            let squares = row.iter().zip(centre).map(|(a, b)| (a - b).powi(2));
-            *nearest = nearest.min(squares.sum());
-        });
 }
 
 #[cfg(test)]
@@ -314,33 +237,6 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;
     use rand_distr::{Distribution, StandardNormal};
-
-    #[test]
-    fn first_samples_are_spread_over_the_clusters() {
-        // Nine of ten samples lie in one of three clusters; uniform draws would miss the others in
-        // half of all cases.
-        let mut values = Vec::new();
-        for index in 0..300 {
-            let centre = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 50.0][index % 10];
-            let centre = if index % 20 == 9 { -centre } else { centre };
-            values.extend([centre + index as f32 * 1e-3, -centre]);
-        }
-        for seed in 0..10 {
-            let rng = &mut StdRng::seed_from_u64(seed);
-            let mut clusters: Vec<i32> = spread_samples(&values, 2, 3, rng)
-                .into_iter()
-                .map(|row| (values[2 * row] / 40.0) as i32)
-                .collect();
-            clusters.sort_unstable();
-            assert_eq!(clusters, [-1, 0, 1], "seed {seed}");
-        }
-    }
-
-    #[test]
-    fn more_components_than_different_samples_are_no_trouble() {
-        let rng = &mut StdRng::seed_from_u64(0);
-        assert_eq!(spread_samples(&[1.0; 8], 2, 4, rng).len(), 4);
-    }
 
     #[test]
     fn a_mixture_finds_its_clusters() {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::ViewSizes;
 use crate::backend::Backend;
 use crate::data::{Conversion, Images, Samples, Vectors};
-use crate::encoder::{Networks, Projection, ResNet, SqueezeNet};
+use crate::encoder::{Networks, Projection, ResNet, SqueezeNet, VisualWords};
 use crate::evaluate::quantile;
 use crate::flow::RealNvp;
 use crate::method::model_file::load_weights;
@@ -63,6 +63,7 @@ pub struct Views {
 pub(super) struct Weights {
     pub network: Option<SqueezeNet>,
     pub simclr: Option<ResNet>,
+    pub words: Option<VisualWords>,
     pub views: Vec<ViewWeights>,
 }
 
@@ -78,6 +79,7 @@ impl Weights {
         Networks {
             squeezenet: self.network.as_ref(),
             simclr: self.simclr.as_ref(),
+            words: self.words.as_ref(),
         }
     }
 }
@@ -118,6 +120,7 @@ impl Views {
                 .pretrained()
                 .map(|look| SqueezeNet::new(device).with(look)),
             simclr: sizes.simclr.map(|network| network.init(rng, device)),
+            words: sizes.words.map(|words| words.empty(device)),
             views: sizes
                 .views
                 .iter()

@@ -83,7 +83,11 @@ impl ViewsPlan {
         let purpose = |purpose: &str| format!("{purpose} of view {number}");
         let describe = |context: &Context, part: &Part| -> Vectors {
             let shape = context.image_shape();
-            let features = self.simclr.as_ref().map(|own| own.sizes(shape).features());
+            let features = match seen.of {
+                Look::SimClr => self.simclr.as_ref().map(|own| own.sizes(shape).features()),
+                Look::Patches => self.views.dictionary(shape[0]).map(|own| own.features()),
+                _ => None,
+            };
             let mut rows = Vectors::new(seen.dim(shape, features.unwrap_or_default()));
             let all: Vec<usize> = (0..part.images.len()).collect();
             for indices in all.chunks(BATCH) {
@@ -164,9 +168,19 @@ impl Plan for ViewsPlan {
             }
             None => None,
         };
+        let shape = context.image_shape();
+        let dictionary = self.views.dictionary(shape[0]);
+        let words = dictionary.map(|sizes| {
+            let images = &parts.train().images;
+            let rng = &mut context.rng("dictionary of patches");
+            let words = sizes.fit(images, rng, context.device);
+            context.clock.step("dictionary of patches", None);
+            words
+        });
         let networks = Networks {
             squeezenet: network.as_ref(),
             simclr: simclr.as_ref(),
+            words: words.as_ref(),
         };
         for (number, view) in (1..).zip(&self.views.list) {
             context.say(&format!("view {number}: {}", view.name()));
@@ -175,12 +189,10 @@ impl Plan for ViewsPlan {
             stages.extend(stage);
         }
         let sizes = ViewSizes {
-            shape: context.image_shape(),
+            shape,
             input: self.views.input,
-            simclr: self
-                .simclr
-                .as_ref()
-                .map(|settings| settings.sizes(context.image_shape())),
+            simclr: self.simclr.as_ref().map(|settings| settings.sizes(shape)),
+            words: dictionary,
             views: self
                 .views
                 .list
@@ -198,6 +210,7 @@ impl Plan for ViewsPlan {
         let weights = Weights {
             network,
             simclr,
+            words,
             views,
         };
         let mut scorer = Views::new(context.conversion, sizes, weights, context.device);

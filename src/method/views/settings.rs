@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::MOST;
-use crate::encoder::{EncoderSizes, Look, Normalisation, PretrainedLook, SqueezeNet, View};
+use crate::encoder::{
+    EncoderSizes, Look, Normalisation, PretrainedLook, SqueezeNet, View, VisualWordsConfig,
+};
 use crate::study::{Check, Fault, Settings, first_fault};
 
 /// The section `views`: a fit reads all of it, and of the section `flow` all but the base.
@@ -14,6 +16,8 @@ pub struct ViewsSettings {
     pub couplings: usize,
     /// Side to which images are resized for the pretrained network.
     pub input: usize,
+    /// Patches of the dictionary that those of an image are compared with.
+    pub words: usize,
     /// The views.
     pub list: Vec<ViewSettings>,
 }
@@ -69,6 +73,14 @@ impl ViewsSettings {
         looks.any(Look::is_pretrained).then_some(look)
     }
 
+    /// Sizes of the dictionary that a view of patches needs, for images of so many `channels`, if there is
+    /// such a view.
+    pub(super) fn dictionary(&self, channels: usize) -> Option<VisualWordsConfig> {
+        let words = self.words;
+        self.looks_at(Look::Patches)
+            .then_some(VisualWordsConfig { channels, words })
+    }
+
     /// True when one of the views is of this kind.
     pub(super) fn looks_at(&self, of: Look) -> bool {
         self.list.iter().any(|view| view.of == of)
@@ -90,6 +102,7 @@ impl ViewsSettings {
                 "must be at most 256 (0 for none)",
             ),
             Check::within("input", views.input, SqueezeNet::INPUTS),
+            Check::within("words", views.words, VisualWordsConfig::WORDS),
             Check::new(
                 "list",
                 (1..=MOST).contains(&views.list.len()),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::detector::NAMES;
 use crate::data::Conversion;
-use crate::encoder::{Look, PretrainedLook, ResNetConfig, SqueezeNet, View};
+use crate::encoder::{Look, PretrainedLook, ResNetConfig, SqueezeNet, View, VisualWordsConfig};
 use crate::flow::RealNvpConfig;
 use crate::method::Spread;
 use crate::method::model_file::check_shape;
@@ -20,6 +20,9 @@ pub struct ViewSizes {
     /// Sizes of the network that was trained without labels, where a view looks through it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simclr: Option<ResNetConfig>,
+    /// Sizes of the dictionary of patches, where a view compares them with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<VisualWordsConfig>,
     /// The views.
     pub views: Vec<ViewFlow>,
 }
@@ -83,8 +86,12 @@ impl ViewSizes {
 
     /// Entries of the description that a view is of.
     pub(super) fn dim(&self, view: &View) -> usize {
-        let features = self.simclr.map_or(0, |network| network.features());
-        view.dim(self.shape, features)
+        let features = match view.of {
+            Look::SimClr => self.simclr.map(|network| network.features()),
+            Look::Patches => self.words.map(|words| words.features()),
+            _ => None,
+        };
+        view.dim(self.shape, features.unwrap_or(0))
     }
 
     pub(super) fn check(&self, conversion: Conversion, bytes: usize) -> Result<(), String> {
@@ -112,6 +119,13 @@ impl ViewSizes {
             Some(network) => network.check()?,
             None if self.views.iter().any(|view| view.view.of == Look::SimClr) => {
                 return Err("the network of a view is missing".to_owned());
+            }
+            None => {}
+        }
+        match self.words {
+            Some(words) => words.check(self.shape)?,
+            None if self.views.iter().any(|view| view.view.of == Look::Patches) => {
+                return Err("the dictionary of a view is missing".to_owned());
             }
             None => {}
         }

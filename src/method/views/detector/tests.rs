@@ -3,7 +3,7 @@
 use super::*;
 use crate::backend::test_device;
 use crate::data::Framing;
-use crate::encoder::{Look, Normalisation, ResNetConfig, View};
+use crate::encoder::{Look, Normalisation, ResNetConfig, View, VisualWordsConfig};
 use crate::flow::transform_tests::randomised;
 use crate::flow::{BaseKind, Mixing, RealNvpConfig};
 use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
@@ -36,6 +36,7 @@ pub fn detector() -> Views {
         (Look::Bands, Normalisation::None),
         (Look::SqueezeNet, Normalisation::Sqrt),
         (Look::SimClr, Normalisation::L2),
+        (Look::Patches, Normalisation::None),
     ];
     // The network is asked about a few images only: it is slow.
     let network = randomised(SqueezeNet::new(&device).with_input(64));
@@ -47,16 +48,26 @@ pub fn detector() -> Views {
         first_stride: 2,
     };
     let simclr = trained.init(rng, &device);
+    let dictionary = VisualWordsConfig {
+        channels: 1,
+        words: 5,
+    };
+    let words = dictionary.fit(&images, rng, &device);
     let networks = Networks {
         squeezenet: Some(&network),
         simclr: Some(&simclr),
+        words: Some(&words),
     };
     let (mut views, mut sizes) = (Vec::new(), Vec::new());
     for (of, normalise) in looks {
         let view = View { of, normalise };
         let chosen: Vec<usize> = (0..40).collect();
         let description = view.describe(images.batch(&chosen, &device), networks);
-        let mut rows = Vectors::new(view.dim([1, 32, 32], trained.features()));
+        let features = match of {
+            Look::Patches => dictionary.features(),
+            _ => trained.features(),
+        };
+        let mut rows = Vectors::new(view.dim([1, 32, 32], features));
         rows.extend(description.clone().into_data().iter::<f32>());
         let projection = Projection::fit(&rows, 4, rng, &device);
         let latents = projection.forward(description);
@@ -76,12 +87,14 @@ pub fn detector() -> Views {
     let weights = Weights {
         network: Some(network),
         simclr: Some(simclr),
+        words: Some(words),
         views,
     };
     let sizes = ViewSizes {
         shape: [1, 32, 32],
         input: 64,
         simclr: Some(trained),
+        words: Some(dictionary),
         views: sizes,
     };
     let mut views = Views::new(conversion, sizes, weights, &device);
@@ -138,7 +151,7 @@ fn the_deciding_score_is_the_mean_of_the_views_and_the_sum_of_the_guards() {
     let scores = detector.score(&noise(40, 9)).unwrap();
     assert_eq!(
         scores.names(),
-        ["views", "view_1", "view_2", "view_3", "view_4"]
+        ["views", "view_1", "view_2", "view_3", "view_4", "view_5"]
     );
     assert_eq!(detector.deciding(), ["views"]);
     let [all, views @ .., guard] = scores.columns() else {
@@ -157,7 +170,7 @@ fn the_deciding_score_is_the_mean_of_the_views_and_the_sum_of_the_guards() {
     assert!((37..=39).contains(&silent), "{silent}");
     assert!(guard.iter().all(|part| *part >= 0.0));
     for (row, score) in all.iter().enumerate() {
-        let mean = views.iter().map(|column| column[row]).sum::<f32>() / 3.0;
+        let mean = views.iter().map(|column| column[row]).sum::<f32>() / 4.0;
         assert!((score - mean - guard[row]).abs() < 1e-5);
     }
 }
