@@ -56,15 +56,40 @@ impl Projection {
         rng: &mut impl Rng,
         device: &Device,
     ) -> (Self, f64) {
+        let (projection, scales) = Self::scaled(vectors, rng, device, |variances| {
+            let mean = variances.iter().sum::<f64>() / variances.len() as f64;
+            let added = (share * mean).max(f64::MIN_POSITIVE);
+            let scales = variances.iter().map(|variance| variance + added);
+            scales.map(|variance| variance.powf(-0.25)).collect()
+        });
+        (projection, scales.iter().map(|scale| scale.ln()).sum())
+    }
+
+    /// Fits all components, each divided by the root of its variance and what is `added` to it: what varies
+    /// less than that stays small.
+    pub fn regularised(vectors: &Vectors, added: f64, rng: &mut impl Rng, device: &Device) -> Self {
+        let scales = |variances: &[f64]| {
+            let scales = variances.iter().map(|variance| variance + added);
+            scales.map(|variance| variance.sqrt().recip()).collect()
+        };
+        Self::scaled(vectors, rng, device, scales).0
+    }
+
+    /// Fits all components, and multiplies each by what `scales` makes of all variances.
+    fn scaled(
+        vectors: &Vectors,
+        rng: &mut impl Rng,
+        device: &Device,
+        scales: impl Fn(&[f64]) -> Vec<f64>,
+    ) -> (Self, Vec<f64>) {
         let dim = vectors.dim();
         let mean = vectors.means();
         let covariance = covariance(vectors, &mean, device);
-        let (mut matrix, variances) = principal_directions(&covariance, dim, rng);
-        let added = share * variances.iter().sum::<f64>() / dim as f64;
-        let scales: Vec<f64> = variances
-            .iter()
-            .map(|variance| (variance.max(0.0) + added.max(f64::MIN_POSITIVE)).powf(-0.25))
-            .collect();
+        let (mut matrix, mut variances) = principal_directions(&covariance, dim, rng);
+        for variance in &mut variances {
+            *variance = variance.max(0.0);
+        }
+        let scales = scales(&variances);
         for row in matrix.chunks_exact_mut(dim) {
             for (value, scale) in row.iter_mut().zip(&scales) {
                 *value = (f64::from(*value) * scale) as f32;
@@ -77,7 +102,7 @@ impl Projection {
             mean: Param::from_tensor(tensor(mean, [1, dim]).squeeze_dim(0)),
             matrix: Param::from_tensor(tensor(matrix, [dim, dim])),
         };
-        (projection, scales.iter().map(|scale| scale.ln()).sum())
+        (projection, scales)
     }
 
     /// A projection of these sizes, to be filled with stored weights.

@@ -10,7 +10,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::frequency::{RINGS, bands, ycbcr};
-use super::{ResNet, SqueezeNet, VisualWords};
+use super::{ResNet, ResNetConfig, SqueezeNet, VisualWords, VisualWordsConfig};
 
 /// Norm below which a description counts as zero.
 const LEAST_NORM: f64 = 1e-6;
@@ -55,7 +55,7 @@ pub struct Networks<'a> {
     /// The one that was trained without labels.
     pub simclr: Option<&'a ResNet>,
     /// The dictionary of patches.
-    pub words: Option<&'a VisualWords>,
+    pub dictionary: Option<&'a VisualWords>,
 }
 
 /// What is taken out of a description.
@@ -105,9 +105,14 @@ impl fmt::Display for View {
 }
 
 impl View {
-    /// Entries of the description of an image of `shape` = `[channels, height, width]`, where the network
-    /// that was trained without labels, or the dictionary, has so many `features`.
-    pub fn dim(&self, [channels, height, width]: [usize; 3], features: usize) -> usize {
+    /// Entries of the description of an image of `shape` = `[channels, height, width]`, by a network that was
+    /// trained without labels, or a dictionary, of these sizes.
+    pub fn dim(
+        &self,
+        [channels, height, width]: [usize; 3],
+        simclr: Option<ResNetConfig>,
+        dictionary: Option<VisualWordsConfig>,
+    ) -> usize {
         match self.of {
             Look::Pixels => channels * height * width,
             Look::Differences => height * (width - 1) + (height - 1) * width,
@@ -117,7 +122,8 @@ impl View {
             }
             Look::SqueezeNet => SqueezeNet::LATENT,
             Look::SqueezeNetMoments => SqueezeNet::MOMENTS,
-            Look::SimClr | Look::Patches => features,
+            Look::SimClr => simclr.map_or(0, |network| network.features()),
+            Look::Patches => dictionary.map_or(0, |dictionary| dictionary.features()),
         }
     }
 
@@ -141,9 +147,9 @@ impl View {
                 network.encode(images)
             }
             Look::Patches => {
-                let words = networks.words;
-                let words = words.expect("a view of patches comes with their dictionary");
-                words.describe(images)
+                let dictionary = networks.dictionary;
+                let dictionary = dictionary.expect("a view of patches comes with their dictionary");
+                dictionary.describe(images)
             }
             Look::Pixels => unit(images).flatten(1, 3),
             Look::Differences => differences(luminance(unit(images))),
@@ -255,7 +261,11 @@ mod tests {
                     normalise: Normalisation::L2,
                 };
                 let found = view.describe(images(channels), Networks::default());
-                assert_eq!(found.dims(), [3, view.dim([channels, 8, 8], 0)], "{of:?}");
+                assert_eq!(
+                    found.dims(),
+                    [3, view.dim([channels, 8, 8], None, None)],
+                    "{of:?}"
+                );
             }
         }
     }

@@ -9,8 +9,7 @@ use rand::Rng;
 use rand::seq::index::sample;
 use serde::{Deserialize, Serialize};
 
-use super::pca::principal_directions;
-use super::projection::covariance;
+use super::Projection;
 use super::view::unit;
 use crate::data::{Images, Samples, Vectors};
 use crate::ops;
@@ -22,11 +21,13 @@ const STRIDE: usize = 2;
 /// Images and patches of each that the dictionary is fitted to, at most.
 const IMAGES: usize = 5000;
 const PATCHES: usize = 8;
-/// Images per step.
+/// Images per step, at most, and numbers of a step.
 const PART: usize = 8;
+const STEP: usize = 1 << 22;
 /// Quarters of the image, of each of which the nearness of every word is averaged.
 const QUARTERS: usize = 4;
-/// Variance that is added to that of a patch, whose pixels are in `[0, 1]`.
+/// Variance that is added to that of a patch, whose pixels are in `[0, 1]` (the authors': a tenth of it, 10 of
+/// squared grey levels; the two have not been compared).
 const LEAST_VARIANCE: f64 = 1.5e-3;
 /// Variance that is added to that of a whitened component (the authors': 0.1).
 const REGULARISATION: f64 = 0.1;
@@ -46,8 +47,12 @@ pub struct VisualWordsConfig {
 impl VisualWordsConfig {
     /// Words that a dictionary may have.
     pub(crate) const WORDS: std::ops::RangeInclusive<usize> = 2..=2048;
+    /// Words that a dictionary has where nothing else is said.
+    pub(crate) const DEFAULT_WORDS: usize = 256;
     /// Smallest side of an image.
     const SMALLEST: usize = SIDE + STRIDE;
+    /// Numbers that an image is compared by, at most: positions times words.
+    const MOST: usize = 1 << 25;
 
     /// Entries of a patch.
     fn dim(&self) -> usize {
@@ -60,14 +65,20 @@ impl VisualWordsConfig {
     }
 
     /// What keeps such a dictionary from describing images of `shape`, if anything does.
-    pub(crate) fn check(&self, [channels, height, width]: [usize; 3]) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// That.
+    pub(crate) fn check(&self, shape: [usize; 3]) -> Result<(), String> {
+        let [channels, height, width] = shape;
         let possible = Self::WORDS.contains(&self.words)
             && channels == self.channels
-            && height.min(width) >= Self::SMALLEST;
+            && height.min(width) >= Self::SMALLEST
+            && positions([height, width]).into_iter().product::<usize>() * self.words <= Self::MOST;
         match possible {
             true => Ok(()),
             false => Err(format!(
-                "a dictionary of patches of these sizes is not supported: {self:?}"
+                "a dictionary of {} patches of {} channels is not supported for images of shape {shape:?}",
+                self.words, self.channels
             )),
         }
     }
@@ -75,11 +86,9 @@ impl VisualWordsConfig {
     /// A dictionary of these sizes, to be filled with stored weights.
     pub fn empty(&self, device: &Device) -> VisualWords {
         let dim = self.dim();
-        let zeros = |shape| Param::from_tensor(Tensor::<2>::zeros(shape, device));
         VisualWords {
-            mean: zeros([1, dim]),
-            whitening: zeros([dim, dim]),
-            words: zeros([dim, self.words]),
+            whitening: Projection::empty(dim, dim, device),
+            words: Param::from_tensor(Tensor::zeros([dim, self.words], device)),
         }
     }
 
@@ -87,54 +96,40 @@ impl VisualWordsConfig {
     /// patch has mean 0 and variance 1 and all of them are whitened.
     pub fn fit(&self, images: &Images, rng: &mut impl Rng, device: &Device) -> VisualWords {
         let dim = self.dim();
+        let [_, height, width] = images.shape();
+        let positions: usize = positions([height, width]).into_iter().product();
         let chosen = sample(rng, images.len(), images.len().min(IMAGES)).into_vec();
+        // Of few images more patches each.
+        let each = (IMAGES * PATCHES).div_ceil(chosen.len().max(1));
         let mut rows = Vectors::new(dim);
-        for indices in chosen.chunks(PART) {
+        for indices in chosen.chunks(part(positions, dim)) {
             let found = patches(unit(images.batch(indices, device))); // [n * positions, dim]
-            let positions = found.dims()[0] / indices.len();
             let values: Vec<f32> = found.into_data().iter::<f32>().collect();
             for image in values.chunks_exact(positions * dim) {
-                for position in sample(rng, positions, positions.min(PATCHES)) {
+                for position in sample(rng, positions, positions.min(each)) {
                     rows.extend(image[position * dim..][..dim].iter().copied());
                 }
             }
         }
-        let mean = rows.means();
-        let (mut matrix, variances) =
-            principal_directions(&covariance(&rows, &mean, device), dim, rng);
-        for row in matrix.chunks_exact_mut(dim) {
-            for (value, variance) in row.iter_mut().zip(&variances) {
-                *value = (f64::from(*value) / (variance.max(0.0) + REGULARISATION).sqrt()) as f32;
-            }
-        }
-        let parameter = |values: Vec<f32>, shape: [usize; 2]| {
-            Param::from_tensor(Tensor::<2>::from_data(
-                TensorData::new(values, shape),
-                device,
-            ))
-        };
-        let mut fitted = VisualWords {
-            mean: parameter(mean, [1, dim]),
-            whitening: parameter(matrix, [dim, dim]),
-            ..self.empty(device)
-        };
+        let whitening = Projection::regularised(&rows, REGULARISATION, rng, device);
         let all: Vec<usize> = (0..rows.len()).collect();
-        let white = fitted.whitened(rows.batch(&all, device));
-        let white: Vec<f32> = white.into_data().iter::<f32>().collect();
+        let white = whitening.forward(rows.batch(&all, device)).into_data();
+        let white: Vec<f32> = white.iter::<f32>().collect();
         let centres = ops::k_means(&white, dim, self.words, rng).centres;
-        let words = parameter(centres, [self.words, dim]).val().transpose();
-        fitted.words = Param::from_tensor(words);
-        fitted
+        let words = TensorData::new(centres, [self.words, dim]);
+        let words = Tensor::<2>::from_data(words, device).transpose();
+        VisualWords {
+            whitening,
+            words: Param::from_tensor(words),
+        }
     }
 }
 
 /// A dictionary of patches.
 #[derive(Module, Debug)]
 pub struct VisualWords {
-    /// `[1, dim]`.
-    mean: Param<Tensor<2>>,
-    /// `[dim, dim]`.
-    whitening: Param<Tensor<2>>,
+    /// Of patches, all components.
+    whitening: Projection,
     /// `[dim, words]`.
     words: Param<Tensor<2>>,
 }
@@ -146,16 +141,21 @@ impl VisualWords {
     /// # Shapes
     /// `[batch, channels, height, width]` in `[-1, 1]` to `[batch, 4 * words]`.
     pub fn describe(&self, images: Tensor<4>) -> Tensor<2> {
-        let parts = ops::by_parts(images, PART, |images| self.describe_part(images));
+        let [_, _, height, width] = images.dims();
+        let positions = positions([height, width]).into_iter().product();
+        let [dim, count] = self.words.val().dims();
+        let size = part(positions, dim.max(count));
+        let parts = ops::by_parts(images, size, |images| self.describe_part(images));
         Tensor::cat(parts, 0)
     }
 
     fn describe_part(&self, images: Tensor<4>) -> Tensor<2> {
         let [batch, _, height, width] = images.dims();
-        let [rows, columns] = [height, width].map(|side| (side - SIDE) / STRIDE + 1);
+        let [rows, columns] = positions([height, width]);
         let words = self.words.val();
         let count = words.dims()[1];
-        let white = self.whitened(patches(unit(images))); // [batch * positions, dim]
+        let patches = patches(unit(images)); // [batch * positions, dim]
+        let white = self.whitening.forward(patches);
         let norms = white.clone().square().sum_dim(1); // [batch * positions, 1]
         let lengths = words.clone().square().sum_dim(0); // [1, words]
         let squares = white.matmul(words) * -2.0 + norms + lengths;
@@ -168,15 +168,19 @@ impl VisualWords {
             .expand([batch, QUARTERS, rows * columns]);
         quarters.matmul(nearer).flatten(1, 2)
     }
-
-    /// # Shapes
-    /// `[len, dim]` to the same.
-    fn whitened(&self, patches: Tensor<2>) -> Tensor<2> {
-        (patches - self.mean.val()).matmul(self.whitening.val())
-    }
 }
 
-/// Every second patch of images with pixels in `[0, 1]`, each with mean 0 and, where it has contrast,
+/// Rows and columns of patches.
+fn positions(sides: [usize; 2]) -> [usize; 2] {
+    sides.map(|side| side.saturating_sub(SIDE) / STRIDE + 1)
+}
+
+/// Images per step, whose patches have so many `positions` and `numbers` each.
+fn part(positions: usize, numbers: usize) -> usize {
+    (STEP / (positions * numbers).max(1)).clamp(1, PART)
+}
+
+/// Patches of images with pixels in `[0, 1]`, every second one both ways, each with mean 0 and, where it has contrast,
 /// variance 1.
 ///
 /// # Shapes
@@ -232,10 +236,22 @@ mod tests {
         assert_eq!(found.dims(), [1, CONFIG.features()]);
         let found: Vec<f64> = found.into_data().iter::<f64>().collect();
         let read = |tensor: Tensor<2>| -> Vec<f64> { tensor.into_data().iter::<f64>().collect() };
-        let (mean, whitening) = (read(words.mean.val()), read(words.whitening.val()));
+        // The whitening is affine: what it makes of zero, and of one number at a time.
+        let dim = SIDE * SIDE;
+        let of = |values: Vec<f32>| {
+            let rows = values.len() / dim;
+            let rows = Tensor::from_data(TensorData::new(values, [rows, dim]), &test_device());
+            read(words.whitening.forward(rows))
+        };
+        let zero = of(vec![0.0; dim]);
+        let unit = |row: usize, column: usize| f32::from(u8::from(row == column));
+        let units = (0..dim * dim).map(|at| unit(at / dim, at % dim)).collect();
+        let whitening: Vec<f64> = of(units)
+            .chunks_exact(dim)
+            .flat_map(|row| row.iter().zip(&zero).map(|(value, zero)| value - zero))
+            .collect();
         let dictionary = read(words.words.val().transpose());
         let pixel = |row: usize, column: usize| f64::from(images.get(3)[row * 28 + column]) / 255.0;
-        let dim = SIDE * SIDE;
         let positions = 12; // (28 - 6) / 2 + 1
         let mut expected = vec![0.0; CONFIG.features()];
         for row in 0..positions {
@@ -246,18 +262,13 @@ mod tests {
                 let average = patch.iter().sum::<f64>() / dim as f64;
                 let squares = patch.iter().map(|value| (value - average).powi(2));
                 let deviation = (squares.sum::<f64>() / dim as f64 + LEAST_VARIANCE).sqrt();
-                let normal: Vec<f64> = patch
-                    .iter()
-                    .zip(&mean)
-                    .map(|(value, mean)| (value - average) / deviation - mean)
-                    .collect();
-                let white: Vec<f64> = (0..dim)
-                    .map(|to| {
-                        (0..dim)
-                            .map(|from| normal[from] * whitening[from * dim + to])
-                            .sum()
-                    })
-                    .collect();
+                let normal = patch.iter().map(|value| (value - average) / deviation);
+                let normal: Vec<f64> = normal.collect();
+                let product = |to: usize| -> f64 {
+                    let terms = (0..dim).map(|from| normal[from] * whitening[from * dim + to]);
+                    zero[to] + terms.sum::<f64>()
+                };
+                let white: Vec<f64> = (0..dim).map(product).collect();
                 let distances: Vec<f64> = dictionary
                     .chunks_exact(dim)
                     .map(|word| {
@@ -304,5 +315,43 @@ mod tests {
             ..CONFIG
         };
         assert!(many.check([1, 28, 28]).is_err());
+    }
+
+    #[test]
+    fn quarters_share_all_positions() {
+        let shares: Vec<f32> = quarters([3, 5], &test_device())
+            .into_data()
+            .iter()
+            .collect();
+        let counts = [2, 3, 4, 6];
+        for (quarter, count) in shares.chunks_exact(15).zip(counts) {
+            let full = quarter.iter().filter(|share| **share > 0.0).count();
+            assert_eq!(full, count);
+            assert!((quarter.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn colours_few_images_and_more_words_than_patches_are_no_trouble() {
+        let config = VisualWordsConfig {
+            channels: 3,
+            words: 50,
+        };
+        let bytes = (0..2 * 3 * 64).map(|at| (at * 37 % 251) as u8).collect();
+        let images = Images::new([3, 8, 8], bytes).unwrap();
+        let words = config.fit(&images, &mut StdRng::seed_from_u64(1), &test_device());
+        let found = words.describe(images.batch(&[0, 1], &test_device()));
+        assert_eq!(found.dims(), [2, config.features()]);
+        assert!(found.into_data().iter::<f32>().all(f32::is_finite));
+    }
+
+    #[test]
+    fn a_blank_image_has_a_slope() {
+        let (words, _) = fitted();
+        let device = test_device().autodiff();
+        let blank = Tensor::<4>::zeros([1, 1, 28, 28], &device).require_grad();
+        let gradients = words.describe(blank.clone()).sum().backward();
+        let slope = blank.grad(&gradients).expect("a gradient");
+        assert!(slope.into_data().iter::<f32>().all(f32::is_finite));
     }
 }

@@ -124,6 +124,16 @@ fn changing_a_key_changes_the_identity_or_cannot_change_the_fit() {
         starts.push(changed(&table, "encoder.positions", true.into()));
         starts.push(table);
     }
+    let patches = r#"list = [
+        { of = "patches", normalise = "none", components = 4, gaussians = 1 },
+        { of = "pixels", normalise = "l2", components = 4, gaussians = 1 },
+    ]"#;
+    let patches: Table = patches.parse().unwrap();
+    starts.push(changed(
+        &schema().defaults,
+        "views.list",
+        patches["list"].clone(),
+    ));
     let mut unused: Vec<(String, Value)> = Vec::new();
     leaves(&schema().defaults, "", &mut unused);
     unused.retain(|(key, _)| !key.starts_with("data.") && !key.starts_with("evaluation."));
@@ -363,8 +373,8 @@ fn terms_add_up_to_their_score() {
             with_terms += 1;
         }
     }
-    // `encoder-flow`, the two flows on pixels, four views.
-    assert_eq!(with_terms, 7);
+    // `encoder-flow`, the two flows on pixels, five views.
+    assert_eq!(with_terms, 8);
 }
 
 /// A score that is the mean of others says so, and knows them.

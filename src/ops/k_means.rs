@@ -14,14 +14,15 @@ const ROUNDS: usize = 100;
 pub(crate) struct Clusters {
     /// `[count, dim]`, row-major.
     pub centres: Vec<f32>,
-    /// For every row the number of the centre that is nearest to it.
+    /// For every row the number of the centre that is nearest to it; where the rounds came to their end first,
+    /// before the last move.
     pub nearest: Vec<u32>,
 }
 
 /// `count` centres, each the mean of the rows that are nearest to it, from a start by k-means++.
 ///
 /// # Shapes
-/// `rows`: `[len, dim]`, row-major.
+/// `rows`: `[len, dim]`, row-major, at least one.
 pub(crate) fn k_means(rows: &[f32], dim: usize, count: usize, rng: &mut impl Rng) -> Clusters {
     let first = spread_samples(rows, dim, count, rng);
     let mut centres: Vec<f32> = first

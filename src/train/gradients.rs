@@ -62,7 +62,7 @@ fn clip_on_device<M: Module>(
     scale.gradients
 }
 
-/// Moves the gradients of `module`'s parameters from one container to another.
+/// Adds the gradients of `module`'s parameters in one container to those in another.
 pub fn merge_gradients<M: Module>(module: &M, from: GradientsParams, into: &mut GradientsParams) {
     struct Merge<'a> {
         from: GradientsParams,
@@ -71,7 +71,11 @@ pub fn merge_gradients<M: Module>(module: &M, from: GradientsParams, into: &mut 
     impl ModuleVisitor for Merge<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             if let Some(gradient) = self.from.remove::<D>(param.id) {
-                self.into.register(param.id, gradient);
+                let sum = match self.into.remove::<D>(param.id) {
+                    Some(sum) => sum + gradient,
+                    None => gradient,
+                };
+                self.into.register(param.id, sum);
             }
         }
     }
@@ -91,25 +95,26 @@ pub fn gradients_of_parts<M: Module + Sync, P: Send, R: Send>(
     parts: Vec<P>,
     loss: impl Fn(&M, P) -> (Tensor<1>, R) + Sync,
 ) -> (GradientsParams, Vec<R>) {
+    let parts = match <[P; 1]>::try_from(parts) {
+        Ok([whole]) => {
+            let (loss, found) = loss(module, whole);
+            let gradients = GradientsParams::from_grads(loss.backward(), module);
+            return (gradients, vec![found]);
+        }
+        Err(parts) => parts,
+    };
     let of_part = |part: P| {
         // Graphs that share a parameter are one graph, which lets one thread in at a time.
         let own = module.clone().map(&mut OwnLeaves);
         let (loss, found) = loss(&own, part);
         (GradientsParams::from_grads(loss.backward(), &own), found)
     };
-    let found: Vec<(GradientsParams, R)> = match parts.len() {
-        1 => parts.into_iter().map(of_part).collect(),
-        _ => parts.into_par_iter().map(of_part).collect(),
-    };
+    let found: Vec<(GradientsParams, R)> = parts.into_par_iter().map(of_part).collect();
     let mut found = found.into_iter();
     let (mut sum, first) = found.next().expect("a batch has a part");
     let mut others = vec![first];
     for (gradients, other) in found {
-        let mut add = Add {
-            from: gradients,
-            into: &mut sum,
-        };
-        module.visit(&mut add);
+        merge_gradients(module, gradients, &mut sum);
         others.push(other);
     }
     (sum, others)
@@ -124,24 +129,6 @@ impl ModuleMapper for OwnLeaves {
             let trained = tensor.is_require_grad();
             tensor.detach().set_require_grad(trained)
         })
-    }
-}
-
-/// Adds the gradients of one container to those of another.
-struct Add<'a> {
-    from: GradientsParams,
-    into: &'a mut GradientsParams,
-}
-
-impl ModuleVisitor for Add<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = self.from.remove::<D>(param.id) {
-            let sum = match self.into.remove::<D>(param.id) {
-                Some(sum) => sum + gradient,
-                None => gradient,
-            };
-            self.into.register(param.id, sum);
-        }
     }
 }
 
@@ -263,7 +250,7 @@ impl<M: Module + InferenceStep> InferenceStep for Clipped<M> {
 mod tests {
     use super::*;
     use crate::backend::test_device;
-    use burn::tensor::TensorData;
+    use burn::tensor::{Device, TensorData};
 
     #[derive(Module, Debug)]
     struct Pair {
@@ -287,6 +274,34 @@ mod tests {
             values(gradients.get::<1>(pair.a.id).unwrap().into_data()),
             values(gradients.get::<2>(pair.b.id).unwrap().into_data()),
         )
+    }
+
+    #[test]
+    fn gradients_of_parts_are_those_of_the_sum_and_what_is_frozen_has_none() {
+        let device = Device::flex().autodiff();
+        let frozen = Tensor::<2>::from_data([[2.0f32]], &device);
+        let pair = Pair {
+            a: Param::from_tensor(Tensor::from_data([1.0f32, -1.0], &device)),
+            b: Param::from_tensor(frozen).set_require_grad(false),
+        };
+        let parts = |parts: &[&[f32]]| {
+            let parts: Vec<Vec<f32>> = parts.iter().map(|part| part.to_vec()).collect();
+            gradients_of_parts(&pair, parts, |pair, part| {
+                let factors = Tensor::<1>::from_data(TensorData::new(part.clone(), [2]), &device);
+                let loss = (pair.a.val() * factors * pair.b.val().squeeze_dim::<1>(0)).sum();
+                (loss, part.len())
+            })
+        };
+        for (given, expected) in [
+            (&[&[1.0f32, 2.0][..]][..], [2.0, 4.0]),
+            (&[&[1.0, 2.0], &[10.0, 0.0], &[0.0, 5.0]], [22.0, 14.0]),
+        ] {
+            let (found, others) = parts(given);
+            let found_a = found.get::<1>(pair.a.id).unwrap().into_data();
+            assert_eq!(found_a.try_to_vec::<f32>().unwrap(), expected);
+            assert!(found.get::<2>(pair.b.id).is_none());
+            assert_eq!(others, vec![2; given.len()]);
+        }
     }
 
     #[test]

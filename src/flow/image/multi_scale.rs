@@ -47,8 +47,14 @@ impl Layer {
 
     /// True when images of a batch see one another in training.
     fn sees_the_batch(&self) -> bool {
-        // By the batch normalisation in its network.
-        matches!(self, Self::MaskedCoupling(_))
+        match self {
+            // By the batch normalisation in its network.
+            Self::MaskedCoupling(_) => true,
+            Self::Squeeze(_)
+            | Self::ActNorm(_)
+            | Self::InvertibleConv(_)
+            | Self::ChannelCoupling(_) => false,
+        }
     }
 
     /// With what starts from data set from `x`.
@@ -138,7 +144,7 @@ impl ImageFlow {
         self.shape.iter().product()
     }
 
-    /// True when images of a batch see one another in training.
+    /// True when images of a batch see one another in training. (In the priors of splits they do not.)
     pub(super) fn sees_the_batch(&self) -> bool {
         let mut layers = self.levels.iter().flat_map(|level| &level.layers);
         layers.any(Layer::sees_the_batch)

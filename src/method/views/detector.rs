@@ -23,8 +23,6 @@ pub(super) const KIND: &str = "views";
 pub(super) const BATCH: usize = 64;
 /// Images per backward pass.
 const GRADIENT_BATCH: usize = 32;
-/// Share of the normal validation images of which a guard says nothing.
-const GUARDED: f64 = 0.95;
 /// Names of the scores: the deciding one, then one for every view.
 pub(super) const NAMES: [&str; 9] = [
     "views", "view_1", "view_2", "view_3", "view_4", "view_5", "view_6", "view_7", "view_8",
@@ -63,7 +61,7 @@ pub struct Views {
 pub(super) struct Weights {
     pub network: Option<SqueezeNet>,
     pub simclr: Option<ResNet>,
-    pub words: Option<VisualWords>,
+    pub dictionary: Option<VisualWords>,
     pub views: Vec<ViewWeights>,
 }
 
@@ -79,7 +77,7 @@ impl Weights {
         Networks {
             squeezenet: self.network.as_ref(),
             simclr: self.simclr.as_ref(),
-            words: self.words.as_ref(),
+            dictionary: self.dictionary.as_ref(),
         }
     }
 }
@@ -120,7 +118,7 @@ impl Views {
                 .pretrained()
                 .map(|look| SqueezeNet::new(device).with(look)),
             simclr: sizes.simclr.map(|network| network.init(rng, device)),
-            words: sizes.words.map(|words| words.empty(device)),
+            dictionary: sizes.dictionary.map(|sizes| sizes.empty(device)),
             views: sizes
                 .views
                 .iter()
@@ -216,15 +214,17 @@ impl Views {
         values
     }
 
-    /// Takes the scales of the scores from those of normal validation images, and from where guards count.
-    pub(super) fn standardise(&mut self, nll: &[Vec<f32>]) {
-        for (view, column) in self.sizes.views.iter_mut().zip(nll) {
+    /// Takes the scales of the scores from those of normal validation images, and from where guards count: the
+    /// share of these images of which each says nothing.
+    pub(super) fn standardise(&mut self, nll: &[Vec<f32>], guards: &[Option<f64>]) {
+        let views = self.sizes.views.iter_mut().zip(nll).zip(guards);
+        for ((view, column), &guard) in views {
             let spread = Spread::of(column);
             (view.mean, view.deviation) = (spread.mean, spread.deviation);
-            if view.guard.is_some() {
+            if let Some(share) = guard {
                 let standard: Vec<f32> = column.iter().map(|&nll| spread.standard(nll)).collect();
                 // Of no image at all: the mean.
-                view.guard = Some(quantile(&standard, GUARDED).unwrap_or(0.0));
+                view.guard = Some(quantile(&standard, share).unwrap_or(0.0));
             }
         }
     }

@@ -35,7 +35,7 @@ pub(super) static ENTRY: Entry = Entry {
         fault: ViewsSettings::fault,
     }],
     plan: |settings| {
-        let views = ViewsSettings::read(settings)?;
+        let views = ViewsSettings::read(settings)?.needed();
         let flow = FlowSettings {
             couplings: views.couplings,
             base: BaseKind::Fitted,
@@ -54,7 +54,7 @@ pub(super) static ENTRY: Entry = Entry {
     words: detector::WORDS,
     stages: &[&SIMCLR_STAGE, &FLOW_STAGE],
     notes: &[
-        "Scores of views are negative log-likelihoods in deviations from their mean on normal validation images (of guards, the square of what exceeds 19 of 20 of these); the deciding score is the mean of the views and the sum of the guards.",
+        "Scores of views are negative log-likelihoods in deviations from their mean on normal validation images (of guards, the square of what exceeds nearly all of these); the deciding score is the mean of the views and the sum of the guards.",
     ],
     loaders: &[(detector::KIND, Views::load)],
 };
@@ -83,12 +83,8 @@ impl ViewsPlan {
         let purpose = |purpose: &str| format!("{purpose} of view {number}");
         let describe = |context: &Context, part: &Part| -> Vectors {
             let shape = context.image_shape();
-            let features = match seen.of {
-                Look::SimClr => self.simclr.as_ref().map(|own| own.sizes(shape).features()),
-                Look::Patches => self.views.dictionary(shape[0]).map(|own| own.features()),
-                _ => None,
-            };
-            let mut rows = Vectors::new(seen.dim(shape, features.unwrap_or_default()));
+            let simclr = self.simclr.as_ref().map(|own| own.sizes(shape));
+            let mut rows = Vectors::new(seen.dim(shape, simclr, self.views.dictionary(shape)));
             let all: Vec<usize> = (0..part.images.len()).collect();
             for indices in all.chunks(BATCH) {
                 let batch = match (&part.features, seen.of) {
@@ -169,18 +165,18 @@ impl Plan for ViewsPlan {
             None => None,
         };
         let shape = context.image_shape();
-        let dictionary = self.views.dictionary(shape[0]);
-        let words = dictionary.map(|sizes| {
+        let dictionary_sizes = self.views.dictionary(shape);
+        let dictionary = dictionary_sizes.map(|sizes| {
             let images = &parts.train().images;
             let rng = &mut context.rng("dictionary of patches");
-            let words = sizes.fit(images, rng, context.device);
+            let fitted = sizes.fit(images, rng, context.device);
             context.clock.step("dictionary of patches", None);
-            words
+            fitted
         });
         let networks = Networks {
             squeezenet: network.as_ref(),
             simclr: simclr.as_ref(),
-            words: words.as_ref(),
+            dictionary: dictionary.as_ref(),
         };
         for (number, view) in (1..).zip(&self.views.list) {
             context.say(&format!("view {number}: {}", view.name()));
@@ -192,7 +188,7 @@ impl Plan for ViewsPlan {
             shape,
             input: self.views.input,
             simclr: self.simclr.as_ref().map(|settings| settings.sizes(shape)),
-            words: dictionary,
+            dictionary: dictionary_sizes,
             views: self
                 .views
                 .list
@@ -203,14 +199,14 @@ impl Plan for ViewsPlan {
                     flow: self.sizes_of(view, weights, parts),
                     mean: 0.0,
                     deviation: 1.0,
-                    guard: view.guard.then_some(0.0),
+                    guard: view.guard.map(|_| 0.0),
                 })
                 .collect(),
         };
         let weights = Weights {
             network,
             simclr,
-            words,
+            dictionary,
             views,
         };
         let mut scorer = Views::new(context.conversion, sizes, weights, context.device);
@@ -227,7 +223,8 @@ impl Plan for ViewsPlan {
             })
             .collect();
         // The second part is the validation images.
-        scorer.standardise(&nll[1].1);
+        let shares = self.views.list.iter().map(|view| view.guard);
+        scorer.standardise(&nll[1].1, &shares.collect::<Vec<_>>());
         let scores: Vec<(String, Scores)> = nll
             .into_iter()
             .map(|(name, columns)| (name, scorer.combined(columns)))

@@ -8,7 +8,8 @@ use crate::encoder::{
 };
 use crate::study::{Check, Fault, Settings, first_fault};
 
-/// The section `views`: a fit reads all of it, and of the section `flow` all but the base.
+/// The section `views`: a fit reads all of it but the words where no view looks at patches, and of the
+/// section `flow` all but the base.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ViewsSettings {
@@ -16,8 +17,9 @@ pub struct ViewsSettings {
     pub couplings: usize,
     /// Side to which images are resized for the pretrained network.
     pub input: usize,
-    /// Patches of the dictionary that those of an image are compared with.
-    pub words: usize,
+    /// Patches of the dictionary that those of an image are compared with, where a view does so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<usize>,
     /// The views.
     pub list: Vec<ViewSettings>,
 }
@@ -35,10 +37,10 @@ pub struct ViewSettings {
     /// Gaussians of the mixture; 0 for a standard normal, which of whitened components is nearly what one
     /// Gaussian comes to, without a second product as large as the first.
     pub gaussians: usize,
-    /// Counts only where it is odder than nearly all normal images, and then by its square: it can call an
-    /// image odd, but none normal.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub guard: bool,
+    /// A share of the normal images, 0.95 say: the view counts only where it is odder than these, and then by
+    /// its square. It can call an image odd, but none normal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<f64>,
 }
 
 impl ViewSettings {
@@ -52,7 +54,11 @@ impl ViewSettings {
 
     /// In a few words, for progress.
     pub(super) fn name(&self) -> String {
-        let guard = if self.guard { ", a guard" } else { "" };
+        let guard = if self.guard.is_some() {
+            ", a guard"
+        } else {
+            ""
+        };
         format!(
             "{}, {} components, {} Gaussians{guard}",
             self.view(),
@@ -73,12 +79,22 @@ impl ViewsSettings {
         looks.any(Look::is_pretrained).then_some(look)
     }
 
-    /// Sizes of the dictionary that a view of patches needs, for images of so many `channels`, if there is
-    /// such a view.
-    pub(super) fn dictionary(&self, channels: usize) -> Option<VisualWordsConfig> {
-        let words = self.words;
+    /// Sizes of the dictionary that a view of patches needs, for images of this shape, if there is such a view.
+    pub(super) fn dictionary(&self, [channels, ..]: [usize; 3]) -> Option<VisualWordsConfig> {
+        let words = self.words();
         self.looks_at(Look::Patches)
             .then_some(VisualWordsConfig { channels, words })
+    }
+
+    /// Patches of the dictionary.
+    fn words(&self) -> usize {
+        self.words.unwrap_or(VisualWordsConfig::DEFAULT_WORDS)
+    }
+
+    /// Without what no view asks for.
+    pub(super) fn needed(self) -> Self {
+        let words = self.words.filter(|_| self.looks_at(Look::Patches));
+        Self { words, ..self }
     }
 
     /// True when one of the views is of this kind.
@@ -94,6 +110,9 @@ impl ViewsSettings {
     /// The first key with which no run is possible.
     pub(super) fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
         let views = Self::read(settings)?;
+        let [channels, size] = [settings.data.channels, settings.data.size];
+        let shape = [channels, size, size];
+        let dictionary = views.dictionary(shape);
         let all = |holds: fn(&ViewSettings) -> bool| views.list.iter().all(holds);
         let checks = [
             Check::new(
@@ -102,7 +121,14 @@ impl ViewsSettings {
                 "must be at most 256 (0 for none)",
             ),
             Check::within("input", views.input, SqueezeNet::INPUTS),
-            Check::within("words", views.words, VisualWordsConfig::WORDS),
+            Check::within("words", views.words(), VisualWordsConfig::WORDS),
+            Check::new(
+                "words",
+                dictionary.is_none_or(|dictionary| dictionary.check(shape).is_ok()),
+                format!(
+                    "must be fewer for images of {size} pixels, which have too many patches for so many words, or the images larger than 7 pixels"
+                ),
+            ),
             Check::new(
                 "list",
                 (1..=MOST).contains(&views.list.len()),
@@ -110,8 +136,13 @@ impl ViewsSettings {
             ),
             Check::new(
                 "list",
-                views.list.iter().any(|view| !view.guard),
+                views.list.iter().any(|view| view.guard.is_none()),
                 "must name a view that is no guard",
+            ),
+            Check::new(
+                "list",
+                all(|view| view.guard.is_none_or(|share| (0.5..1.0).contains(&share))),
+                "must have a guard from 0.5 to below 1 (the share of normal images of which it says nothing), or none",
             ),
             Check::new(
                 "list",

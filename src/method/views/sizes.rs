@@ -22,7 +22,7 @@ pub struct ViewSizes {
     pub simclr: Option<ResNetConfig>,
     /// Sizes of the dictionary of patches, where a view compares them with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub words: Option<VisualWordsConfig>,
+    pub dictionary: Option<VisualWordsConfig>,
     /// The views.
     pub views: Vec<ViewFlow>,
 }
@@ -86,12 +86,7 @@ impl ViewSizes {
 
     /// Entries of the description that a view is of.
     pub(super) fn dim(&self, view: &View) -> usize {
-        let features = match view.of {
-            Look::SimClr => self.simclr.map(|network| network.features()),
-            Look::Patches => self.words.map(|words| words.features()),
-            _ => None,
-        };
-        view.dim(self.shape, features.unwrap_or(0))
+        view.dim(self.shape, self.simclr, self.dictionary)
     }
 
     pub(super) fn check(&self, conversion: Conversion, bytes: usize) -> Result<(), String> {
@@ -122,8 +117,8 @@ impl ViewSizes {
             }
             None => {}
         }
-        match self.words {
-            Some(words) => words.check(self.shape)?,
+        match self.dictionary {
+            Some(dictionary) => dictionary.check(self.shape)?,
             None if self.views.iter().any(|view| view.view.of == Look::Patches) => {
                 return Err("the dictionary of a view is missing".to_owned());
             }

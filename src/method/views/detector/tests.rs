@@ -52,22 +52,19 @@ pub fn detector() -> Views {
         channels: 1,
         words: 5,
     };
-    let words = dictionary.fit(&images, rng, &device);
+    let fitted = dictionary.fit(&images, rng, &device);
     let networks = Networks {
         squeezenet: Some(&network),
         simclr: Some(&simclr),
-        words: Some(&words),
+        dictionary: Some(&fitted),
     };
     let (mut views, mut sizes) = (Vec::new(), Vec::new());
     for (of, normalise) in looks {
         let view = View { of, normalise };
         let chosen: Vec<usize> = (0..40).collect();
         let description = view.describe(images.batch(&chosen, &device), networks);
-        let features = match of {
-            Look::Patches => dictionary.features(),
-            _ => trained.features(),
-        };
-        let mut rows = Vectors::new(view.dim([1, 32, 32], features));
+        let dim = view.dim([1, 32, 32], Some(trained), Some(dictionary));
+        let mut rows = Vectors::new(dim);
         rows.extend(description.clone().into_data().iter::<f32>());
         let projection = Projection::fit(&rows, 4, rng, &device);
         let latents = projection.forward(description);
@@ -87,30 +84,27 @@ pub fn detector() -> Views {
     let weights = Weights {
         network: Some(network),
         simclr: Some(simclr),
-        words: Some(words),
+        dictionary: Some(fitted),
         views,
     };
     let sizes = ViewSizes {
         shape: [1, 32, 32],
         input: 64,
         simclr: Some(trained),
-        words: Some(dictionary),
+        dictionary: Some(dictionary),
         views: sizes,
     };
     let mut views = Views::new(conversion, sizes, weights, &device);
     let nll = views.nll(&noise(40, 9), None);
-    views.standardise(&nll);
+    views.standardise(&nll, &[None; 5]);
     views
 }
 
 /// The same, whose last view is a guard.
 fn guarded() -> Views {
     let mut views = detector();
-    if let Some(last) = views.sizes.views.last_mut() {
-        last.guard = Some(0.0);
-    }
     let nll = views.nll(&noise(40, 9), None);
-    views.standardise(&nll);
+    views.standardise(&nll, &[None, None, None, None, Some(0.95)]);
     views
 }
 
