@@ -129,7 +129,12 @@ fn every_method_gives_the_same_scores_on_every_backend() {
         &["encoder.kind=pca", "encoder.positions=true"][..],
     );
     let simclr = (Method::Knn, &["knn.encoder=simclr"][..]);
-    for (method, settings) in whole.into_iter().chain([simclr, positions]) {
+    let patches = [
+        "views.words=8",
+        "views.list=[{ of = \"patches\", normalise = \"none\", components = 6, gaussians = 2 }]",
+    ];
+    let patches = (Method::Views, &patches[..]);
+    for (method, settings) in whole.into_iter().chain([simclr, patches, positions]) {
         fit(method, settings, Backend::Flex, folder.path()).unwrap();
         let model = model(method, folder.path());
         let score = |open: &OpenDevice| {
