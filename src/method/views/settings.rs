@@ -125,9 +125,7 @@ impl ViewsSettings {
             Check::new(
                 "words",
                 dictionary.is_none_or(|dictionary| dictionary.check(shape).is_ok()),
-                format!(
-                    "must be fewer for images of {size} pixels, which have too many patches for so many words, or the images larger than 7 pixels"
-                ),
+                format!("must be fewer for images of {size} pixels, which have many patches"),
             ),
             Check::new(
                 "list",
