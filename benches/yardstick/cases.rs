@@ -51,7 +51,7 @@ pub const LIKELIHOOD: Settings = Settings {
     clip_norm: 10.0,
 };
 
-/// RealNVP on pixels, at the default sizes.
+/// RealNVP on pixels, at the default sizes but for the width, 12.
 pub const PIXEL_REAL_NVP: ImageRealNvpConfig = ImageRealNvpConfig {
     shape: [3, 32, 32],
     masks: Masking::MultiScale,

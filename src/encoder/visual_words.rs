@@ -47,8 +47,6 @@ pub struct VisualWordsConfig {
 impl VisualWordsConfig {
     /// Words that a dictionary may have.
     pub(crate) const WORDS: std::ops::RangeInclusive<usize> = 2..=2048;
-    /// Words that a dictionary has where nothing else is said.
-    pub(crate) const DEFAULT_WORDS: usize = 256;
     /// Smallest side of an image.
     const SMALLEST: usize = SIDE + STRIDE;
     /// Numbers that an image is compared by, at most: positions times words.
@@ -305,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn images_that_are_too_small_are_refused() {
+    fn images_that_are_too_small_or_too_large_are_refused() {
         assert!(CONFIG.check([1, 28, 28]).is_ok());
         for shape in [[3, 28, 28], [1, 7, 28]] {
             assert!(CONFIG.check(shape).is_err(), "{shape:?}");
@@ -315,6 +313,12 @@ mod tests {
             ..CONFIG
         };
         assert!(many.check([1, 28, 28]).is_err());
+        let allowed = VisualWordsConfig {
+            words: *VisualWordsConfig::WORDS.end(),
+            ..CONFIG
+        };
+        assert!(allowed.check([1, 128, 128]).is_ok());
+        assert!(allowed.check([1, 1024, 1024]).is_err());
     }
 
     #[test]

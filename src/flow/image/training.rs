@@ -26,13 +26,11 @@ pub const PIXEL_STAGE: Kind = Kind {
 };
 
 impl ImageFlow {
-    /// Bits per dimension of a batch and what the learner shows of it.
-    fn loss(&self, images: Tensor<4>) -> (Tensor<1>, StepOutput) {
-        let batch = images.dims()[0];
+    /// What is monitored of a batch, each a mean over its images: the bits per dimension, which are the loss,
+    /// and the norm of the noise.
+    fn means(&self, images: Tensor<4>) -> [Tensor<1>; 2] {
         let (log_prob, norm) = self.log_prob_and_norm(images);
-        let loss = self.bits_per_dim(log_prob).mean();
-        let output = StepOutput::new(batch, [loss.clone(), norm.mean()]);
-        (loss, output)
+        [self.bits_per_dim(log_prob), norm].map(Tensor::mean)
     }
 }
 
@@ -41,24 +39,24 @@ impl TrainStep for ImageFlow {
     type Output = StepOutput;
 
     fn step(&self, images: Tensor<4>) -> TrainOutput<StepOutput> {
-        if self.sees_the_batch() {
-            let (loss, output) = self.loss(images);
-            return TrainOutput::new(self, loss.backward(), output);
-        }
         let batch = images.dims()[0];
-        let parts = ops::training_parts(images, PART);
-        let (grads, sums) = gradients_of_parts(self, parts, |flow, images| {
-            let share = images.dims()[0] as f64 / batch as f64;
-            let (log_prob, norm) = flow.log_prob_and_norm(images);
-            let loss = flow.bits_per_dim(log_prob).mean() * share;
-            (loss.clone(), [loss.detach(), norm.mean().detach() * share])
-        });
-        let sum = |index: usize| {
-            let parts = sums.iter().map(|sums| sums[index].clone()).collect();
-            Tensor::cat(parts, 0).sum()
+        let parts = match self.sees_the_batch() {
+            true => vec![images],
+            false => ops::training_parts(images, PART),
         };
-        let item = StepOutput::new(batch, [sum(0), sum(1)]);
-        TrainOutput { grads, item }
+        let (grads, parts) = gradients_of_parts(self, parts, |flow, images| {
+            let share = images.dims()[0] as f64 / batch as f64;
+            let means = flow.means(images).map(|mean| mean * share);
+            (means[0].clone(), means.map(Tensor::detach))
+        });
+        let sums = std::array::from_fn::<_, 2, _>(|index| {
+            let of_parts = parts.iter().map(|means| means[index].clone());
+            Tensor::cat(of_parts.collect(), 0).sum()
+        });
+        TrainOutput {
+            grads,
+            item: StepOutput::new(batch, sums),
+        }
     }
 }
 
@@ -67,6 +65,6 @@ impl InferenceStep for ImageFlow {
     type Output = StepOutput;
 
     fn step(&self, images: Tensor<4>) -> StepOutput {
-        self.loss(images).1
+        StepOutput::new(images.dims()[0], self.means(images))
     }
 }

@@ -199,7 +199,7 @@ impl Plan for ViewsPlan {
                     flow: self.sizes_of(view, weights, parts),
                     mean: 0.0,
                     deviation: 1.0,
-                    guard: view.guard.map(|_| 0.0),
+                    guard: None,
                 })
                 .collect(),
         };

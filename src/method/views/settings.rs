@@ -81,14 +81,8 @@ impl ViewsSettings {
 
     /// Sizes of the dictionary that a view of patches needs, for images of this shape, if there is such a view.
     pub(super) fn dictionary(&self, [channels, ..]: [usize; 3]) -> Option<VisualWordsConfig> {
-        let words = self.words();
-        self.looks_at(Look::Patches)
-            .then_some(VisualWordsConfig { channels, words })
-    }
-
-    /// Patches of the dictionary.
-    fn words(&self) -> usize {
-        self.words.unwrap_or(VisualWordsConfig::DEFAULT_WORDS)
+        let words = self.words.filter(|_| self.looks_at(Look::Patches))?;
+        Some(VisualWordsConfig { channels, words })
     }
 
     /// Without what no view asks for.
@@ -113,6 +107,7 @@ impl ViewsSettings {
         let [channels, size] = [settings.data.channels, settings.data.size];
         let shape = [channels, size, size];
         let dictionary = views.dictionary(shape);
+        let words_allowed = VisualWordsConfig::WORDS;
         let all = |holds: fn(&ViewSettings) -> bool| views.list.iter().all(holds);
         let checks = [
             Check::new(
@@ -121,10 +116,21 @@ impl ViewsSettings {
                 "must be at most 256 (0 for none)",
             ),
             Check::within("input", views.input, SqueezeNet::INPUTS),
-            Check::within("words", views.words(), VisualWordsConfig::WORDS),
             Check::new(
                 "words",
-                dictionary.is_none_or(|dictionary| dictionary.check(shape).is_ok()),
+                views
+                    .words
+                    .is_none_or(|words| words_allowed.contains(&words)),
+                format!(
+                    "must be from {} to {}",
+                    words_allowed.start(),
+                    words_allowed.end()
+                ),
+            ),
+            Check::new(
+                "words",
+                !views.looks_at(Look::Patches)
+                    || dictionary.is_some_and(|dictionary| dictionary.check(shape).is_ok()),
                 format!("must be fewer for images of {size} pixels, which have many patches"),
             ),
             Check::new(
