@@ -12,7 +12,7 @@ use super::{DEFAULT_METHOD, DataPlace, DeviceChoice, StudyPlace, command_line, p
 use crate::data::DataStore;
 use crate::data::folder::{Layout, NearDuplicates, layout};
 use crate::encoder::SqueezeNet;
-use crate::folder::{Comparison, FolderFit, FolderPage, ScoringOptions, fit_folder};
+use crate::folder::{FolderFit, FolderPage, ScoringOptions, fit_folder};
 use crate::report::Timing;
 use crate::train::{Display, install_signal_handlers};
 
@@ -154,11 +154,8 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
         );
     }
     tell_skipped(&fitted.skipped, &fitted.ignored);
-    if let Some(Comparison { taken, left }) = &fitted.comparison {
-        print(&format!(
-            "method {}: it tells made-up defects with an AUROC of {:.3}, {} with {:.3} ({SCRATCH} is taken where it misses less than half as many)",
-            taken.0, taken.1, left.0, left.1
-        ));
+    if let Some(comparison) = &fitted.comparison {
+        print(&format!("method {}: {comparison}", comparison.taken.0));
     }
     let [train, validation, calibration] = fitted.counts;
     let smallest = fitted.detector.conformal().reachable_alpha();
@@ -221,6 +218,12 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
         None => return Ok(()),
     };
     if let Some(path) = &args.report {
+        let mut setup = vec![(
+            "Normal images".to_owned(),
+            format!("{train} trained on, {validation} for the epoch, {calibration} held out"),
+        )];
+        let comparison = fitted.comparison.as_ref();
+        setup.extend(comparison.map(|found| ("Compared".to_owned(), found.to_string())));
         let page = FolderPage {
             detector: &fitted.detector,
             scored: &scored,
@@ -228,10 +231,7 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
             title: fit.folder.display().to_string(),
             model: fit.out.display().to_string(),
             held_out: scored.metrics.is_none(),
-            setup: vec![(
-                "Normal images".to_owned(),
-                format!("{train} trained on, {validation} for the epoch, {calibration} held out"),
-            )],
+            setup,
             timings: vec![Timing {
                 stage: "fit".to_owned(),
                 seconds: fitted.seconds,

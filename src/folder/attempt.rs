@@ -92,12 +92,15 @@ impl Attempt {
         let fitted = match plan.fit(&mut context, &parts) {
             Ok(fitted) => fitted,
             Err(error) => {
-                // With nothing to continue from, the folder would only stand in the way of other settings. That it
-                // cannot be removed says less than why the fit failed.
-                if !workspace.has_begun() {
+                let error = RunError::from(error);
+                // With nothing to continue from, the folder would only stand in the way of other settings, and
+                // nobody continues a rival that has failed. That it cannot be removed says less than why the fit
+                // failed.
+                let left_alone = name != fit.method && !error.is_interruption();
+                if left_alone || !workspace.has_begun() {
                     let _ = workspace.remove();
                 }
-                return Err(error.into());
+                return Err(error);
             }
         };
         Ok(Self {
