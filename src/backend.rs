@@ -79,6 +79,17 @@ impl OpenDevice {
     }
 }
 
+/// Whether tensors of the device are on a GPU: few large steps suit it, not many at a time.
+pub(crate) fn is_gpu(device: &Device) -> bool {
+    #[cfg(feature = "wgpu")]
+    return device.identity().is_some();
+    #[cfg(not(feature = "wgpu"))]
+    {
+        let _ = device;
+        false
+    }
+}
+
 /// Name of the processor, where the system tells (Linux).
 fn processor() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

@@ -318,6 +318,11 @@ def sizes(text):
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--features", default="flex,tui", help="the crate's features")
+    parser.add_argument(
+        "--built",
+        type=Path,
+        help="folder with `encoder-flow` and `yardstick`, made elsewhere: for a machine without cargo",
+    )
     parser.add_argument("--device", default="cpu", help="PyTorch's device: cpu or cuda")
     parser.add_argument("--batches", type=sizes, help="batch sizes in place of the usual ones")
     parser.add_argument("--rounds", type=int, default=7)
@@ -331,14 +336,17 @@ def parse():
 
 def main():
     options = parse()
-    program, yardstick = build(options.features)
+    if options.built:
+        program, yardstick = (str(options.built / name) for name in ("encoder-flow", "yardstick"))
+    else:
+        program, yardstick = build(options.features)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         worker = [sys.executable, str(HERE / "worker.py"), str(folder), options.device]
         with Side([yardstick]) as ours, Side(worker) as pytorch:
             ours.ask(f"export {folder}")
             about = pytorch.ask("about")
-            print(f"PyTorch {about['version']} on {options.device}, {about['threads']} threads")
+            print(f"PyTorch {about['version']} on {about['device']}, {about['threads']} threads")
             check_agreement(pytorch)
         print(f"\n{'':34} {'ours':>10} {'PyTorch':>10} {'':4} {'ratio':>6}  [spread]  target")
         entries = []

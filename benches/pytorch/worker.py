@@ -35,7 +35,13 @@ class Worker:
 
     def answer(self, request):
         if request == "about":
-            return {"version": torch.__version__, "threads": torch.get_num_threads()}
+            cuda = self.device.type == "cuda"
+            device = torch.cuda.get_device_name(self.device) if cuda else self.device.type
+            return {
+                "version": torch.__version__,
+                "threads": torch.get_num_threads(),
+                "device": device,
+            }
         if request == "peak":
             # Linux counts in KiB, macOS in bytes.
             unit = 1 if sys.platform == "darwin" else 1024
