@@ -127,6 +127,19 @@ mod built {
     }
 
     #[test]
+    fn a_network_that_gives_no_numbers_is_not_fitted_to() {
+        let folder = tempfile::tempdir().unwrap();
+        // Divided by next to nothing, pixels that are not black are infinite.
+        let settings = [FILE, OUTPUT, "encoder.mean=[0.0]", "encoder.std=[1e-40]"];
+        for positions in ["encoder.positions=true", "encoder.positions=false"] {
+            let settings = [&settings[..], &[positions]].concat();
+            let error = fails(fit(folder.path(), "m.safetensors", &settings));
+            assert!(error.contains("set/train/good/"), "{error}");
+            assert!(error.contains("not finite"), "{error}");
+        }
+    }
+
+    #[test]
     fn files_that_cannot_be_used_are_named_with_what_is_wrong() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();

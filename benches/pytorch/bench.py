@@ -267,7 +267,7 @@ def names(batches):
             found += [f"{network}-{work}-{size}" for size in batches or (32,)]
     for network in ("squeezenet-128", "squeezenet-256"):
         found += [f"{network}-encode-{size}" for size in batches or (64,)]
-    return [*found, "knn", *SLOW]
+    return [*found, "positions-256-score-1", "knn", *SLOW]
 
 
 def target(name):

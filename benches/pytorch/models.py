@@ -274,8 +274,21 @@ class SqueezeNet(nn.Module):
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None], False)
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225])[:, None, None], False)
 
+    def normalise(self, images):
+        """Pixels in [-1, 1] as ImageNet's."""
+        return ((images + 1) / 2 - self.mean) / self.std
+
+    def fire_7(self, images):
+        """The map after the second module of the third stage; images as they are."""
+        x = functional.relu(self.stem(self.normalise(images)), inplace=True)
+        for fires in (self.first, self.second, self.third[:2]):
+            x = functional.max_pool2d(x, 3, 2, ceil_mode=True)
+            for fire in fires:
+                x = fire(x)
+        return x
+
     def encode(self, images):
-        x = ((images + 1) / 2 - self.mean) / self.std
+        x = self.normalise(images)
         x = functional.interpolate(x, (self.size, self.size), mode="bilinear")
         x = functional.relu(self.stem(x), inplace=True)
         means = []
@@ -290,6 +303,51 @@ class SqueezeNet(nn.Module):
         return {"features": self.encode(images)}
 
 
+class Whitening(nn.Module):
+    """A Gaussian of what a position shows."""
+
+    def __init__(self, features):
+        super().__init__()
+        self.projection = nn.ParameterDict(
+            {"mean": torch.zeros(features), "matrix": torch.eye(features)}
+        )
+        self.constant = features * math.log(2 * math.pi)
+
+    def nll(self, rows):
+        z = (rows - self.projection["mean"]) @ self.projection["matrix"]
+        return 0.5 * (z.square().sum(1) + self.constant)
+
+
+class Positions(nn.Module):
+    """How unlikely the positions of an image are, at two scales: the mean of the least likely tenth."""
+
+    def __init__(self, size, features=384, share=0.1):
+        super().__init__()
+        self.encoder = SqueezeNet(size)
+        self.densities = nn.ModuleList([Whitening(features), Whitening(features)])
+        self.share = share
+
+    def score(self, images):
+        images = as_batch(images)
+        pixels = images.flatten(1)
+        pixels = pixels - pixels.mean(1, keepdim=True)
+        deviation = pixels.square().mean(1, keepdim=True).sqrt().clamp(min=0.04)
+        x = (pixels / deviation * 0.4 - 0.1).view_as(images)
+        scores = []
+        for shrink, density in zip((1, 2), self.densities):
+            shrunk = x if shrink == 1 else functional.avg_pool2d(x, shrink)
+            maps = self.encoder.fire_7(shrunk)
+            maps = functional.avg_pool2d(maps, 3, 1, 1, count_include_pad=False)
+            rows = maps.permute(0, 2, 3, 1).flatten(0, 2)
+            nll = density.nll(rows).view(len(images), -1)
+            largest = nll.topk(math.ceil(self.share * nll.shape[1]), dim=1).values
+            scores.append(largest.mean(1))
+        return torch.stack(scores).mean(0)
+
+    def outputs(self, images):
+        return {"scores": self.score(as_bytes(images))}
+
+
 NETWORKS = {
     "autoencoder-grey": lambda: AutoEncoder(1),
     "autoencoder-colour": lambda: AutoEncoder(3),
@@ -299,6 +357,7 @@ NETWORKS = {
     "glow-colour": pixel_flows.glow,
     "squeezenet-128": lambda: SqueezeNet(128),
     "squeezenet-256": lambda: SqueezeNet(256),
+    "positions-256": lambda: Positions(256),
 }
 
 
@@ -332,6 +391,11 @@ class Training:
             nn.utils.clip_grad_norm_(self.parameters, self.model.clip_norm)
         self.adam.step()
         return monitors.tolist()
+
+
+def as_bytes(images):
+    """The inverse of `as_batch`."""
+    return images.add(1).mul_(127.5).round_().to(torch.uint8)
 
 
 def as_batch(pixels):

@@ -94,11 +94,13 @@ class Worker:
     def batch(self, network, count):
         if network == "flow":
             return torch.randn(count, 100, device=self.device)
+        if network.startswith("positions"):
+            return self.images(3, count, side=256)
         channels = 3 if network.endswith("colour") or network.startswith("squeezenet") else 1
         return as_batch(self.images(channels, count))
 
-    def images(self, channels, count):
-        shape = (count, channels, 32, 32)
+    def images(self, channels, count, side=32):
+        shape = (count, channels, side, side)
         return torch.randint(0, 256, shape, dtype=torch.uint8, device=self.device)
 
     def steps(self, training, batch):

@@ -5,10 +5,17 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::{AdamConfig, ModuleOptimizer};
 use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::TrainStep;
-use encoder_flow::data::{Images, Samples, Vectors};
-use encoder_flow::encoder::{AutoEncoderConfig, SqueezeNet};
+use encoder_flow::data::{Conversion, Framing, Images, Samples, Vectors};
+use encoder_flow::encoder::{
+    AutoEncoderConfig, MapEncoder, MapSource, PositionConfig, Projection, SqueezeNet,
+};
 use encoder_flow::flow::image::{GlowConfig, ImageRealNvpConfig, Masking};
 use encoder_flow::flow::{BaseKind, Mixing, MixtureConfig, RealNvpConfig};
+use encoder_flow::method::Spread;
+use encoder_flow::method::on_positions::{
+    ComponentFlow, DensitySizes, OnPositions, PositionDensity, PositionSizes, PositionWeights,
+    ScaleSizes,
+};
 use encoder_flow::train::{StepOutput, clip_global_norm};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -80,6 +87,76 @@ pub const PIXEL_LIKELIHOOD: Settings = Settings {
 pub fn squeezenet(input: usize, device: &Device) -> SqueezeNet {
     let random = &mut Random(rng());
     SqueezeNet::new(device).map(random).with_input(input)
+}
+
+/// Sides in pixels of the images whose positions are looked at.
+const LARGE: usize = 256;
+/// How often images are shrunk before their positions are looked at, one scale after the other.
+const SHRINKS: [usize; 2] = [1, 2];
+/// Whitened directions of what SqueezeNet's fire module 7 says of a position, under a standard normal: all.
+const DIRECTIONS: RealNvpConfig = RealNvpConfig {
+    dim: 384,
+    couplings: 0,
+    hidden: 1,
+    layers: 0,
+    clamp: 1.0,
+    mixing: Mixing::Permutation,
+    actnorm: false,
+    gaussians: 0,
+    base: BaseKind::Fitted,
+    context: 0,
+};
+
+/// The weights of [`positions`], from seeds.
+pub fn position_weights(device: &Device) -> PositionWeights {
+    let densities = (10..).zip(SHRINKS).map(|(seed, _)| {
+        let dim = DIRECTIONS.dim;
+        let projection = Projection::fit(&vectors(dim, 2 * dim, seed), dim, &mut rng(), device);
+        let flow = DIRECTIONS.init(&mut rng(), device);
+        PositionDensity::Flow(ComponentFlow::new(projection, flow))
+    });
+    PositionWeights {
+        densities: densities.collect(),
+        encoder: MapEncoder::SqueezeNet(squeezenet(LARGE, device)),
+    }
+}
+
+/// What `fit` makes by default, at two scales: how unlikely every position of an image is.
+pub fn positions(device: &Device) -> OnPositions {
+    let scales = SHRINKS.map(|shrink| ScaleSizes {
+        shrink,
+        density: DensitySizes::Flow {
+            components: DIRECTIONS.dim,
+            flow: DIRECTIONS,
+        },
+        images: Spread::UNIT,
+        positions: Spread::UNIT,
+    });
+    let sizes = PositionSizes {
+        config: PositionConfig {
+            shape: [3, LARGE, LARGE],
+            source: MapSource::SqueezeNet { layers: vec![7] },
+            intensity: true,
+            pooling: 3,
+        },
+        top: 0.1,
+        tiles: 0,
+        scales: scales.to_vec(),
+    };
+    let conversion = Conversion {
+        channels: 3,
+        height: LARGE,
+        width: LARGE,
+        fit: Framing::Resize,
+    };
+    OnPositions::new(conversion, sizes, position_weights(device), device)
+}
+
+/// `count` colour images of noise for [`positions`].
+pub fn large_images(count: usize) -> Images {
+    let mut pixels = vec![0; count * 3 * LARGE * LARGE];
+    StdRng::seed_from_u64(2).fill_bytes(&mut pixels);
+    Images::new([3, LARGE, LARGE], pixels).expect("whole images")
 }
 
 /// Draws weights that keep the variance of what passes (He et al., arXiv:1502.01852).

@@ -14,6 +14,7 @@ use encoder_flow::data::Vectors;
 use encoder_flow::encoder::{AutoEncoder, Projection};
 use encoder_flow::flow::image::ImageFlow;
 use encoder_flow::flow::{FullMixture, RealNvp};
+use encoder_flow::method::Scorer;
 use encoder_flow::method::ganomaly::Ganomaly;
 use encoder_flow::method::knn::Knn;
 use encoder_flow::train::StepOutput;
@@ -21,8 +22,8 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::cases::{
     CONVOLUTIONAL, FLOW, GLOW, LIKELIHOOD, MIXTURE, PIXEL_LIKELIHOOD, PIXEL_REAL_NVP, Training,
-    autoencoder, clustered, correlated, image_batch, latent_batch, pixel_batch, rng, squeezenet,
-    vectors,
+    autoencoder, clustered, correlated, image_batch, large_images, latent_batch, pixel_batch,
+    position_weights, positions, rng, squeezenet, vectors, whole,
 };
 
 /// Steps before the weights are written: a new flow is the identity, and a new normalisation's
@@ -73,6 +74,7 @@ pub fn export(folder: &Path, device: &Device) -> anyhow::Result<()> {
     for input in [128, 256] {
         export_squeezenet(folder, input, device)?;
     }
+    export_positions(folder, device)?;
     export_fits(folder, device)?;
     export_knn(folder, device)
 }
@@ -175,6 +177,19 @@ fn export_squeezenet(folder: &Path, input: usize, device: &Device) -> anyhow::Re
         Array::tensor("features", network.encode(images)),
     ];
     write_arrays(&folder.join(format!("{name}.arrays.safetensors")), &arrays)
+}
+
+fn export_positions(folder: &Path, device: &Device) -> anyhow::Result<()> {
+    let weights = folder.join("positions-256.safetensors");
+    write_weights(&weights, &position_weights(device))?;
+    let images = large_images(3);
+    let scores = positions(device).score(&images)?;
+    let deciding = scores.columns()[0].iter().copied();
+    let arrays = [
+        Array::tensor("input", whole(&images, device)),
+        Array::new("scores", &[images.len()], deciding),
+    ];
+    write_arrays(&folder.join("positions-256.arrays.safetensors"), &arrays)
 }
 
 /// What fits are fitted to, and what they come to on fewer vectors: the variances of components, and

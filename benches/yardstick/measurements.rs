@@ -11,14 +11,15 @@ use encoder_flow::data::{EpochOrder, SampleLoader};
 use encoder_flow::encoder::{AutoEncoderConfig, Projection};
 use encoder_flow::flow::FullMixture;
 use encoder_flow::flow::image::ImageFlow;
+use encoder_flow::method::Scorer;
 use encoder_flow::method::ganomaly::Ganomaly;
 use encoder_flow::method::knn::Knn;
 use encoder_flow::train::StepOutput;
 
 use super::cases::{
     CONVOLUTIONAL, FLOW, GLOW, LIKELIHOOD, MIXTURE, PIXEL_LIKELIHOOD, PIXEL_REAL_NVP, Training,
-    autoencoder, clustered, correlated, image_batch, images, latent_batch, pixel_batch, rng,
-    squeezenet, vectors,
+    autoencoder, clustered, correlated, image_batch, images, large_images, latent_batch,
+    pixel_batch, positions, rng, squeezenet, vectors,
 };
 
 /// Repetitions before the first that counts: on a GPU kernels are compiled and tuned in them.
@@ -66,6 +67,7 @@ impl Measurement {
             "ganomaly-step" => ganomaly_step(batch, device),
             "squeezenet-128-encode" => describe(128, batch, device),
             "squeezenet-256-encode" => describe(256, batch, device),
+            "positions-256-score" => score(batch, device),
             "realnvp-colour-step" => pixel_step(realnvp, batch, device),
             "realnvp-colour-bits_per_dim" => bits_per_dim(realnvp, batch, device),
             "glow-colour-step" => pixel_step(glow, batch, device),
@@ -136,6 +138,15 @@ fn describe(input: usize, batch: usize, device: &Device) -> Measurement {
             black_box(model.encode(batch.clone()).into_data());
         })
     }
+}
+
+/// Scores of photographs by their positions, from bytes on.
+fn score(batch: usize, device: &Device) -> Measurement {
+    let detector = positions(device);
+    let images = large_images(batch);
+    Measurement::new(move || {
+        black_box(detector.score(&images).expect("images of its shape"));
+    })
 }
 
 fn log_prob(batch: usize, device: &Device) -> Measurement {

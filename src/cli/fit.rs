@@ -155,7 +155,7 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
     }
     tell_skipped(&fitted.skipped, &fitted.ignored);
     if let Some(comparison) = &fitted.comparison {
-        print(&format!("method {}: {comparison}", comparison.taken.0));
+        print(&format!("method {}; {comparison}", comparison.taken.0));
     }
     let [train, validation, calibration] = fitted.counts;
     let smallest = fitted.detector.conformal().reachable_alpha();

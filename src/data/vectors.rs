@@ -70,6 +70,12 @@ impl Vectors {
         &self.values[index * self.dim..(index + 1) * self.dim]
     }
 
+    /// The first vector with an entry that is no number or not finite.
+    pub fn first_not_finite(&self) -> Option<usize> {
+        let place = self.values.iter().position(|value| !value.is_finite());
+        place.map(|place| place / self.dim)
+    }
+
     /// Number of vectors.
     pub fn len(&self) -> usize {
         self.values.len() / self.dim

@@ -9,7 +9,7 @@ use crate::data::SplitShares;
 use crate::data::folder::{Layout, Loaded, in_proportion, layout, load_watched};
 use crate::files;
 use crate::method::{
-    Calibration, Clock, Context, Detector, Fitted, Identity, Method, Parts, Scores,
+    Calibration, Clock, Context, Detector, Fitted, Identity, Method, MethodError, Parts, Scores,
 };
 use crate::run::{RunError, Workspace};
 use crate::study::{Studies, StudyError};
@@ -92,7 +92,7 @@ impl Attempt {
         let fitted = match plan.fit(&mut context, &parts) {
             Ok(fitted) => fitted,
             Err(error) => {
-                let error = RunError::from(error);
+                let error = named(error, &parts, &loaded);
                 // With nothing to continue from, the folder would only stand in the way of other settings, and
                 // nobody continues a rival that has failed. That it cannot be removed says less than why the fit
                 // failed.
@@ -114,6 +114,19 @@ impl Attempt {
             ignored,
         })
     }
+}
+
+/// The error, of the file where it is of one image.
+fn named(error: MethodError, parts: &Parts, loaded: &Loaded) -> RunError {
+    let MethodError::NotFinite { part, image } = error else {
+        return error.into();
+    };
+    let found = parts.get(part).and_then(|part| part.indices.get(image));
+    let Some(path) = found.and_then(|&index| loaded.paths.get(index)) else {
+        return error.into();
+    };
+    let reason = "the encoder describes it by numbers that are not finite: take another encoder, or leave this file out";
+    StudyError::setting(path.display().to_string(), reason).into()
 }
 
 /// The calibrated detector.

@@ -52,15 +52,17 @@ pub struct Comparison {
     pub taken: (String, f64),
     /// The other.
     pub left: (String, f64),
+    /// Which of them had to miss less than half as many to be taken.
+    pub rival: String,
 }
 
 impl fmt::Display for Comparison {
     /// Both with their numbers, and the rule.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { taken, left } = self;
+        let Self { taken, left, rival } = self;
         write!(
             formatter,
-            "{} tells made-up defects with an AUROC of {:.3}, {} with {:.3} (the second one tried is taken where it misses less than half as many)",
+            "{} tells made-up defects with an AUROC of {:.3}, {} with {:.3} ({rival} is taken where it misses less than half as many)",
             taken.0, taken.1, left.0, left.1
         )
     }
@@ -157,6 +159,7 @@ fn against(
         }
         Ok(rival) => rival,
     };
+    let name = rival.name.clone();
     let pair = first.fitted.made_up.zip(rival.fitted.made_up);
     let (mut taken, mut left) = match pair.is_some_and(|(own, other)| halves(own, other)) {
         true => (rival, first),
@@ -166,7 +169,11 @@ fn against(
     taken.workspaces.append(&mut left.workspaces);
     let told = |attempt: &Attempt| Some((attempt.name.clone(), attempt.fitted.made_up?));
     let comparison = told(&taken).zip(told(&left));
-    let comparison = comparison.map(|(taken, left)| Comparison { taken, left });
+    let comparison = comparison.map(|(taken, left)| Comparison {
+        taken,
+        left,
+        rival: name,
+    });
     Ok((taken, comparison))
 }
 

@@ -208,6 +208,11 @@ impl Encoding {
                     Some(features) => features.clone(),
                     None => features_of(dim, train, device, |images| network.encode(images)),
                 };
+                // Somebody else's network may do anything.
+                if let Some(image) = features.first_not_finite() {
+                    let part = "train";
+                    return Err(MethodError::NotFinite { part, image });
+                }
                 let projection = Projection::fit(&features, components, rng, device);
                 Encoder::Onnx(Exported {
                     network,

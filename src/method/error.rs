@@ -24,6 +24,16 @@ pub enum MethodError {
     /// From the pretrained weights.
     #[error(transparent)]
     Backbone(#[from] BackboneError),
+    /// A description of images that nothing can be fitted to.
+    #[error(
+        "the encoder describes image {} of the {part} images by numbers that are not finite: take another encoder, or leave that image out", image + 1
+    )]
+    NotFinite {
+        /// Name of the part that the image belongs to.
+        part: &'static str,
+        /// Its place there, from 0.
+        image: usize,
+    },
 }
 
 impl MethodError {

@@ -76,7 +76,7 @@ pub use scorer::Scorer;
 pub use scores::Scores;
 pub(crate) use seed::derive;
 pub use simclr::SimClrSettings;
-pub(crate) use spread::Spread;
+pub use spread::Spread;
 pub use terms::Terms;
 
 use crate::data::Conversion;

@@ -94,7 +94,8 @@ impl Pools {
             ));
             let stored = Representation::load(&path, &fingerprint).ok();
             let stored = stored.and_then(|mut parts| parts.remove(FEATURES));
-            let features = match stored.filter(|found| found.latents.len() == pool.images.len()) {
+            let whole = |found: &Representation| found.latents.len() == pool.images.len();
+            let features = match stored.filter(whole) {
                 Some(found) => found.latents,
                 None => {
                     say(&format!("features of {} images", pool.images.len()));
@@ -104,8 +105,11 @@ impl Pools {
                         reconstruction: None,
                     };
                     let parts = [(FEATURES.to_owned(), part)];
-                    files::create_folder(folder)?;
-                    Representation::save(&parts, &fingerprint, &path)?;
+                    // What went wrong once is not kept for the next run.
+                    if parts[0].1.latents.first_not_finite().is_none() {
+                        files::create_folder(folder)?;
+                        Representation::save(&parts, &fingerprint, &path)?;
+                    }
                     let [(_, part)] = parts;
                     part.latents
                 }

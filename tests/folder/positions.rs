@@ -69,8 +69,11 @@ fn a_rival_is_taken_where_it_misses_half_as_many_made_up_defects() {
     let mut seen = Vec::new();
     for _ in 0..2 {
         let fitted = fit_folder(&studies, &fit, &|_, _| {}).unwrap();
-        let Comparison { taken, left } = fitted.comparison.unwrap();
+        let comparison = fitted.comparison.unwrap();
+        let said = comparison.to_string();
         let rival = fit.rival.clone().unwrap();
+        assert!(said.contains(&format!("({rival} is taken where")), "{said}");
+        let Comparison { taken, left, .. } = comparison;
         let halved = |own: f64, other: f64| 1.0 - other < 0.5 * (1.0 - own);
         match taken.0 == rival {
             true => assert!(halved(left.1, taken.1), "{taken:?} {left:?}"),

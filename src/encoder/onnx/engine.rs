@@ -9,6 +9,7 @@ use tract_onnx::tract_hir::internal::DimLike;
 
 use super::OnnxLook;
 use super::graph::{Cut, cut};
+use crate::train::panic_message;
 
 /// Numbers in any tensor of a network, at most: a damaged file must not ask for more memory than there
 /// is.
@@ -32,12 +33,9 @@ impl Engine {
         // Of a file that is damaged in ways that the engine does not expect, too, a sentence is said.
         let built = catch_unwind(AssertUnwindSafe(|| Self::build(file, look, channels)));
         built.unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(format!(
-                "is damaged or not supported by the engine (tract): {}",
-                text.unwrap_or("it gave up without a reason")
-            ))
+            let reason = panic_message(panic.as_ref());
+            let what = "is damaged or not supported by the engine (tract)";
+            Err(format!("{what}: {reason}"))
         })
     }
 
@@ -94,8 +92,16 @@ impl Engine {
     /// that are missing are black.
     ///
     /// # Errors
-    /// What the engine says.
+    /// What the engine says, or panics with.
     pub fn run(&self, images: &[f32]) -> Result<Vec<Vec<f32>>, String> {
+        let found = catch_unwind(AssertUnwindSafe(|| self.run_plan(images)));
+        found.unwrap_or_else(|panic| {
+            let reason = panic_message(panic.as_ref());
+            Err(format!("the engine (tract) gave up: {reason}"))
+        })
+    }
+
+    fn run_plan(&self, images: &[f32]) -> Result<Vec<Vec<f32>>, String> {
         let whole = self.input.iter().product();
         let mut padded = images.to_vec();
         padded.resize(whole, 0.0);

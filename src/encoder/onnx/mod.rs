@@ -242,8 +242,7 @@ impl OnnxNetwork {
     /// # Shapes
     /// `[batch, 1 or 3, height, width]` in `[-1, 1]` to `[batch, features]`.
     ///
-    /// # Panics
-    /// When the engine fails on an image although it did not on one of the same shape before.
+    /// All of it is NaN where the engine fails on an image, although it did not on a black one; the log says why.
     pub fn encode(&self, images: Tensor<4>) -> Tensor<2> {
         let [batch, ..] = images.dims();
         let device = images.device();
@@ -260,8 +259,7 @@ impl OnnxNetwork {
     /// # Shapes
     /// `[batch, 1 or 3, height, width]` in `[-1, 1]` to `[batch, channels, rows, columns]` each.
     ///
-    /// # Panics
-    /// As [`encode`](Self::encode).
+    /// NaN as in [`encode`](Self::encode).
     pub fn maps(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
         let [batch, ..] = images.dims();
         let device = images.device();
@@ -309,9 +307,11 @@ impl OnnxNetwork {
         let chunks = values.par_chunks(at_once * pixels);
         let described = chunks.map(|chunk| {
             let given = chunk.len() / pixels;
-            let outputs = engine.run(chunk);
-            let outputs = outputs.unwrap_or_else(|reason| {
-                panic!("the ONNX network failed on an image of a shape that it takes: {reason}")
+            let outputs = engine.run(chunk).unwrap_or_else(|reason| {
+                tracing::error!("the ONNX network failed on an image: {reason}");
+                let shapes = engine.outputs().iter().map(|(_, shape)| shape);
+                let nothing = shapes.map(|shape| vec![f32::NAN; shape.iter().product()]);
+                nothing.collect()
             });
             let image = |index: usize| {
                 let tensors = layouts.iter().zip(&outputs);

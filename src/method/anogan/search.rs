@@ -12,7 +12,7 @@ use crate::data::{Images, Samples};
 /// of another number of rows are rounded otherwise, and hundreds of steps would enlarge the difference.
 const SLOTS: usize = 32;
 /// The same on a GPU, where one thread searches for all: a step of many takes hardly longer than one of a few.
-const SLOTS_ON_GPU: usize = 512;
+const SLOTS_ON_GPU: usize = 256;
 /// Steps between two looks at which searches have ended.
 const LOOK: usize = 10;
 /// A loss that is lower by less than this share is no progress.

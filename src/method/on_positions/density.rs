@@ -130,6 +130,11 @@ impl PositionDensity {
 }
 
 impl ComponentFlow {
+    /// A flow of the first of the components that `projection` gives.
+    pub fn new(projection: Projection, flow: RealNvp) -> Self {
+        Self { projection, flow }
+    }
+
     /// # Shapes
     /// `[batch * rows * columns, features]` to `[batch * rows * columns]`, in nats.
     fn nll(&self, features: Tensor<2>, sides: [usize; 2]) -> Tensor<1> {

@@ -60,12 +60,12 @@ impl PositionPlan {
             "{name}: describing the positions of {count} images"
         ));
         let fitted = match &self.density {
-            &DensityPlan::Gaussian(components) => fit.gaussian(context, components),
-            DensityPlan::Mixture(components, own) => fit.mixture(context, *components, *own),
+            &DensityPlan::Gaussian(components) => fit.gaussian(context, components)?,
+            DensityPlan::Mixture(components, own) => fit.mixture(context, *components, *own)?,
             DensityPlan::Flow(components, flow) => fit.flow(context, components, flow)?,
-            DensityPlan::Kernel(own) => fit.kernel(context, own),
-            DensityPlan::Bank(own) => fit.bank(context, own),
-            DensityPlan::Places(own) => fit.places(context, own),
+            DensityPlan::Kernel(own) => fit.kernel(context, own)?,
+            DensityPlan::Bank(own) => fit.bank(context, own)?,
+            DensityPlan::Places(own) => fit.places(context, own)?,
         };
         context.clock.step(&purpose, Some(count));
         Ok(fitted)
@@ -77,8 +77,16 @@ impl Fit<'_> {
         self.scale.config.features()
     }
 
-    fn rows(&self, context: &Context, images: &Images, most: usize) -> Rows {
-        self.scale.rows(context, images, self.flips, most)
+    /// Training positions, so many at most.
+    fn train_rows(&self, context: &Context, most: usize) -> Result<Rows, MethodError> {
+        let train = ("train", self.train);
+        self.scale.rows(context, train, self.flips, most)
+    }
+
+    /// Validation positions.
+    fn valid_rows(&self, context: &Context) -> Result<Rows, MethodError> {
+        let valid = ("validation", self.valid);
+        self.scale.rows(context, valid, self.flips, VALIDATED)
     }
 
     /// Whitened components of the training positions; 0 for all.
@@ -87,22 +95,27 @@ impl Fit<'_> {
         Projection::fit(&train.features, kept, &mut self.rng, context.device)
     }
 
-    fn gaussian(&mut self, context: &Context, components: usize) -> Density {
-        let train = self.rows(context, self.train, TRAINED);
+    fn gaussian(&mut self, context: &Context, components: usize) -> Result<Density, MethodError> {
+        let train = self.train_rows(context, TRAINED)?;
         let projection = self.projection(context, &train, components);
         let components = kept(components, self.features());
         let sizes = gaussians(components, 0);
         let flow = sizes.init(&mut self.rng, context.device);
-        of_flow(
+        Ok(of_flow(
             ComponentFlow { projection, flow },
             components,
             sizes,
             Vec::new(),
-        )
+        ))
     }
 
-    fn mixture(&mut self, context: &Context, components: usize, own: MixtureConfig) -> Density {
-        let train = self.rows(context, self.train, TRAINED);
+    fn mixture(
+        &mut self,
+        context: &Context,
+        components: usize,
+        own: MixtureConfig,
+    ) -> Result<Density, MethodError> {
+        let train = self.train_rows(context, TRAINED)?;
         let projection = self.projection(context, &train, components);
         let components = kept(components, self.features());
         let sizes = gaussians(components, own.gaussians * own.starts);
@@ -112,12 +125,12 @@ impl Fit<'_> {
         let chosen = sample(&mut self.rng, latents.len(), count).into_vec();
         let rows = latents.batch(&chosen, context.device);
         let flow = start.initialised_from(rows, own.starts, &mut self.rng);
-        of_flow(
+        Ok(of_flow(
             ComponentFlow { projection, flow },
             components,
             sizes,
             Vec::new(),
-        )
+        ))
     }
 
     /// The flow, with the position or without, or whichever of the two has the lower validation NLL.
@@ -127,8 +140,8 @@ impl Fit<'_> {
         components: &Components,
         flow: &FlowSettings,
     ) -> Result<Density, MethodError> {
-        let train = self.rows(context, self.train, TRAINED);
-        let valid = self.rows(context, self.valid, VALIDATED);
+        let train = self.train_rows(context, TRAINED)?;
+        let valid = self.valid_rows(context)?;
         let projection = self.projection(context, &train, components.components);
         let kept = kept(components.components, self.features());
         let head = match components.head {
@@ -191,34 +204,34 @@ impl Fit<'_> {
         ))
     }
 
-    fn kernel(&mut self, context: &Context, own: &KernelSettings) -> Density {
-        let train = self.rows(context, self.train, REMEMBERED).features;
-        let valid = self.rows(context, self.valid, VALIDATED).features;
+    fn kernel(&mut self, context: &Context, own: &KernelSettings) -> Result<Density, MethodError> {
+        let train = self.train_rows(context, REMEMBERED)?.features;
+        let valid = self.valid_rows(context)?.features;
         let rng = &mut self.rng;
         let density = KernelDensity::fit(&train, &valid, own.centres, rng, context.device);
         let centres = density.centres();
         let sizes = DensitySizes::Kernel { centres };
-        (PositionDensity::Kernel(density), sizes, Vec::new())
+        Ok((PositionDensity::Kernel(density), sizes, Vec::new()))
     }
 
-    fn bank(&mut self, context: &Context, own: &BankSettings) -> Density {
-        let train = self.rows(context, self.train, REMEMBERED).features;
+    fn bank(&mut self, context: &Context, own: &BankSettings) -> Result<Density, MethodError> {
+        let train = self.train_rows(context, REMEMBERED)?.features;
         let patches = (train.len() as f64 * own.coreset).ceil() as usize;
         let bank = PatchBank::fit(&train, patches.max(1), &mut self.rng, context.device);
         let patches = bank.patches();
         let sizes = DensitySizes::Bank { patches };
-        (PositionDensity::Bank(bank), sizes, Vec::new())
+        Ok((PositionDensity::Bank(bank), sizes, Vec::new()))
     }
 
-    fn places(&mut self, context: &Context, own: &PlaceSettings) -> Density {
-        let train = self.rows(context, self.train, usize::MAX).features;
+    fn places(&mut self, context: &Context, own: &PlaceSettings) -> Result<Density, MethodError> {
+        let train = self.train_rows(context, usize::MAX)?.features;
         let places = self.scale.config.grid(self.scale.shrink).len();
         let features = self.features();
         let dimensions = own.dimensions.min(features);
         let chosen = sample(&mut self.rng, features, dimensions).into_vec();
         let gaussians = PlaceGaussians::fit(&train, places, &chosen, context.device);
         let sizes = DensitySizes::Places { dimensions };
-        (PositionDensity::Places(gaussians), sizes, Vec::new())
+        Ok((PositionDensity::Places(gaussians), sizes, Vec::new()))
     }
 }
 

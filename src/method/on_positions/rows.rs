@@ -6,7 +6,7 @@ use rand::seq::index::sample;
 use super::detector::images_per_pass;
 use crate::data::{Images, Samples, Vectors};
 use crate::encoder::{MapEncoder, POSITION_CONTEXT, PositionConfig, Projection, position_context};
-use crate::method::Context;
+use crate::method::{Context, MethodError};
 
 /// What a density is fitted through.
 #[derive(Clone, Copy)]
@@ -30,13 +30,16 @@ pub(super) struct Rows {
 impl Scale<'_> {
     /// The features of the positions of `images`, mirrored as well where that is asked for: of all, or
     /// of equally many in every image, drawn at random, where there are more than `most`.
+    ///
+    /// # Errors
+    /// [`MethodError::NotFinite`] when the encoder gives no numbers for one of them.
     pub(super) fn rows(
         &self,
         context: &Context,
-        images: &Images,
+        (part, images): (&'static str, &Images),
         flips: bool,
         most: usize,
-    ) -> Rows {
+    ) -> Result<Rows, MethodError> {
         let places = self.config.grid(self.shrink).len();
         let flips: &[[bool; 2]] = match flips {
             true => &[[false, false], [true, false], [false, true], [true, true]],
@@ -56,6 +59,10 @@ impl Scale<'_> {
                 let batch = mirrored(batch.clone(), *flip);
                 let features = self.config.describe(self.encoder, batch, self.shrink);
                 let features: Vec<f32> = features.into_data().iter().collect();
+                if let Some(entry) = features.iter().position(|value| !value.is_finite()) {
+                    let image = indices[entry / (places * rows.features.dim())];
+                    return Err(MethodError::NotFinite { part, image });
+                }
                 for image in features.chunks_exact(places * rows.features.dim()) {
                     let mut chosen = match per_image == places {
                         true => (0..places).collect(),
@@ -71,7 +78,7 @@ impl Scale<'_> {
                 }
             }
         }
-        rows
+        Ok(rows)
     }
 }
 

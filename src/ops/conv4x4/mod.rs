@@ -49,7 +49,9 @@ fn apply(direction: Direction, input: Tensor<4>, weight: Tensor<4>) -> Tensor<4>
         (Home::Training, Some(geometry)) if Home::of(&weight) == home => {
             record(direction, geometry, input, weight)
         }
-        (_, Some(_)) if is_gpu(&input.device()) => direction.by_products(input, weight),
+        _ if is_gpu(&input.device()) && direction.suits(input.dims(), weight.dims()) => {
+            direction.by_products(input, weight)
+        }
         _ => direction.plain(input, weight),
     }
 }
@@ -71,21 +73,28 @@ impl Direction {
         }
     }
 
+    /// Whether the weight is one of 4x4 for these channels, nothing is empty, and a side that is halved is even.
+    fn suits(self, input: [usize; 4], weight: [usize; 4]) -> bool {
+        let [_, channels, height, width] = input;
+        let [small, large, rows, columns] = weight;
+        let expected = match self {
+            Self::Down if height.is_multiple_of(2) && width.is_multiple_of(2) => large,
+            Self::Down => return false,
+            Self::Up => small,
+        };
+        let whole = input.iter().chain(&weight).all(|size| *size > 0);
+        whole && channels == expected && [rows, columns] == [4, 4]
+    }
+
     /// The sizes, where the kernels take them.
     fn geometry(self, input: [usize; 4], weight: [usize; 4]) -> Option<Geometry> {
-        let [images, channels, height, width] = input;
-        let [small, large, 4, 4] = weight else {
-            return None;
+        let [images, _, height, width] = input;
+        let [small, large, ..] = weight;
+        let [height, width] = match self {
+            Self::Down => [height / 2, width / 2],
+            Self::Up => [height, width],
         };
-        let (expected, height, width) = match self {
-            Self::Down if height.is_multiple_of(2) && width.is_multiple_of(2) => {
-                (large, height / 2, width / 2)
-            }
-            Self::Down => return None,
-            Self::Up => (small, height, width),
-        };
-        let whole = [images, small, large].iter().all(|size| *size > 0);
-        let served = whole && channels == expected && patches::serves([height, width]);
+        let served = self.suits(input, weight) && patches::serves([height, width]);
         served.then_some(Geometry {
             images,
             large,

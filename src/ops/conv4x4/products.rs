@@ -1,9 +1,9 @@
 //! The two operations as matrix products, for GPUs.
 //!
 //! With Burn's convolutions, the scores of a small `encoder-flow` on an NVIDIA H200 under Vulkan differed from the
-//! CPU's by 2.8e-2, with these by 1.6e-6; alone, on random maps, Burn's agree there to 3e-6. So they are wrong in
-//! company only, and products are not. A map is folded into blocks of 2x2 pixels; then the stride is 1 and the kernel
-//! 2, and four views of the blocks, side by side, are all windows.
+//! CPU's by 2.8e-2, with these by 1.6e-6; alone, on random maps, Burn's agreed there to 3e-6, and the cause was not
+//! found. A map is folded into blocks of 2x2 pixels; then the stride is 1 and the kernel 2, and four views of the
+//! blocks, side by side, are all windows.
 
 use burn::tensor::Tensor;
 use burn::tensor::ops::PadMode;
