@@ -17,6 +17,8 @@ mod report;
 mod score_image;
 #[path = "folder/sets.rs"]
 mod sets;
+#[path = "folder/whole.rs"]
+mod whole;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -119,6 +121,13 @@ fn score_at_a_tenth(model: &Path, path: &Path) -> Command {
     let mut command = score(model);
     command.args(["--alpha", "0.1"]).arg(path);
     command
+}
+
+/// What `fit` says on both streams.
+fn command_output(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", both(&output));
+    both(&output)
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -132,7 +132,8 @@ impl FlowSettings {
         model
     }
 
-    /// The flow stage on rows of latents, each followed by its context if the flow has one.
+    /// The flow stage on rows of latents, each followed by its context if the flow has one; no stage where
+    /// nothing of it is trained: without couplings, a normal or a fitted base is the whole density.
     ///
     /// # Errors
     /// [`MethodError`] when the training fails or is stopped.
@@ -142,8 +143,12 @@ impl FlowSettings {
         sizes: RealNvpConfig,
         train: Vectors,
         valid: Vectors,
-    ) -> Result<(RealNvp, StageSummary), MethodError> {
+    ) -> Result<(RealNvp, Option<StageSummary>), MethodError> {
         let model = self.start(context, sizes, &train);
+        let trained_base = sizes.gaussians > 0 && sizes.base == BaseKind::Trained;
+        if sizes.couplings == 0 && !trained_base {
+            return Ok((model, None));
+        }
         let bytes = |vectors: &Vectors| -> Vec<u8> {
             let values = vectors.values().iter();
             values.flat_map(|value| value.to_le_bytes()).collect()
@@ -152,6 +157,7 @@ impl FlowSettings {
         let seed = derive(context.seed, "noise");
         let noisy = |vectors, noise| Arc::new(Noisy::new(vectors, sizes.dim, noise, seed));
         let samples = (noisy(train, self.noise as f32), noisy(valid, 0.0));
-        context.train(&FLOW_STAGE, &self.training, model, samples, &input)
+        let trained = context.train(&FLOW_STAGE, &self.training, model, samples, &input);
+        trained.map(|(model, summary)| (model, Some(summary)))
     }
 }

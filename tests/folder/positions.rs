@@ -95,13 +95,6 @@ fn a_rival_is_taken_where_it_misses_half_as_many_made_up_defects() {
     assert_eq!(fitted.comparison, None);
 }
 
-/// What `fit` says on both streams.
-fn command_output(mut command: Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", both(&output));
-    both(&output)
-}
-
 /// Pixels of a strip of 16 to 1 are kept, and it has one score and one map.
 #[test]
 fn a_long_strip_is_scored_in_tiles() {

@@ -81,7 +81,7 @@ impl Plan for WholeImages {
             flow: self.flow.sizes(train.dim(), train.len()),
         };
         let (flow, summary) = self.flow.fit(context, sizes.flow, train, valid)?;
-        stages.push(summary);
+        stages.extend(summary);
         let conversion = context.conversion;
         let device = context.device;
         let scorer = EncoderFlow::new(conversion, sizes, encoder, standardizer, flow, device);

@@ -175,7 +175,9 @@ impl Fit<'_> {
             }
             let folder = format!("{scale}{suffix}");
             let trained = context.within(&folder, |context| flow.fit(context, sizes, train, valid));
-            let (model, mut stage) = trained?;
+            let (model, Some(mut stage)) = trained? else {
+                unreachable!("couplings are trained")
+            };
             stage.name = format!("{folder}/{}", stage.name);
             if best
                 .as_ref()

@@ -127,8 +127,10 @@ impl ViewsPlan {
                 let trained =
                     context.within(&folder, |context| flow.fit(context, sizes, train, valid));
                 let (flow, mut summary) = trained?;
-                summary.name = format!("{folder}/{}", summary.name);
-                (flow, Some(summary))
+                if let Some(summary) = &mut summary {
+                    summary.name = format!("{folder}/{}", summary.name);
+                }
+                (flow, summary)
             }
         };
         Ok((ViewWeights { projection, flow }, summary))
