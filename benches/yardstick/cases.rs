@@ -94,18 +94,7 @@ const LARGE: usize = 256;
 /// How often images are shrunk before their positions are looked at, one scale after the other.
 const SHRINKS: [usize; 2] = [1, 2];
 /// Whitened directions of what SqueezeNet's fire module 7 says of a position, under a standard normal: all.
-const DIRECTIONS: RealNvpConfig = RealNvpConfig {
-    dim: 384,
-    couplings: 0,
-    hidden: 1,
-    layers: 0,
-    clamp: 1.0,
-    mixing: Mixing::Permutation,
-    actnorm: false,
-    gaussians: 0,
-    base: BaseKind::Fitted,
-    context: 0,
-};
+const DIRECTIONS: RealNvpConfig = RealNvpConfig::base_alone(384, 0);
 
 /// The weights of [`positions`], from seeds.
 pub fn position_weights(device: &Device) -> PositionWeights {

@@ -51,6 +51,23 @@ pub struct RealNvpConfig {
 }
 
 impl RealNvpConfig {
+    /// A density of `dim` entries without couplings: so many Gaussians that are fitted; with none, a standard
+    /// normal.
+    pub const fn base_alone(dim: usize, gaussians: usize) -> Self {
+        Self {
+            dim,
+            couplings: 0,
+            hidden: 1,
+            layers: 0,
+            clamp: 1.0,
+            mixing: Mixing::Permutation,
+            actnorm: false,
+            gaussians,
+            base: BaseKind::Fitted,
+            context: 0,
+        }
+    }
+
     /// What keeps these sizes from being built, if anything does: a damaged file must not ask for
     /// more memory than there is.
     pub(crate) fn check(&self) -> Result<(), String> {

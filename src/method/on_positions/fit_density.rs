@@ -11,7 +11,7 @@ use super::{
 };
 use crate::data::{Images, Samples};
 use crate::encoder::{POSITION_CONTEXT, Projection};
-use crate::flow::{BaseKind, Mixing, MixtureConfig, RealNvpConfig};
+use crate::flow::{MixtureConfig, RealNvpConfig};
 use crate::method::{Context, FlowSettings, MethodError, Parts};
 use crate::train::StageSummary;
 
@@ -99,7 +99,8 @@ impl Fit<'_> {
         let train = self.train_rows(context, TRAINED)?;
         let projection = self.projection(context, &train, components);
         let components = kept(components, self.features());
-        let sizes = gaussians(components, 0);
+        // A standard normal of whitened components is their Gaussian.
+        let sizes = RealNvpConfig::base_alone(components, 0);
         let flow = sizes.init(&mut self.rng, context.device);
         Ok(of_flow(
             ComponentFlow { projection, flow },
@@ -118,7 +119,7 @@ impl Fit<'_> {
         let train = self.train_rows(context, TRAINED)?;
         let projection = self.projection(context, &train, components);
         let components = kept(components, self.features());
-        let sizes = gaussians(components, own.gaussians * own.starts);
+        let sizes = RealNvpConfig::base_alone(components, own.gaussians * own.starts);
         let start = sizes.init(&mut self.rng, context.device);
         let latents = latents(&projection, &train, components, None, context);
         let count = latents.len().min(own.samples);
@@ -252,21 +253,5 @@ fn kept(components: usize, features: usize) -> usize {
     match components {
         0 => features,
         some => some.min(features),
-    }
-}
-
-/// A fitted mixture of whitened components; with none, a standard normal, which is their Gaussian.
-fn gaussians(components: usize, gaussians: usize) -> RealNvpConfig {
-    RealNvpConfig {
-        dim: components,
-        couplings: 0,
-        hidden: 1,
-        layers: 0,
-        clamp: 1.0,
-        mixing: Mixing::Permutation,
-        actnorm: false,
-        gaussians,
-        base: BaseKind::Fitted,
-        context: 0,
     }
 }
