@@ -1,6 +1,9 @@
 # Everyday commands. Every recipe is a plain cargo command: `just --show NAME` prints it.
 # Another backend: `just backend=wgpu experiment mnist-3`.
 
+# arguments reach the program as they were given: --set 'data.ood=["svhn"]' keeps its quotes
+set positional-arguments
+
 # flex or ndarray (CPU), wgpu or vulkan (GPU)
 backend := "flex"
 
@@ -18,27 +21,27 @@ default:
 
 # train, evaluate and report: `just experiment mnist-3 --seed 1 --set encoder.width=64`
 experiment name *arguments:
-    {{run}} experiment {{name}} {{arguments}}
+    {{run}} experiment "$@"
 
 # evaluate a trained run again: `just evaluate mnist-3 --confidence 0.99`
 evaluate name *arguments:
-    {{run}} evaluate {{name}} {{arguments}}
+    {{run}} evaluate "$@"
 
 # methods and variants on every class: `just sweep mnist --methods encoder-flow,knn --seeds 0,1,2`
 sweep study *arguments:
-    {{run}} sweep {{study}} {{arguments}}
+    {{run}} sweep "$@"
 
 # compare methods and variants without the classes left out: `just select mnist --candidate a,b`
 select study *arguments:
-    {{run}} select {{study}} {{arguments}}
+    {{run}} select "$@"
 
 # a detector for a folder of normal images: `just fit good-parts --out model.safetensors`
 fit folder *arguments:
-    {{run}} fit {{folder}} {{arguments}}
+    {{run}} fit "$@"
 
 # verdicts for images: `just score model.safetensors new/ --heatmaps maps`
 score model *arguments:
-    {{run}} score {{model}} {{arguments}}
+    {{run}} score "$@"
 
 # show the experiments that can be run
 list:
@@ -46,11 +49,11 @@ list:
 
 # data sets and pretrained weights: `just data list`, `just data fetch mnist`, `just data fetch squeezenet`, `just data verify`
 data *arguments:
-    {{run}} data {{arguments}}
+    {{run}} data "$@"
 
 # everything, without network
 test *arguments:
-    cargo test {{arguments}}
+    cargo test "$@"
 
 # formatting and clippy, warnings are errors
 lint:
@@ -59,13 +62,13 @@ lint:
 
 # criterion benchmarks: `just bench autoencoder`
 bench *arguments:
-    cargo bench --bench pipeline -- {{arguments}}
+    cargo bench --bench pipeline -- "$@"
 
 # against PyTorch on the same machine: `just bench-pytorch --only flow,knn`
 bench-pytorch *arguments:
     python3 -m venv {{pytorch}}
     {{pytorch}}/bin/pip install --quiet --requirement benches/pytorch/requirements.txt
-    {{pytorch}}/bin/python benches/pytorch/bench.py --features {{backend}},tui {{arguments}}
+    {{pytorch}}/bin/python benches/pytorch/bench.py --features {{backend}},tui "$@"
 
 # what CI runs
 ci:
