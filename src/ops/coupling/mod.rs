@@ -1,6 +1,9 @@
 //! RealNVP's affine coupling: the network, the clamp and the affine map in one pass each way.
 
+mod geometry;
+mod gradient;
 mod kernel;
+mod layer;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +19,10 @@ use burn::backend::tensor::FloatTensor;
 use burn::nn::Linear;
 use burn::tensor::{Tensor, activation};
 
-use self::kernel::{Coupling, Geometry, Layer, Pass, Wanted};
+use self::geometry::Geometry;
+use self::gradient::Wanted;
+use self::kernel::{Coupling, Pass};
+use self::layer::Layer;
 use super::{Home, Training, contiguous, flex, tensor, training, values};
 
 /// Most hidden layers that the kernels take.
