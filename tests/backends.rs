@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use encoder_flow::Detector;
 use encoder_flow::backend::{Backend, OpenDevice};
 use encoder_flow::data::{DataStore, FetchOptions, Images};
-use encoder_flow::method::{DetectorError, Method, MethodError, schema};
+use encoder_flow::method::{Method, schema};
 use encoder_flow::run::{RunError, RunOptions, Summary, run, run_folder};
 use encoder_flow::study::Studies;
 use encoder_flow::train::Display;
@@ -49,16 +49,6 @@ const SMALL: [&str; 35] = [
     "glow.width=4",
     "glow.draws=1",
     "glow.training.epochs=1",
-];
-
-/// Methods that take minutes on Mesa's software driver, and are only compared on a GPU: flows on pixels, and what
-/// looks at positions. When such a detector is made or loaded there, [`Detector::check_device`] compares.
-const TOO_SLOW: [Method; 5] = [
-    Method::RealNvp,
-    Method::Glow,
-    Method::Patchcore,
-    Method::Padim,
-    Method::Kernel,
 ];
 
 fn images() -> Images {
@@ -120,11 +110,6 @@ fn devices() -> Vec<OpenDevice> {
     Backend::compiled().into_iter().filter_map(open).collect()
 }
 
-/// Whether the device is Mesa's software driver.
-fn is_software(open: &OpenDevice) -> bool {
-    open.description().contains("llvmpipe")
-}
-
 #[test]
 fn every_method_gives_the_same_scores_on_every_backend() {
     let folder = tempfile::tempdir().unwrap();
@@ -149,11 +134,6 @@ fn every_method_gives_the_same_scores_on_every_backend() {
         let expected = score(&Backend::Flex.open().unwrap());
         for open in devices() {
             let name = open.backend.name();
-            let too_slow = TOO_SLOW.contains(&method) || !settings.is_empty();
-            if too_slow && is_software(&open) {
-                println!("left out: {method} {settings:?} on {name}");
-                continue;
-            }
             let found = score(&open);
             let mut worst = 0.0f32;
             for (found, expected) in found.columns().iter().zip(expected.columns()) {
@@ -178,10 +158,6 @@ fn every_stage_trains_on_every_backend() {
             (autoencoder, ["encoder", "flow"]),
             (simclr, ["simclr", "flow"]),
         ] {
-            if !settings.is_empty() && is_software(&open) {
-                println!("left out: {settings:?} on {}", open.backend.name());
-                continue;
-            }
             let folder = tempfile::tempdir().unwrap();
             let trained = fit(Method::EncoderFlow, settings, open.backend, folder.path());
             let run = run_folder(folder.path(), "digits-3", "encoder-flow", 0);
@@ -191,24 +167,11 @@ fn every_stage_trains_on_every_backend() {
                 println!("{} on {}: {history}", stage, open.backend.name());
                 assert!(history.contains("epochs"), "{history}");
             }
-            match trained {
-                // Which kernels are chosen depends on how long they take. Some are wrong on Mesa's software
-                // driver, for two images say, and a detector that is wrong is not written.
-                Err(RunError::Method(MethodError::Detector(error)))
-                | Err(RunError::Detector(error))
-                    if matches!(error, DetectorError::Device { .. }) =>
-                {
-                    println!("refused on {}: {error}", open.backend.name());
-                    assert!(is_software(&open));
-                }
-                trained => {
-                    trained.unwrap();
-                    let path = model(Method::EncoderFlow, folder.path());
-                    let detector = Detector::load_on(path, &open.device).unwrap();
-                    let scores = detector.scorer().score(&images()).unwrap();
-                    assert!(scores.columns()[0].iter().all(|score| score.is_finite()));
-                }
-            }
+            trained.unwrap();
+            let path = model(Method::EncoderFlow, folder.path());
+            let detector = Detector::load_on(path, &open.device).unwrap();
+            let scores = detector.scorer().score(&images()).unwrap();
+            assert!(scores.columns()[0].iter().all(|score| score.is_finite()));
         }
     }
 }

@@ -5,7 +5,6 @@
 
 mod kernel;
 mod patches;
-mod products;
 
 use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -18,7 +17,6 @@ use burn::tensor::{Tensor, module};
 
 use self::kernel::Geometry;
 use super::{Home, Training, contiguous, flex, tensor, training, values};
-use crate::backend::is_gpu;
 
 /// The convolution that halves the side: kernel 4, stride 2, padding 1, no bias.
 ///
@@ -48,9 +46,6 @@ fn apply(direction: Direction, input: Tensor<4>, weight: Tensor<4>) -> Tensor<4>
         }
         (Home::Training, Some(geometry)) if Home::of(&weight) == home => {
             record(direction, geometry, input, weight)
-        }
-        _ if is_gpu(&input.device()) && direction.suits(input.dims(), weight.dims()) => {
-            direction.by_products(input, weight)
         }
         _ => direction.plain(input, weight),
     }
@@ -115,14 +110,6 @@ impl Direction {
                 let options = ConvTransposeOptions::new([2, 2], [1, 1], [0, 0], [1, 1], 1);
                 module::conv_transpose2d(input, weight, None, options)
             }
-        }
-    }
-
-    /// The same as matrix products, whose gradients are Burn's.
-    fn by_products(self, input: Tensor<4>, weight: Tensor<4>) -> Tensor<4> {
-        match self {
-            Self::Down => products::down(input, weight),
-            Self::Up => products::up(input, weight),
         }
     }
 
@@ -275,14 +262,10 @@ mod tests {
             let [input, weight] = shapes(direction, sizes);
             assert!(direction.geometry(input, weight).is_some(), "{sizes:?}");
             let found = measure(sizes, direction, apply);
-            let products = measure(sizes, direction, Direction::by_products);
             let expected = measure(sizes, direction, Direction::plain);
             let parts = ["output", "input gradient", "weight gradient"];
-            for (found, form) in [(&found, "kernels"), (&products, "products")] {
-                for ((found, expected), part) in found.iter().zip(&expected).zip(parts) {
-                    let which = format!("{form}, {direction:?} {sizes:?} {part}");
-                    assert_close(found, expected, &which);
-                }
+            for ((found, expected), part) in found.iter().zip(&expected).zip(parts) {
+                assert_close(found, expected, &format!("{direction:?} {sizes:?} {part}"));
             }
             // The same without automatic differentiation.
             let device = Device::flex();
