@@ -6,6 +6,7 @@ mod autoencoder;
 mod backbone;
 mod contrast;
 mod conv;
+mod covariance;
 mod frequency;
 mod onnx;
 mod patches;

@@ -9,8 +9,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand::Rng;
 use rand::seq::index::sample;
 
+use super::covariance::covariance;
 use super::pca::principal_directions;
-use super::projection::covariance;
 use crate::data::{Images, Samples, Vectors};
 
 /// Positions lie so many pixels apart.
@@ -113,7 +113,9 @@ impl Scale {
             patches.extend(columns.swap_dims(1, 2).into_data().iter::<f32>());
         }
         let mean = patches.means();
-        let covariance = covariance(&patches, &mean, device);
+        let covariance = covariance(&mean, patches.len(), device, |indices| {
+            patches.batch(indices, device)
+        });
         let (directions, _) = principal_directions(&covariance, components, rng);
         // A convolution's weights have the components first.
         let directions: Vec<f32> = (0..components)

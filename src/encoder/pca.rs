@@ -6,10 +6,9 @@ use nalgebra::DMatrix;
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 
+use super::covariance::covariance;
 use crate::data::{Images, Samples};
 
-/// Images per step when the covariance is added up.
-const BATCH: usize = 1024;
 /// Directions kept beyond those asked for, so that the last of these converge as well.
 const OVERSAMPLING: usize = 10;
 /// Rounds of subspace iteration. The error of direction `k` shrinks by the ratio of the first
@@ -22,8 +21,8 @@ const FEW: usize = 4;
 ///
 /// The cheapest function that maps an image to a latent. A few components are found by subspace iteration
 /// on the covariance with a Rayleigh-Ritz step at the end (Halko, Martinsson & Tropp, arXiv:0909.4061,
-/// algorithm 4.4), many by its eigendecomposition; the covariance is one matrix product per batch on the chosen backend. `linfa`'s
-/// PCA wants all images as one f64 matrix: 1.2 GB for CIFAR-10.
+/// algorithm 4.4), many by its eigendecomposition. `linfa`'s PCA wants all images as one f64
+/// matrix: 1.2 GB for CIFAR-10.
 #[derive(Module, Debug)]
 pub struct Pca {
     mean: Param<Tensor<1>>,
@@ -38,9 +37,10 @@ impl Pca {
         let dim: usize = shape.iter().product();
         let components = components.min(dim);
         let mean = mean(images, dim);
-        let covariance = covariance(images, &mean, device);
+        let covariance = covariance(&mean, images.len(), device, |indices| {
+            images.batch(indices, device).flatten(1, 3)
+        });
         let (directions, _) = principal_directions(&covariance, components, rng);
-        let mean: Vec<f32> = mean.into_iter().map(|value| value as f32).collect();
         let data = TensorData::new(directions, [dim, components]);
         Self {
             mean: Param::from_tensor(Tensor::from_data(TensorData::new(mean, [dim]), device)),
@@ -82,7 +82,7 @@ impl Pca {
 }
 
 /// Mean of every pixel in `[-1, 1]`, added up exactly in integers.
-fn mean(images: &Images, dim: usize) -> Vec<f64> {
+fn mean(images: &Images, dim: usize) -> Vec<f32> {
     let mut sums = vec![0u64; dim];
     for image in images.as_bytes().chunks_exact(dim) {
         for (sum, &byte) in sums.iter_mut().zip(image) {
@@ -91,28 +91,8 @@ fn mean(images: &Images, dim: usize) -> Vec<f64> {
     }
     let count = images.len().max(1) as f64;
     sums.into_iter()
-        .map(|sum| sum as f64 / count / 127.5 - 1.0)
+        .map(|sum| (sum as f64 / count / 127.5 - 1.0) as f32)
         .collect()
-}
-
-/// `[dim, dim]` covariance of the pixels.
-fn covariance(images: &Images, mean: &[f64], device: &Device) -> DMatrix<f64> {
-    let dim = mean.len();
-    let centre: Vec<f32> = mean.iter().map(|&value| value as f32).collect();
-    let centre = Tensor::<2>::from_data(TensorData::new(centre, [1, dim]), device);
-    let mut sum = Tensor::<2>::zeros([dim, dim], device);
-    let all: Vec<usize> = (0..images.len()).collect();
-    for indices in all.chunks(BATCH) {
-        let rows = images.batch(indices, device).flatten::<2>(1, 3) - centre.clone();
-        sum = sum + rows.clone().transpose().matmul(rows);
-    }
-    let scale = 1.0 / images.len().max(1) as f64;
-    let values = sum
-        .into_data()
-        .iter::<f64>()
-        .map(|value| value * scale)
-        .collect();
-    DMatrix::from_vec(dim, dim, values)
 }
 
 /// Eigenvectors of the largest eigenvalues, `[dim, count]` row-major, and these eigenvalues, largest

@@ -5,13 +5,10 @@ use burn::tensor::{Device, Tensor, TensorData};
 use nalgebra::DMatrix;
 use rand::Rng;
 
+use super::covariance::covariance;
 use super::pca::principal_directions;
 use crate::data::{Samples, Vectors};
 
-/// Vectors per step when the covariance is added up, and entries of a vector whose products with all that
-/// follow are one matrix product.
-const BATCH: usize = 4096;
-const BLOCK: usize = 224;
 /// Smallest variance of a component, relative to the largest: a component that hardly varies on
 /// training data would otherwise decide every score.
 const RELATIVE_FLOOR: f64 = 1e-6;
@@ -35,7 +32,9 @@ impl Projection {
         let from = vectors.dim();
         let to = to.min(from);
         let mean = vectors.means();
-        let covariance = covariance(vectors, &mean, device);
+        let covariance = covariance(&mean, vectors.len(), device, |indices| {
+            vectors.batch(indices, device)
+        });
         let whitened = (to == from).then(|| whitening(&covariance)).flatten();
         let matrix = whitened.unwrap_or_else(|| components(&covariance, to, rng));
         Self {
@@ -84,7 +83,9 @@ impl Projection {
     ) -> (Self, Vec<f64>) {
         let dim = vectors.dim();
         let mean = vectors.means();
-        let covariance = covariance(vectors, &mean, device);
+        let covariance = covariance(&mean, vectors.len(), device, |indices| {
+            vectors.batch(indices, device)
+        });
         let (mut matrix, mut variances) = principal_directions(&covariance, dim, rng);
         for variance in &mut variances {
             *variance = variance.max(0.0);
@@ -158,38 +159,6 @@ fn whitening(covariance: &DMatrix<f64>) -> Option<Vec<f32>> {
     Some(matrix)
 }
 
-/// `[dim, dim]` covariance around `mean`. Of a symmetric matrix only the blocks on and above the diagonal
-/// are multiplied out.
-pub(super) fn covariance(vectors: &Vectors, mean: &[f32], device: &Device) -> DMatrix<f64> {
-    let dim = vectors.dim();
-    let centre = Tensor::<2>::from_data(TensorData::new(mean.to_vec(), [1, dim]), device);
-    let starts: Vec<usize> = (0..dim).step_by(BLOCK).collect();
-    let mut sums: Vec<Tensor<2>> = starts
-        .iter()
-        .map(|&start| Tensor::zeros([BLOCK.min(dim - start), dim - start], device))
-        .collect();
-    let all: Vec<usize> = (0..vectors.len()).collect();
-    for indices in all.chunks(BATCH) {
-        let rows = vectors.batch(indices, device) - centre.clone();
-        for (&start, sum) in starts.iter().zip(&mut sums) {
-            let block = rows.clone().narrow(1, start, BLOCK.min(dim - start));
-            let others = rows.clone().narrow(1, start, dim - start);
-            *sum = sum.clone() + block.transpose().matmul(others);
-        }
-    }
-    let scale = 1.0 / vectors.len().max(1) as f64;
-    let mut covariance = DMatrix::zeros(dim, dim);
-    for (&start, sum) in starts.iter().zip(sums) {
-        let width = dim - start;
-        for (index, value) in sum.into_data().iter::<f64>().enumerate() {
-            let (row, column) = (start + index / width, start + index % width);
-            covariance[(row, column)] = value * scale;
-            covariance[(column, row)] = value * scale;
-        }
-    }
-    covariance
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,37 +166,6 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;
     use rand_distr::{Distribution, StandardNormal};
-
-    #[test]
-    fn a_covariance_is_the_mean_of_products() {
-        // More entries than one block has, and not a multiple.
-        let dim = BLOCK + 9;
-        let rng = &mut StdRng::seed_from_u64(2);
-        let mut vectors = Vectors::new(dim);
-        vectors.extend(StandardNormal.sample_iter(&mut *rng).take(40 * dim));
-        let mean = vectors.means();
-        let found = covariance(&vectors, &mean, &test_device());
-        for (row, column) in [
-            (0, 0),
-            (3, 230),
-            (230, 3),
-            (232, 232),
-            (224, 223),
-            (100, 101),
-        ] {
-            let products = (0..40).map(|index| {
-                let values = vectors.row(index);
-                let [left, right] = [row, column].map(|at| f64::from(values[at] - mean[at]));
-                left * right
-            });
-            let expected = products.sum::<f64>() / 40.0;
-            let found = found[(row, column)];
-            assert!(
-                (found - expected).abs() < 1e-5,
-                "{row} {column}: {found} {expected}"
-            );
-        }
-    }
 
     #[test]
     fn projected_training_vectors_are_white() {
