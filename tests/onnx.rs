@@ -95,6 +95,34 @@ mod built {
         }
     }
 
+    #[test]
+    fn views_look_through_it_beside_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let list = r#"views.list=[
+            { of = "onnx", normalise = "sqrt", components = 16, gaussians = 0 },
+            { of = "onnx", normalise = "l2", components = 8, gaussians = 1 },
+            { of = "bands", normalise = "none", components = 17, gaussians = 1, guard = 0.9 },
+        ]"#;
+        let settings = [FILE, OUTPUT, list];
+        let mut command = fit(folder, "views.safetensors", &settings);
+        command.args(["--method", "views"]);
+        let said = succeeds(command);
+        assert!(said.contains("view 1: onnx, sqrt, 16 components"), "{said}");
+        std::fs::remove_file(folder.join("network.onnx")).unwrap();
+        let mut command = program(folder);
+        command.args(["score", "views.safetensors", "set/test", "--alpha", "0.1"]);
+        assert!(succeeds(command).contains("000.png"));
+        // Two networks would be read, and one of them named in the run's identity.
+        let both = r#"views.list=[
+            { of = "onnx", normalise = "l2", components = 8, gaussians = 1 },
+            { of = "squeezenet", normalise = "l2", components = 8, gaussians = 1 },
+        ]"#;
+        let mut command = fit(folder, "both.safetensors", &[FILE, both]);
+        command.args(["--method", "views"]);
+        assert!(fails(command).contains("not both"));
+    }
+
     /// The file's SHA-256 is part of a run's identity, and its features are computed once.
     #[test]
     fn another_file_is_another_run() {

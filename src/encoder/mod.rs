@@ -38,5 +38,5 @@ pub use projection::Projection;
 pub use resnet::{ResNet, ResNetConfig};
 pub use squeezenet::{BackboneError, PretrainedLook, SqueezeNet};
 pub use training::ENCODER_STAGE;
-pub use view::{Look, Networks, Normalisation, View};
+pub use view::{Batch, Look, NetworkSizes, Networks, Normalisation, View};
 pub use visual_words::{VisualWords, VisualWordsConfig};

@@ -4,18 +4,20 @@
 //! any density of it, whatever they show. Divided by its norm, a description only says what an image
 //! is like.
 
+use std::cell::OnceCell;
 use std::fmt;
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::frequency::{RINGS, bands, ycbcr};
-use super::{ResNet, ResNetConfig, SqueezeNet, VisualWords, VisualWordsConfig};
+use super::{OnnxNetwork, ResNet, ResNetConfig, SqueezeNet, VisualWords, VisualWordsConfig};
 
 /// Norm below which a description counts as zero.
 const LEAST_NORM: f64 = 1e-6;
 /// Share of a block's sum below which an entry counts as zero.
 const LEAST_SHARE: f64 = 1e-8;
+
 /// What of an image is described.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -38,11 +40,13 @@ pub enum Look {
     /// Features of a residual network that was trained without labels on the normal images.
     #[serde(rename = "simclr")]
     SimClr,
+    /// Tensors of a network from an ONNX file, their means where they have positions.
+    Onnx,
 }
 
 impl Look {
-    /// True where the pretrained network looks.
-    pub fn is_pretrained(self) -> bool {
+    /// True where SqueezeNet looks.
+    pub fn is_squeezenet(self) -> bool {
         matches!(self, Self::SqueezeNet | Self::SqueezeNetMoments)
     }
 }
@@ -50,12 +54,91 @@ impl Look {
 /// The networks that descriptions may look through.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Networks<'a> {
-    /// The pretrained one.
+    /// SqueezeNet, pretrained.
     pub squeezenet: Option<&'a SqueezeNet>,
+    /// The one from an ONNX file.
+    pub onnx: Option<&'a OnnxNetwork>,
     /// The one that was trained without labels.
     pub simclr: Option<&'a ResNet>,
     /// The dictionary of patches.
     pub dictionary: Option<&'a VisualWords>,
+}
+
+/// Sizes on which the length of a network's description depends.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NetworkSizes {
+    /// Entries of what the network from an ONNX file gives.
+    pub onnx: Option<usize>,
+    /// Of the network that was trained without labels.
+    pub simclr: Option<ResNetConfig>,
+    /// Of the dictionary of patches.
+    pub dictionary: Option<VisualWordsConfig>,
+}
+
+/// Images, and what networks make of them: asked when the first view wants it, and once for all views.
+pub struct Batch<'a> {
+    images: Tensor<4>,
+    networks: Networks<'a>,
+    squeezenet: OnceCell<Tensor<2>>,
+    onnx: OnceCell<Tensor<2>>,
+    simclr: OnceCell<Tensor<2>>,
+}
+
+impl<'a> Batch<'a> {
+    /// Of images `[batch, channels, height, width]` in `[-1, 1]`, and the networks that views may look through.
+    pub fn new(images: Tensor<4>, networks: Networks<'a>) -> Self {
+        Self {
+            images,
+            networks,
+            squeezenet: OnceCell::new(),
+            onnx: OnceCell::new(),
+            simclr: OnceCell::new(),
+        }
+    }
+
+    /// With features that were computed before, `[batch, features]`: SqueezeNet's where there is one, else those of
+    /// the network from an ONNX file.
+    pub fn with_features(mut self, features: Option<Tensor<2>>) -> Self {
+        let known = features.map_or_else(OnceCell::new, OnceCell::from);
+        match self.networks.squeezenet {
+            Some(_) => self.squeezenet = known,
+            None => self.onnx = known,
+        }
+        self
+    }
+
+    fn squeezenet(&self) -> Tensor<2> {
+        let network = self.networks.squeezenet;
+        let network = network.expect("a view of SqueezeNet comes with it");
+        let features = self
+            .squeezenet
+            .get_or_init(|| network.encode(self.images.clone()));
+        features.clone()
+    }
+
+    fn onnx(&self) -> (Tensor<2>, Vec<usize>) {
+        let network = self.networks.onnx;
+        let network = network.expect("a view of an ONNX network comes with it");
+        let features = self
+            .onnx
+            .get_or_init(|| network.encode(self.images.clone()));
+        (features.clone(), network.blocks())
+    }
+
+    fn simclr(&self) -> Tensor<2> {
+        let network = self.networks.simclr;
+        let network = network.expect("a view of the trained network comes with it");
+        let features = self
+            .simclr
+            .get_or_init(|| network.encode(self.images.clone()));
+        features.clone()
+    }
+
+    fn words(&self) -> Tensor<2> {
+        let dictionary = self.networks.dictionary;
+        let dictionary = dictionary.expect("a view of patches comes with their dictionary");
+        dictionary.describe(self.images.clone())
+    }
 }
 
 /// What is taken out of a description.
@@ -68,8 +151,8 @@ pub enum Normalisation {
     L2,
     /// Its mean, then its norm.
     Contrast,
-    /// Of each block, the sum; what is left is brought to the root. (Blocks are the maps of the
-    /// pretrained network; other descriptions are one.)
+    /// Of each block, the sum; what is left is brought to the root. (Blocks are the maps of SqueezeNet, and the
+    /// tensors of a network from an ONNX file; other descriptions are one.)
     Sqrt,
 }
 
@@ -94,6 +177,7 @@ impl fmt::Display for View {
             Look::SqueezeNet => "squeezenet",
             Look::SqueezeNetMoments => "squeezenet-moments",
             Look::SimClr => "simclr",
+            Look::Onnx => "onnx",
         })?;
         f.write_str(match self.normalise {
             Normalisation::None => "",
@@ -105,14 +189,8 @@ impl fmt::Display for View {
 }
 
 impl View {
-    /// Entries of the description of an image of `shape` = `[channels, height, width]`, by a network that was
-    /// trained without labels, or a dictionary, of these sizes.
-    pub fn dim(
-        &self,
-        [channels, height, width]: [usize; 3],
-        simclr: Option<ResNetConfig>,
-        dictionary: Option<VisualWordsConfig>,
-    ) -> usize {
+    /// Entries of the description of an image of `shape` = `[channels, height, width]`, by networks of these sizes.
+    pub fn dim(&self, [channels, height, width]: [usize; 3], networks: NetworkSizes) -> usize {
         match self.of {
             Look::Pixels => channels * height * width,
             Look::Differences => height * (width - 1) + (height - 1) * width,
@@ -122,73 +200,60 @@ impl View {
             }
             Look::SqueezeNet => SqueezeNet::LATENT,
             Look::SqueezeNetMoments => SqueezeNet::MOMENTS,
-            Look::SimClr => simclr.map_or(0, |network| network.features()),
-            Look::Patches => dictionary.map_or(0, |dictionary| dictionary.features()),
+            Look::SimClr => networks.simclr.map_or(0, |network| network.features()),
+            Look::Patches => networks.dictionary.map_or(0, |words| words.features()),
+            Look::Onnx => networks.onnx.unwrap_or(0),
         }
     }
 
-    /// Describes images; of the `networks` that one is asked whose features are the description.
+    /// Describes images.
     ///
     /// # Shapes
-    /// `[batch, channels, height, width]` in `[-1, 1]` to `[batch, dim]`.
+    /// To `[batch, dim]`.
     ///
     /// # Panics
-    /// When the description is a network's or a dictionary's and there is none.
-    pub fn describe(&self, images: Tensor<4>, networks: Networks) -> Tensor<2> {
-        let description = match self.of {
-            Look::SqueezeNet | Look::SqueezeNetMoments => {
-                let network = networks.squeezenet;
-                let network = network.expect("a view of the pretrained network comes with it");
-                return self.of_features(network.encode(images));
-            }
-            Look::SimClr => {
-                let network = networks.simclr;
-                let network = network.expect("a view of the trained network comes with it");
-                network.encode(images)
-            }
-            Look::Patches => {
-                let dictionary = networks.dictionary;
-                let dictionary = dictionary.expect("a view of patches comes with their dictionary");
-                dictionary.describe(images)
-            }
-            Look::Pixels => unit(images).flatten(1, 3),
-            Look::Differences => differences(luminance(unit(images))),
-            Look::Bands => bands(unit(images)),
+    /// When the description is a network's or a dictionary's and the batch comes without.
+    pub fn describe(&self, batch: &Batch) -> Tensor<2> {
+        let images = || batch.images.clone();
+        let whole = |description: Tensor<2>| {
+            let [_, dim] = description.dims();
+            (description, vec![dim])
         };
-        self.normalised(description)
-    }
-
-    /// The description that is part of the pretrained network's latents.
-    ///
-    /// # Shapes
-    /// `[batch, 896]`, or with moments `[batch, 2560]`, to `[batch, dim]`.
-    pub fn of_features(&self, features: Tensor<2>) -> Tensor<2> {
-        let description = match (self.of, features.dims()[1]) {
-            (Look::SqueezeNet, SqueezeNet::MOMENTS) => SqueezeNet::means_of(features),
-            _ => features,
+        let (description, blocks) = match self.of {
+            Look::SqueezeNet => {
+                let features = batch.squeezenet();
+                let means = match features.dims()[1] {
+                    SqueezeNet::MOMENTS => SqueezeNet::means_of(features),
+                    _ => features,
+                };
+                (means, SqueezeNet::blocks(false))
+            }
+            Look::SqueezeNetMoments => (batch.squeezenet(), SqueezeNet::blocks(true)),
+            Look::Onnx => batch.onnx(),
+            Look::SimClr => whole(batch.simclr()),
+            Look::Patches => whole(batch.words()),
+            Look::Pixels => whole(unit(images()).flatten(1, 3)),
+            Look::Differences => whole(differences(luminance(unit(images())))),
+            Look::Bands => whole(bands(unit(images()))),
         };
-        self.normalised(description)
+        self.normalise.apply(description, blocks)
     }
+}
 
-    /// Takes out of a description what the view is not to see.
+impl Normalisation {
+    /// Takes out of a description of these blocks what a view is not to see.
     ///
     /// # Shapes
     /// `[batch, dim]` to `[batch, dim]`.
-    pub fn normalised(&self, description: Tensor<2>) -> Tensor<2> {
-        match self.normalise {
-            Normalisation::None => description,
-            Normalisation::L2 => by_norm(description),
-            Normalisation::Contrast => {
+    fn apply(self, description: Tensor<2>, blocks: Vec<usize>) -> Tensor<2> {
+        match self {
+            Self::None => description,
+            Self::L2 => by_norm(description),
+            Self::Contrast => {
                 let mean = description.clone().mean_dim(1);
                 by_norm(description - mean)
             }
-            Normalisation::Sqrt => {
-                let [_, dim] = description.dims();
-                let blocks = match self.of {
-                    Look::SqueezeNet => SqueezeNet::blocks(false),
-                    Look::SqueezeNetMoments => SqueezeNet::blocks(true),
-                    _ => vec![dim],
-                };
+            Self::Sqrt => {
                 let mut start = 0;
                 let roots = blocks.into_iter().map(|length| {
                     let block = description.clone().narrow(1, start, length);
@@ -246,6 +311,11 @@ mod tests {
         Tensor::from_data(TensorData::new(values, shape), &test_device())
     }
 
+    /// Without any network.
+    fn described(view: View, images: Tensor<4>) -> Tensor<2> {
+        view.describe(&Batch::new(images, Networks::default()))
+    }
+
     fn largest_difference(left: Tensor<2>, right: Tensor<2>) -> f32 {
         (left - right).abs().max().into_scalar::<f32>()
     }
@@ -260,10 +330,10 @@ mod tests {
                     of,
                     normalise: Normalisation::L2,
                 };
-                let found = view.describe(images(channels), Networks::default());
+                let found = described(view, images(channels));
                 assert_eq!(
                     found.dims(),
-                    [3, view.dim([channels, 8, 8], None, None)],
+                    [3, view.dim([channels, 8, 8], NetworkSizes::default())],
                     "{of:?}"
                 );
             }
@@ -292,8 +362,8 @@ mod tests {
             ),
         ] {
             let view = View { of, normalise };
-            let before = view.describe(back(grey.clone()), Networks::default());
-            let after = view.describe(back(changed), Networks::default());
+            let before = described(view, back(grey.clone()));
+            let after = described(view, back(changed));
             let difference = largest_difference(before, after);
             assert!(difference < 1e-5, "{view:?}: {difference}");
         }
@@ -301,8 +371,8 @@ mod tests {
             of: Look::Pixels,
             normalise: Normalisation::None,
         };
-        let before = raw.describe(back(grey.clone()), Networks::default());
-        let after = raw.describe(back(grey * 0.5), Networks::default());
+        let before = described(raw, back(grey.clone()));
+        let after = described(raw, back(grey * 0.5));
         assert!(largest_difference(before, after) > 0.1);
     }
 
@@ -318,7 +388,7 @@ mod tests {
             for normalise in normalisations {
                 let view = View { of, normalise };
                 let blank = Tensor::<4>::full([1, 3, 8, 8], -1.0, &device).require_grad();
-                let described = view.describe(blank.clone(), Networks::default());
+                let described = described(view, blank.clone());
                 let slopes = blank.grad(&described.sum().backward()).unwrap();
                 let slopes: Vec<f32> = slopes.into_data().iter::<f32>().collect();
                 assert!(slopes.iter().all(|slope| slope.is_finite()), "{view:?}");

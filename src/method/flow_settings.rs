@@ -86,6 +86,11 @@ impl FlowSettings {
         }
     }
 
+    /// Whether anything of it is trained: without couplings, a normal or a fitted base is the whole density.
+    pub fn trains(&self) -> bool {
+        self.couplings > 0 || (self.gaussians > 0 && self.base == BaseKind::Trained)
+    }
+
     /// Sizes of the flow on `rows` latents of `dim` entries.
     pub fn sizes(&self, dim: usize, rows: usize) -> RealNvpConfig {
         RealNvpConfig {
@@ -116,12 +121,7 @@ impl FlowSettings {
     }
 
     /// The flow before its first step: what starts from data has been set from the rows.
-    pub(super) fn start(
-        &self,
-        context: &mut Context,
-        sizes: RealNvpConfig,
-        train: &Vectors,
-    ) -> RealNvp {
+    fn start(&self, context: &mut Context, sizes: RealNvpConfig, train: &Vectors) -> RealNvp {
         let rng = &mut context.rng("flow weights");
         let model = sizes.init(rng, context.device);
         let rows = self.initial_rows(train, &mut context.rng("flow start"));
@@ -133,7 +133,7 @@ impl FlowSettings {
     }
 
     /// The flow stage on rows of latents, each followed by its context if the flow has one; no stage where
-    /// nothing of it is trained: without couplings, a normal or a fitted base is the whole density.
+    /// nothing of it [is trained](Self::trains).
     ///
     /// # Errors
     /// [`MethodError`] when the training fails or is stopped.
@@ -145,8 +145,7 @@ impl FlowSettings {
         valid: Vectors,
     ) -> Result<(RealNvp, Option<StageSummary>), MethodError> {
         let model = self.start(context, sizes, &train);
-        let trained_base = sizes.gaussians > 0 && sizes.base == BaseKind::Trained;
-        if sizes.couplings == 0 && !trained_base {
+        if !self.trains() {
             return Ok((model, None));
         }
         let bytes = |vectors: &Vectors| -> Vec<u8> {
@@ -159,5 +158,28 @@ impl FlowSettings {
         let samples = (noisy(train, self.noise as f32), noisy(valid, 0.0));
         let trained = context.train(&FLOW_STAGE, &self.training, model, samples, &input);
         trained.map(|(model, summary)| (model, Some(summary)))
+    }
+
+    /// [`fit`](Self::fit) with a folder of its own in the run's, which the name of the stage begins with.
+    ///
+    /// # Errors
+    /// [`MethodError`] when the training fails or is stopped, or the folder cannot be made.
+    pub(super) fn fit_within(
+        &self,
+        folder: &str,
+        context: &mut Context,
+        sizes: RealNvpConfig,
+        train: Vectors,
+        valid: Vectors,
+    ) -> Result<(RealNvp, Option<StageSummary>), MethodError> {
+        if !self.trains() {
+            return Ok((self.start(context, sizes, &train), None));
+        }
+        let fitted = context.within(folder, |context| self.fit(context, sizes, train, valid));
+        let (flow, mut summary) = fitted?;
+        if let Some(summary) = &mut summary {
+            summary.name = format!("{folder}/{}", summary.name);
+        }
+        Ok((flow, summary))
     }
 }

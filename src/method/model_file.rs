@@ -7,7 +7,10 @@ use burn::module::Module;
 use burn::store::{ModuleSnapshot, SafetensorsStore};
 use burn::tensor::Device;
 use image::ImageFormat;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -200,17 +203,30 @@ pub(super) fn from_bytes(
     Ok((scorer, description))
 }
 
-/// Fills a module from the bytes of a model file.
+/// What a model file says of its scorer beside the weights.
 ///
 /// # Errors
-/// What keeps them from being its weights.
-pub(super) fn load_weights<M: Module>(weights: &mut M, bytes: Vec<u8>) -> Result<(), String> {
+/// What keeps it from being of this type.
+pub(super) fn parse_sizes<T: DeserializeOwned>(sizes: Value) -> Result<T, String> {
+    serde_json::from_value(sizes).map_err(|error| error.to_string())
+}
+
+/// A module with the weights in the bytes of a model file; `init` makes one of its sizes.
+///
+/// # Errors
+/// Those of `init`, and what keeps the bytes from being its weights.
+pub(super) fn filled<M: Module>(
+    bytes: Vec<u8>,
+    init: impl FnOnce(&mut StdRng) -> Result<M, String>,
+) -> Result<M, String> {
+    // The initial weights are replaced; any seed will do.
+    let mut weights = init(&mut StdRng::seed_from_u64(0))?;
     let result = weights
         .load_from(&mut SafetensorsStore::from_bytes(Some(bytes)))
         .map_err(|error| error.to_string())?;
     match result.errors.first() {
         Some(error) => Err(error.to_string()),
-        None => Ok(()),
+        None => Ok(weights),
     }
 }
 

@@ -7,14 +7,12 @@ use std::fmt::Debug;
 use burn::module::{Module, ModuleDisplay};
 use burn::store::{ModuleSnapshot, SafetensorsStore};
 use burn::tensor::Device;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toml::Table;
 
-use super::model_file::{check_shape, load_weights, onnx_in};
+use super::model_file::{check_shape, filled, onnx_in, parse_sizes};
 use super::pictures::{reconstruct, residuals};
 use super::representation::standardized;
 use super::{
@@ -109,8 +107,7 @@ impl<D: Density> OnLatents<D> {
             encoder: sizes,
             density,
             standardizer,
-        } = serde_json::from_value::<Described<D::Sizes>>(described)
-            .map_err(|error| error.to_string())?;
+        } = parse_sizes::<Described<D::Sizes>>(described)?;
         sizes.check()?;
         check_shape(conversion, sizes.image_shape())?;
         let latent = sizes.latent();
@@ -121,12 +118,13 @@ impl<D: Density> OnLatents<D> {
         if let Some(scale) = &standardizer {
             scale.check(latent)?;
         }
-        let mut weights = Weights {
-            // The initial weights are replaced; any seed will do.
-            encoder: sizes.empty(onnx_in(&bytes)?, &mut StdRng::seed_from_u64(0), device)?,
-            density: D::empty(density, latent, device),
-        };
-        load_weights(&mut weights, bytes)?;
+        let onnx = onnx_in(&bytes)?;
+        let weights = filled(bytes, |rng| {
+            Ok(Weights {
+                encoder: sizes.empty(onnx, rng, device)?,
+                density: D::empty(density, latent, device),
+            })
+        })?;
         let parts = (weights.encoder, weights.density);
         let scorer = Self::new(conversion, sizes, parts, standardizer, device);
         Ok(Box::new(scorer))
@@ -290,6 +288,8 @@ pub(super) mod tests {
     use crate::data::Framing;
     use crate::encoder::Pca;
     use crate::method::scorer::tests::noise;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
 
     /// A detector on five principal components of noise, with the density that `fit` makes of its
     /// latents, which are standardised if asked.

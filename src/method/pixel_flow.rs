@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::context::digest;
-use super::model_file::{check_shape, load_weights};
+use super::model_file::{check_shape, filled, parse_sizes};
 use super::pictures::{heatmaps, to_bytes};
 use super::pixel_pictures::pictures;
 use super::{
@@ -146,14 +146,11 @@ impl<S: FlowSizes> PixelFlow<S> {
         bytes: Vec<u8>,
         device: &Device,
     ) -> Result<Box<dyn Scorer>, String> {
-        let Described { sizes, usage } =
-            serde_json::from_value::<Described<S>>(described).map_err(|error| error.to_string())?;
+        let Described { sizes, usage } = parse_sizes::<Described<S>>(described)?;
         sizes.check()?;
         usage.check()?;
         check_shape(conversion, sizes.shape())?;
-        // The initial weights are replaced; any seed will do.
-        let mut flow = sizes.init(&mut StdRng::seed_from_u64(0), device);
-        load_weights(&mut flow, bytes)?;
+        let flow = filled(bytes, |rng| Ok(sizes.init(rng, device)))?;
         Ok(Box::new(Self::new(conversion, sizes, usage, flow, device)))
     }
 

@@ -21,6 +21,8 @@ pub(in crate::method) fn scorers() -> Vec<Box<dyn Scorer>> {
         Box::new(gmm::tests::detector()),
         Box::new(mahalanobis::gaussian::tests::detector()),
         Box::new(views::detector::tests::detector()),
+        #[cfg(feature = "onnx")]
+        Box::new(views::detector::tests::exported()),
         Box::new(realnvp::tests::detector()),
         Box::new(glow::tests::detector()),
     ];
@@ -373,8 +375,9 @@ fn terms_add_up_to_their_score() {
             with_terms += 1;
         }
     }
-    // `encoder-flow`, the two flows on pixels, five views.
-    assert_eq!(with_terms, 8);
+    // `encoder-flow`, the two flows on pixels, five views; and through ONNX networks, `encoder-flow` and three views.
+    let expected = if cfg!(feature = "onnx") { 12 } else { 8 };
+    assert_eq!(with_terms, expected);
 }
 
 /// A score that is the mean of others says so, and knows them.

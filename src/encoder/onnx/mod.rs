@@ -93,7 +93,7 @@ impl OnnxSizes {
 
     /// What keeps a file from holding such a network, if anything does: a damaged one must not ask for
     /// more memory than there is.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let allowed = 1..=Self::MOST_POSITIONS;
         let sides = self.sides.unwrap_or([1, 1]);
         match (1..=Self::MOST_FEATURES).contains(&self.features)
@@ -208,6 +208,11 @@ impl OnnxNetwork {
     /// Entries of a description.
     pub fn features(&self) -> usize {
         self.inner.sizes.features
+    }
+
+    /// Entries of a description by tensor.
+    pub fn blocks(&self) -> Vec<usize> {
+        self.inner.layouts.iter().map(Layout::channels).collect()
     }
 
     /// The ONNX file.

@@ -3,8 +3,6 @@
 use burn::module::Module;
 use burn::store::{ModuleSnapshot, SafetensorsStore};
 use burn::tensor::{Device, Tensor};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -13,7 +11,7 @@ use super::{Anogan, SearchRule};
 use crate::data::{Conversion, Images, Samples, Vectors};
 use crate::encoder::AutoEncoderConfig;
 use crate::method::adversarial::noise;
-use crate::method::model_file::{check_shape, load_weights};
+use crate::method::model_file::{check_shape, filled, parse_sizes};
 use crate::method::pictures::{heatmaps, to_bytes};
 use crate::method::representation::for_each_batch;
 use crate::method::{DetectorError, HeatSource, Heatmap, Scorer, Scores, Stored};
@@ -67,14 +65,11 @@ impl AnoganDetector {
         bytes: Vec<u8>,
         device: &Device,
     ) -> Result<Box<dyn Scorer>, String> {
-        let Described { sizes, search } =
-            serde_json::from_value(described).map_err(|error| error.to_string())?;
+        let Described { sizes, search } = parse_sizes(described)?;
         sizes.check()?;
         search.check()?;
         check_shape(conversion, sizes.image_shape())?;
-        // The initial weights are replaced; any seed will do.
-        let mut weights = Anogan::new(&sizes, &mut StdRng::seed_from_u64(0), device);
-        load_weights(&mut weights, bytes)?;
+        let weights = filled(bytes, |rng| Ok(Anogan::new(&sizes, rng, device)))?;
         Ok(Box::new(Self::new(conversion, weights, search, device)))
     }
 

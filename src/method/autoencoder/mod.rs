@@ -3,12 +3,10 @@
 use burn::module::Module;
 use burn::store::{ModuleSnapshot, SafetensorsStore};
 use burn::tensor::Device;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use serde_json::Value;
 use toml::Table;
 
-use super::model_file::{check_shape, load_weights};
+use super::model_file::{check_shape, filled, parse_sizes};
 use super::pictures::{reconstruct, residuals};
 use super::{
     AutoEncoderSettings, Context, DetectorError, EncoderSettings, Encoding, Entry, Fitted,
@@ -112,13 +110,10 @@ impl AutoEncoderScorer {
         bytes: Vec<u8>,
         device: &Device,
     ) -> Result<Box<dyn Scorer>, String> {
-        let sizes: AutoEncoderConfig =
-            serde_json::from_value(described).map_err(|error| error.to_string())?;
+        let sizes: AutoEncoderConfig = parse_sizes(described)?;
         sizes.check()?;
         check_shape(conversion, sizes.image_shape())?;
-        // The initial weights are replaced; any seed will do.
-        let mut model: AutoEncoder = sizes.init(&mut StdRng::seed_from_u64(0), device);
-        load_weights(&mut model, bytes)?;
+        let model: AutoEncoder = filled(bytes, |rng| Ok(sizes.init(rng, device)))?;
         let encoder = Encoder::Autoencoder(model.valid());
         Ok(Box::new(Self::new(conversion, sizes, encoder, device)))
     }
@@ -179,6 +174,8 @@ pub(super) mod tests {
     use crate::backend::test_device;
     use crate::data::Framing;
     use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
 
     pub fn detector() -> impl Scorer {
         let device = test_device();

@@ -3,15 +3,13 @@
 use burn::module::Module;
 use burn::store::{ModuleSnapshot, SafetensorsStore};
 use burn::tensor::{Device, Tensor, activation};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{BiGan, BiGanConfig};
 use crate::data::{Conversion, Images, Samples};
 use crate::method::adversarial::noise;
-use crate::method::model_file::{check_shape, load_weights};
+use crate::method::model_file::{check_shape, filled, parse_sizes};
 use crate::method::pictures::{reconstruct, residuals, to_bytes};
 use crate::method::representation::for_each_batch;
 use crate::method::{DetectorError, HeatSource, Heatmap, Scorer, Scores, Stored};
@@ -71,16 +69,13 @@ impl EgbadDetector {
         bytes: Vec<u8>,
         device: &Device,
     ) -> Result<Box<dyn Scorer>, String> {
-        let Described { sizes, weight } =
-            serde_json::from_value(described).map_err(|error| error.to_string())?;
+        let Described { sizes, weight } = parse_sizes(described)?;
         sizes.check()?;
         if !(0.0..=1.0).contains(&weight) {
             return Err(format!("its discriminator's share cannot be {weight}"));
         }
         check_shape(conversion, sizes.image_shape())?;
-        // The initial weights are replaced; any seed will do.
-        let mut networks = sizes.init(&mut StdRng::seed_from_u64(0), device);
-        load_weights(&mut networks, bytes)?;
+        let networks = filled(bytes, |rng| Ok(sizes.init(rng, device)))?;
         Ok(Box::new(Self::new(
             conversion, sizes, weight, networks, device,
         )))
@@ -176,6 +171,8 @@ pub(in crate::method) mod tests {
     use crate::backend::test_device;
     use crate::data::Framing;
     use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
 
     pub fn detector() -> EgbadDetector {
         let device = test_device();

@@ -12,7 +12,7 @@ use crate::backend::Backend;
 use crate::data::{Conversion, Images, Samples};
 use crate::encoder::{Encoder, EncoderSizes};
 use crate::flow::{RealNvp, RealNvpConfig, Standardizer, Transform};
-use crate::method::model_file::{check_shape, load_weights, onnx_in};
+use crate::method::model_file::{check_shape, filled, onnx_in, parse_sizes};
 use crate::method::pictures::{heatmaps, reconstruct, residuals, to_bytes};
 use crate::method::representation::for_each_batch;
 use crate::method::{
@@ -150,17 +150,17 @@ impl EncoderFlow {
         let Described {
             sizes,
             standardizer,
-        } = serde_json::from_value(described).map_err(|error| error.to_string())?;
+        } = parse_sizes(described)?;
         sizes.check()?;
         check_shape(conversion, sizes.encoder.image_shape())?;
         standardizer.check(sizes.flow.dim)?;
-        // The initial weights are replaced; any seed will do.
-        let rng = &mut StdRng::seed_from_u64(0);
-        let mut weights = EncoderFlowWeights {
-            encoder: sizes.encoder.empty(onnx_in(&bytes)?, rng, device)?,
-            flow: sizes.flow.init(rng, device),
-        };
-        load_weights(&mut weights, bytes)?;
+        let onnx = onnx_in(&bytes)?;
+        let weights = filled(bytes, |rng| {
+            Ok(EncoderFlowWeights {
+                encoder: sizes.encoder.empty(onnx, rng, device)?,
+                flow: sizes.flow.init(rng, device),
+            })
+        })?;
         let scorer = Self::from_weights(conversion, sizes, weights, standardizer, device);
         Ok(Box::new(scorer))
     }

@@ -69,7 +69,8 @@ impl Plan for WholeImages {
     }
 
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
-        context.stages[1] += usize::from(self.trains_autoencoder() || self.trains_simclr());
+        let encoders = usize::from(self.trains_autoencoder() || self.trains_simclr());
+        context.stages[1] = encoders + usize::from(self.flow.trains());
         let (encoder, mut stages) = self.encoding.fit(context, parts)?;
         let representations = self.encoding.represent(&encoder, context, parts)?;
         let [train, valid] = [0, 1].map(|part| &representations[part].1.latents);

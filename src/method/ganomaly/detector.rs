@@ -3,14 +3,12 @@
 use burn::module::Module;
 use burn::store::{ModuleSnapshot, SafetensorsStore};
 use burn::tensor::Device;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use serde_json::Value;
 
 use super::Ganomaly;
 use crate::data::{Conversion, Images, Samples};
 use crate::encoder::{AutoEncoder, AutoEncoderConfig};
-use crate::method::model_file::{check_shape, load_weights};
+use crate::method::model_file::{check_shape, filled, parse_sizes};
 use crate::method::pictures::{reconstruct, residuals};
 use crate::method::representation::for_each_batch;
 use crate::method::{DetectorError, HeatSource, Heatmap, Scorer, Scores, Stored};
@@ -48,13 +46,10 @@ impl GanomalyDetector {
         bytes: Vec<u8>,
         device: &Device,
     ) -> Result<Box<dyn Scorer>, String> {
-        let sizes: AutoEncoderConfig =
-            serde_json::from_value(described).map_err(|error| error.to_string())?;
+        let sizes: AutoEncoderConfig = parse_sizes(described)?;
         sizes.check()?;
         check_shape(conversion, sizes.image_shape())?;
-        // The initial weights are replaced; any seed will do.
-        let mut weights = Ganomaly::new(&sizes, &mut StdRng::seed_from_u64(0), device);
-        load_weights(&mut weights, bytes)?;
+        let weights = filled(bytes, |rng| Ok(Ganomaly::new(&sizes, rng, device)))?;
         Ok(Box::new(Self::new(conversion, weights, device)))
     }
 }

@@ -3,17 +3,14 @@
 use burn::module::Module;
 use burn::store::{ModuleSnapshot, SafetensorsStore};
 use burn::tensor::Device;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::interpolation::between_positions;
-use super::{Aggregation, DensitySizes, PositionDensity};
+use super::{Aggregation, PositionDensity, PositionSizes};
 use crate::data::{Conversion, Images, Samples};
-use crate::encoder::{MapEncoder, PositionConfig};
+use crate::encoder::MapEncoder;
 use crate::evaluate::auroc;
-use crate::method::model_file::{check_shape, load_weights, onnx_in};
+use crate::method::model_file::{check_shape, filled, onnx_in, parse_sizes};
 use crate::method::{DetectorError, HeatSource, Heatmap, Scorer, Scores, Spread, Stored};
 
 /// Name of the scorer in a model file.
@@ -23,7 +20,7 @@ const BATCH_PIXELS: usize = 1 << 20;
 /// Pixels of a side of a heat map's cells.
 const CELL: usize = 4;
 /// Names of the scores: the deciding one, then one for every scale.
-const NAMES: [&str; 5] = ["positions", "scale_1", "scale_2", "scale_3", "scale_4"];
+pub(super) const NAMES: [&str; 5] = ["positions", "scale_1", "scale_2", "scale_3", "scale_4"];
 /// The same in words.
 pub(in crate::method) const WORDS: &[(&str, &str)] = &[
     ("positions", "least likely positions"),
@@ -51,35 +48,6 @@ pub struct OnPositions {
     device: Device,
 }
 
-/// What a model file says beside the weights.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PositionSizes {
-    /// How positions are described.
-    pub config: PositionConfig,
-    /// Share of the positions that the image's score is the mean of; 0 for the least likely one.
-    pub top: f64,
-    /// Side in pixels of the tiles, the least likely of which gives the image's score; 0 for none.
-    #[serde(default)]
-    pub tiles: usize,
-    /// The scales.
-    pub scales: Vec<ScaleSizes>,
-}
-
-/// One scale.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ScaleSizes {
-    /// How often the image is shrunk.
-    pub shrink: usize,
-    /// Sizes of its density.
-    pub density: DensitySizes,
-    /// Of the images' scores.
-    pub images: Spread,
-    /// Of the positions' scores.
-    pub positions: Spread,
-}
-
 /// The fitted parts.
 #[derive(Module, Debug)]
 pub struct PositionWeights {
@@ -87,28 +55,6 @@ pub struct PositionWeights {
     pub encoder: MapEncoder,
     /// One for every scale.
     pub densities: Vec<PositionDensity>,
-}
-
-impl PositionSizes {
-    /// What keeps these sizes from being built out of a file of so many `bytes`, if anything does.
-    fn check(&self, bytes: usize) -> Result<(), String> {
-        self.config.check()?;
-        if !(1..NAMES.len()).contains(&self.scales.len()) || !(0.0..=1.0).contains(&self.top) {
-            return Err("its scales are not supported".to_owned());
-        }
-        if self.tiles != 0 && !PositionConfig::SIDES.contains(&self.tiles) {
-            return Err(format!("tiles of {} pixels are not supported", self.tiles));
-        }
-        for scale in &self.scales {
-            self.config.check_scale(scale.shrink)?;
-            let places = self.config.grid(scale.shrink).len();
-            scale.density.check(self.config.features(), places, bytes)?;
-            if !scale.images.is_sound() || !scale.positions.is_sound() {
-                return Err("the spread of a scale's score is damaged".to_owned());
-            }
-        }
-        Ok(())
-    }
 }
 
 impl OnPositions {
@@ -137,24 +83,21 @@ impl OnPositions {
         bytes: Vec<u8>,
         device: &Device,
     ) -> Result<Box<dyn Scorer>, String> {
-        let sizes: PositionSizes =
-            serde_json::from_value(described).map_err(|error| error.to_string())?;
+        let sizes: PositionSizes = parse_sizes(described)?;
         sizes.check(bytes.len())?;
         let config = &sizes.config;
         check_shape(conversion, config.shape)?;
-        // The initial weights are replaced; any seed will do.
-        let rng = &mut StdRng::seed_from_u64(0);
         let densities = sizes.scales.iter().map(|scale| {
             let places = config.grid(scale.shrink).len();
             scale.density.empty(config.features(), places, device)
         });
-        let mut weights = PositionWeights {
-            densities: densities.collect(),
-            encoder: config
-                .source
-                .empty(config.shape[0], onnx_in(&bytes)?, rng, device)?,
-        };
-        load_weights(&mut weights, bytes)?;
+        let onnx = onnx_in(&bytes)?;
+        let weights = filled(bytes, |rng| {
+            Ok(PositionWeights {
+                densities: densities.collect(),
+                encoder: config.source.empty(config.shape[0], onnx, rng, device)?,
+            })
+        })?;
         Ok(Box::new(Self::new(conversion, sizes, weights, device)))
     }
 
@@ -337,177 +280,4 @@ impl Scorer for OnPositions {
 }
 
 #[cfg(test)]
-pub(in crate::method) mod tests {
-    use super::*;
-    use crate::backend::test_device;
-    use crate::data::Framing;
-    use crate::encoder::MapSource;
-    use crate::flow::transform_tests::randomised;
-    use crate::flow::{BaseKind, Mixing, RealNvpConfig};
-    use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
-
-    /// A detector of 32x32 grey images with random weights.
-    fn of(config: PositionConfig, densities: &[(usize, DensitySizes)]) -> OnPositions {
-        with_network(config, None, densities)
-    }
-
-    /// The same, with the ONNX file of its network where it has one.
-    fn with_network(
-        config: PositionConfig,
-        onnx: Option<&[u8]>,
-        densities: &[(usize, DensitySizes)],
-    ) -> OnPositions {
-        let device = test_device();
-        let rng = &mut StdRng::seed_from_u64(1);
-        let features = config.features();
-        let parts = densities.iter().map(|(shrink, density)| {
-            let places = config.grid(*shrink).len();
-            randomised(density.empty(features, places, &device))
-        });
-        let weights = PositionWeights {
-            densities: parts.collect(),
-            encoder: randomised(
-                config
-                    .source
-                    .empty(config.shape[0], onnx.map(<[u8]>::to_vec), rng, &device)
-                    .unwrap(),
-            ),
-        };
-        let scales = densities.iter().map(|&(shrink, density)| ScaleSizes {
-            shrink,
-            density,
-            images: Spread::UNIT,
-            positions: Spread::UNIT,
-        });
-        let sizes = PositionSizes {
-            config,
-            top: 0.1,
-            tiles: 0,
-            scales: scales.collect(),
-        };
-        let conversion = Conversion {
-            channels: 1,
-            height: 32,
-            width: 32,
-            fit: Framing::Resize,
-        };
-        let mut detector = OnPositions::new(conversion, sizes, weights, &device);
-        detector.standardise(&noise(40, 9));
-        detector
-    }
-
-    const FLOW: RealNvpConfig = RealNvpConfig {
-        dim: 6,
-        couplings: 3,
-        hidden: 8,
-        layers: 1,
-        clamp: 2.0,
-        mixing: Mixing::Permutation,
-        actnorm: false,
-        gaussians: 0,
-        base: BaseKind::Trained,
-        context: 16,
-    };
-
-    fn patches(density: DensitySizes) -> OnPositions {
-        let config = PositionConfig {
-            shape: [1, 32, 32],
-            source: MapSource::Patches { components: 4 },
-            intensity: true,
-            pooling: 3,
-        };
-        of(config, &[(1, density)])
-    }
-
-    /// One of every kind, and one of two scales.
-    pub fn detectors() -> Vec<OnPositions> {
-        let network = PositionConfig {
-            shape: [1, 64, 64],
-            source: MapSource::SqueezeNet { layers: vec![2, 3] },
-            intensity: true,
-            pooling: 3,
-        };
-        let bank = DensitySizes::Bank { patches: 30 };
-        let flow = DensitySizes::Flow {
-            components: 8,
-            flow: FLOW,
-        };
-        let mut two = of(
-            PositionConfig {
-                shape: [1, 32, 32],
-                ..network
-            },
-            &[(1, flow)],
-        );
-        two.sizes.top = 0.0;
-        two.sizes.tiles = 16;
-        two.standardise(&noise(40, 9));
-        vec![
-            patches(flow),
-            patches(DensitySizes::Kernel { centres: 30 }),
-            patches(bank),
-            patches(DensitySizes::Places { dimensions: 5 }),
-            two,
-            #[cfg(feature = "onnx")]
-            exported(bank),
-        ]
-    }
-
-    /// Looking through the tiny network of `tests/fixtures/onnx`.
-    #[cfg(feature = "onnx")]
-    fn exported(density: DensitySizes) -> OnPositions {
-        use crate::encoder::onnx_tests::{CONVOLUTIONS, tiny};
-        let config = PositionConfig {
-            shape: [1, 32, 32],
-            source: MapSource::Onnx(tiny(&["early", "late"], 1).sizes().clone()),
-            intensity: true,
-            pooling: 3,
-        };
-        with_network(config, Some(CONVOLUTIONS), &[(1, density)])
-    }
-
-    #[test]
-    fn a_score_depends_on_its_image_alone() {
-        for detector in detectors() {
-            assert_score_of_image_alone(&detector, &noise(20, 2));
-        }
-    }
-
-    #[test]
-    fn scores_are_standard_on_what_they_were_standardised_on() {
-        for detector in detectors() {
-            let scores = detector.score(&noise(40, 9)).unwrap();
-            let column = &scores.columns()[1];
-            let spread = Spread::of(column);
-            assert!(spread.mean.abs() < 1e-3, "{spread:?}");
-            assert!((spread.deviation - 1.0).abs() < 1e-2, "{spread:?}");
-        }
-    }
-    #[test]
-    fn the_share_is_chosen_that_tells_the_defects() {
-        const SHARES: [f64; 2] = [0.0, 0.5];
-        let mut detector = patches(DensitySizes::Bank { patches: 30 });
-        let positions = detector.sizes.config.grid(1).len();
-        // Images of one map each: so many positions of a value, one of another, and nothing elsewhere.
-        let image = |(many, one): (f32, f32)| {
-            let mut map = vec![0.0; positions];
-            map[..positions / 2].fill(many);
-            map[positions - 1] = one;
-            map
-        };
-        let images =
-            |of: fn(usize) -> (f32, f32)| -> Vec<f32> { (0..8).map(of).flat_map(image).collect() };
-        // Large and faint, where every image has a speck that is odder.
-        let normal = images(|index| (index as f32 / 8.0, 9.0 + index as f32));
-        let faint = images(|index| (2.0 + index as f32 / 8.0, 9.0 + index as f32));
-        let chosen = detector.choose_top_by(&[normal], &[vec![faint]], &SHARES);
-        assert_eq!(chosen.unwrap(), (0.5, 1.0));
-        assert_eq!(detector.sizes.top, 0.5);
-        // A speck, where images differ in what is large and faint.
-        let normal = images(|index| (index as f32, 8.0));
-        let speck = images(|index| (index as f32, 8.5));
-        let chosen = detector.choose_top_by(&[normal], &[vec![speck]], &SHARES);
-        assert_eq!(chosen.unwrap(), (0.0, 1.0));
-        assert_eq!(detector.sizes.top, 0.0);
-    }
-}
+pub(in crate::method) mod tests;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use toml::Table;
 
 use super::rows::Scale;
-use super::settings::{Components, Description, Opened, PositionContext, PositionSettings};
+use super::settings::{Components, Description, Opened, PositionSettings};
 use super::{OnPositions, PositionSizes, PositionWeights, ScaleSizes};
 use crate::data::{Images, with_defects};
 use crate::encoder::{MapEncoder, PatchPca, SqueezeNet};
@@ -35,7 +35,7 @@ pub struct PositionPlan {
 /// A density of positions with what it reads of the settings.
 #[derive(Clone, Debug)]
 pub enum DensityPlan {
-    /// The flow; without couplings its base distribution.
+    /// The flow; without couplings its base distribution, trained where that is so.
     Flow(Components, FlowSettings),
     /// A single Gaussian of so many whitened components; 0 for all.
     Gaussian(usize),
@@ -133,12 +133,8 @@ impl Plan for PositionPlan {
         let (config, source) = self.description.config(shape)?;
         let scales = self.description.scales.clone();
         let flows = match &self.density {
-            DensityPlan::Flow(components, flow) if flow.couplings > 0 => {
-                let each = match components.context {
-                    PositionContext::Auto => 2,
-                    PositionContext::Off | PositionContext::On => 1,
-                };
-                each * scales.len()
+            DensityPlan::Flow(components, flow) if flow.trains() => {
+                components.tried(flow).len() * scales.len()
             }
             _ => 0,
         };

@@ -5,13 +5,13 @@ use rand::seq::index::sample;
 
 use super::fit::{BankSettings, DensityPlan, KernelSettings, PlaceSettings, PositionPlan};
 use super::rows::{Rows, Scale, latents};
-use super::settings::{Components, PositionContext};
+use super::settings::Components;
 use super::{
     ComponentFlow, DensitySizes, KernelDensity, PatchBank, PlaceGaussians, PositionDensity,
 };
 use crate::data::{Images, Samples};
 use crate::encoder::{POSITION_CONTEXT, Projection};
-use crate::flow::{MixtureConfig, RealNvpConfig};
+use crate::flow::{MixtureConfig, RealNvp, RealNvpConfig};
 use crate::method::{Context, FlowSettings, MethodError, Parts};
 use crate::train::StageSummary;
 
@@ -153,15 +153,9 @@ impl Fit<'_> {
         let count = Some(self.train.len());
         let step = format!("components of scale {}", self.scale.number);
         context.clock.step(&step, count);
-        let tried: &[(bool, &str)] = match components.context {
-            PositionContext::Off => &[(false, "")],
-            PositionContext::On => &[(true, "")],
-            // Without couplings there is nothing that a position could enter.
-            PositionContext::Auto if flow.couplings == 0 => &[(false, "")],
-            PositionContext::Auto => &[(false, "-without-position"), (true, "-with-position")],
-        };
-        let (mut best, mut stages) = (None, Vec::<StageSummary>::new());
-        for &(knows, suffix) in tried {
+        let mut best: Option<(f64, RealNvp, RealNvpConfig)> = None;
+        let mut stages = Vec::<StageSummary>::new();
+        for &(knows, suffix) in components.tried(flow) {
             let sides = self.scale.config.grid(self.scale.shrink).sides;
             let sides = knows.then_some(sides);
             let [train, valid] =
@@ -170,23 +164,16 @@ impl Fit<'_> {
                 context: if knows { POSITION_CONTEXT } else { 0 },
                 ..flow.sizes(head, train.len())
             };
-            if flow.couplings == 0 {
-                best = Some((f64::INFINITY, flow.start(context, sizes, &train), sizes));
-                continue;
-            }
             let folder = format!("{scale}{suffix}");
-            let trained = context.within(&folder, |context| flow.fit(context, sizes, train, valid));
-            let (model, Some(mut stage)) = trained? else {
-                unreachable!("couplings are trained")
-            };
-            stage.name = format!("{folder}/{}", stage.name);
-            if best
+            let (model, stage) = flow.fit_within(&folder, context, sizes, train, valid)?;
+            // What is not trained is the only one.
+            let loss = stage
                 .as_ref()
-                .is_none_or(|(loss, ..)| stage.best_loss < *loss)
-            {
-                best = Some((stage.best_loss, model, sizes));
+                .map_or(f64::INFINITY, |stage| stage.best_loss);
+            if best.as_ref().is_none_or(|&(least, _, _)| loss < least) {
+                best = Some((loss, model, sizes));
             }
-            stages.push(stage);
+            stages.extend(stage);
         }
         if let [without, with] = &stages[..] {
             context.say(&format!(

@@ -12,15 +12,17 @@ mod kernel;
 mod places;
 mod rows;
 mod settings;
+mod sizes;
 
 pub use aggregation::Aggregation;
 pub use bank::PatchBank;
 pub use density::{ComponentFlow, DensitySizes, PositionDensity};
-pub use detector::{OnPositions, PositionSizes, PositionWeights, ScaleSizes};
+pub use detector::{OnPositions, PositionWeights};
 pub use fit::{BankSettings, DensityPlan, KernelSettings, PlaceSettings, PositionPlan};
 pub use kernel::KernelDensity;
 pub use places::PlaceGaussians;
 pub use settings::{Components, Description, PositionContext, PositionSettings, encoder_checks};
+pub use sizes::{PositionSizes, ScaleSizes};
 
 pub(super) use detector::{KIND, WORDS};
 

@@ -9,7 +9,7 @@ use crate::encoder::{
     SqueezeNet,
 };
 use crate::method::{
-    AutoEncoderSettings, DetectorError, EncoderKind, EncoderSettings, MethodError,
+    AutoEncoderSettings, DetectorError, EncoderKind, EncoderSettings, FlowSettings, MethodError,
 };
 use crate::study::{Check, Fault, Settings, first_fault};
 
@@ -115,6 +115,19 @@ pub struct Components {
     pub head: usize,
     /// Whether the flow knows the position.
     pub context: PositionContext,
+}
+
+impl Components {
+    /// With or without the position, or both to choose from, and what a stage's folder then ends with.
+    pub(super) fn tried(&self, flow: &FlowSettings) -> &'static [(bool, &'static str)] {
+        match self.context {
+            PositionContext::Off => &[(false, "")],
+            PositionContext::On => &[(true, "")],
+            // Without couplings there is nothing that a position could enter.
+            PositionContext::Auto if flow.couplings == 0 => &[(false, "")],
+            PositionContext::Auto => &[(false, "-without-position"), (true, "-with-position")],
+        }
+    }
 }
 
 impl PositionSettings {

@@ -3,17 +3,15 @@
 use burn::module::Module;
 use burn::store::{ModuleSnapshot, SafetensorsStore};
 use burn::tensor::{Device, Tensor};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use serde_json::Value;
 
 use super::ViewSizes;
 use crate::backend::Backend;
 use crate::data::{Conversion, Images, Samples, Vectors};
-use crate::encoder::{Networks, Projection, ResNet, SqueezeNet, VisualWords};
+use crate::encoder::{Batch, Networks, OnnxNetwork, Projection, ResNet, SqueezeNet, VisualWords};
 use crate::evaluate::quantile;
 use crate::flow::RealNvp;
-use crate::method::model_file::load_weights;
+use crate::method::model_file::{filled, onnx_in, parse_sizes};
 use crate::method::pictures::heatmaps;
 use crate::method::{DetectorError, HeatSource, Heatmap, Scorer, Scores, Spread, Stored, Terms};
 
@@ -60,6 +58,7 @@ pub struct Views {
 #[derive(Module, Debug)]
 pub(super) struct Weights {
     pub network: Option<SqueezeNet>,
+    pub onnx: Option<OnnxNetwork>,
     pub simclr: Option<ResNet>,
     pub dictionary: Option<VisualWords>,
     pub views: Vec<ViewWeights>,
@@ -76,6 +75,7 @@ impl Weights {
     fn networks(&self) -> Networks<'_> {
         Networks {
             squeezenet: self.network.as_ref(),
+            onnx: self.onnx.as_ref(),
             simclr: self.simclr.as_ref(),
             dictionary: self.dictionary.as_ref(),
         }
@@ -108,27 +108,29 @@ impl Views {
         bytes: Vec<u8>,
         device: &Device,
     ) -> Result<Box<dyn Scorer>, String> {
-        let sizes: ViewSizes =
-            serde_json::from_value(described).map_err(|error| error.to_string())?;
+        let sizes: ViewSizes = parse_sizes(described)?;
         sizes.check(conversion, bytes.len())?;
-        // The initial weights are replaced; any seed will do.
-        let rng = &mut StdRng::seed_from_u64(0);
-        let mut weights = Weights {
-            network: sizes
-                .pretrained()
-                .map(|look| SqueezeNet::new(device).with(look)),
-            simclr: sizes.simclr.map(|network| network.init(rng, device)),
-            dictionary: sizes.dictionary.map(|sizes| sizes.empty(device)),
-            views: sizes
-                .views
-                .iter()
-                .map(|view| ViewWeights {
-                    projection: Projection::empty(sizes.dim(&view.view), view.flow.dim, device),
-                    flow: view.flow.init(rng, device),
-                })
-                .collect(),
+        let onnx = match &sizes.onnx {
+            Some(network) => {
+                let channels = sizes.shape[0];
+                Some(OnnxNetwork::stored(onnx_in(&bytes)?, network, channels)?)
+            }
+            None => None,
         };
-        load_weights(&mut weights, bytes)?;
+        let weights = filled(bytes, |rng| {
+            let views = sizes.views.iter().map(|view| ViewWeights {
+                projection: Projection::empty(sizes.dim(&view.view), view.flow.dim, device),
+                flow: view.flow.init(rng, device),
+            });
+            let squeezenet = sizes.pretrained();
+            Ok(Weights {
+                views: views.collect(),
+                network: squeezenet.map(|look| SqueezeNet::new(device).with(look)),
+                onnx,
+                simclr: sizes.simclr.map(|network| network.init(rng, device)),
+                dictionary: sizes.dictionary.map(|sizes| sizes.empty(device)),
+            })
+        })?;
         Ok(Box::new(Self::new(conversion, sizes, weights, device)))
     }
 
@@ -142,19 +144,12 @@ impl Views {
     ) {
         let all: Vec<usize> = (0..images.len()).collect();
         for indices in all.chunks(BATCH) {
-            let batch = images.batch(indices, &self.device);
-            // One pass of the network serves all of its views.
             let features = features.map(|all| all.batch(indices, &self.device));
-            let networks = self.weights.networks();
-            let features = features.or_else(|| Some(networks.squeezenet?.encode(batch.clone())));
+            let batch = images.batch(indices, &self.device);
+            let batch = Batch::new(batch, self.weights.networks()).with_features(features);
             let views = self.sizes.views.iter().zip(&self.weights.views);
             for (number, (sizes, weights)) in views.enumerate() {
-                let description = match (&features, sizes.view.of) {
-                    (Some(features), of) if of.is_pretrained() => {
-                        sizes.view.of_features(features.clone())
-                    }
-                    _ => sizes.view.describe(batch.clone(), networks),
-                };
+                let description = sizes.view.describe(&batch);
                 each(number, weights.projection.forward(description));
             }
         }
@@ -171,15 +166,15 @@ impl Views {
         columns
     }
 
-    /// True when the device can give gradients with respect to the pixels: the pretrained network begins
-    /// by resizing them, and of Burn 0.22's backends only flex differentiates that.
+    /// True when gradients with respect to the pixels can be had: a network from an ONNX file gives none, and
+    /// SqueezeNet begins by resizing them, which of Burn 0.22's backends only flex differentiates.
     fn differentiable(&self) -> bool {
         let flex = || {
             Backend::Flex
                 .open()
                 .is_ok_and(|flex| flex.device == self.device)
         };
-        self.weights.network.is_none() || flex()
+        self.weights.onnx.is_none() && (self.weights.network.is_none() || flex())
     }
 
     /// `|d views / d pixel|`, summed over the channels: which pixels the score hangs on.
@@ -192,10 +187,10 @@ impl Views {
         let all: Vec<usize> = (0..images.len()).collect();
         for indices in all.chunks(GRADIENT_BATCH) {
             let pixels = images.batch(indices, &device).require_grad();
-            let networks = self.weights.networks();
+            let batch = Batch::new(pixels.clone(), self.weights.networks());
             let mut total = Tensor::<1>::zeros([1], &device);
             for (sizes, weights) in self.sizes.views.iter().zip(&self.weights.views) {
-                let description = sizes.view.describe(pixels.clone(), networks);
+                let description = sizes.view.describe(&batch);
                 let latents = weights.projection.forward(description);
                 let nll = weights.flow.log_prob(latents, None).neg();
                 let standard = (nll - sizes.mean) / sizes.deviation;
@@ -305,6 +300,11 @@ impl Scorer for Views {
     fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), String> {
         let saved = self.weights.save_into(store);
         saved.map_err(|error| error.to_string())
+    }
+
+    fn onnx(&self) -> Option<&[u8]> {
+        let network = self.weights.onnx.as_ref();
+        network.map(OnnxNetwork::file)
     }
 
     fn score(&self, images: &Images) -> Result<Scores, DetectorError> {

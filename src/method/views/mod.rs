@@ -9,6 +9,9 @@ pub(super) mod detector;
 mod settings;
 mod sizes;
 
+use std::borrow::Cow;
+
+use burn::tensor::Device;
 use serde::Serialize;
 use toml::Table;
 
@@ -16,13 +19,17 @@ pub use detector::Views;
 pub use settings::{ViewSettings, ViewsSettings};
 pub use sizes::{ViewFlow, ViewSizes};
 
+use super::features::features_of;
 use super::flow_settings::FlowSettings;
 use super::{
-    Context, Entry, Fitted, MethodError, Part, Parts, Plan, Scores, Section, SimClrSettings,
-    as_table,
+    Context, EncoderSettings, Entry, Fitted, MethodError, Part, Parts, Plan, Scores, Section,
+    SimClrSettings, as_table,
 };
 use crate::data::{Samples, Vectors};
-use crate::encoder::{BackboneLook, Look, Networks, Projection, SIMCLR_STAGE, SqueezeNet};
+use crate::encoder::{
+    BackboneError, BackboneLook, Batch, Look, Networks, OnnxFile, Projection, SIMCLR_STAGE,
+    SqueezeNet,
+};
 use crate::flow::{BaseKind, FLOW_STAGE};
 use crate::train::StageSummary;
 use detector::{BATCH, NAMES, ViewWeights, Weights};
@@ -45,8 +52,13 @@ pub(super) static ENTRY: Entry = Entry {
             true => Some(SimClrSettings::read(settings)?),
             false => None,
         };
+        let encoder = match views.looks_at(Look::Onnx) {
+            true => Some(EncoderSettings::read(settings)?.onnx()),
+            false => None,
+        };
         Ok(Box::new(ViewsPlan {
             views,
+            encoder,
             simclr,
             flow,
         }))
@@ -63,6 +75,9 @@ pub(super) static ENTRY: Entry = Entry {
 #[derive(Debug, Serialize)]
 struct ViewsPlan {
     views: ViewsSettings,
+    /// The ONNX file of the views that look through one, of the section `encoder`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encoder: Option<OnnxFile>,
     /// The network of the views that look through it.
     #[serde(skip_serializing_if = "Option::is_none")]
     simclr: Option<SimClrSettings>,
@@ -71,31 +86,41 @@ struct ViewsPlan {
 }
 
 impl ViewsPlan {
-    /// Fits the density of one view.
+    /// The flow of a view, whose Gaussians are its own.
+    fn flow_of(&self, view: &ViewSettings) -> FlowSettings {
+        FlowSettings {
+            gaussians: view.gaussians,
+            ..self.flow.clone()
+        }
+    }
+
+    /// Fits the density of one view, of the number `index` in the list.
     fn fit_view(
         &self,
-        number: usize,
-        view: &ViewSettings,
-        (context, parts): (&mut Context, &Parts),
+        index: usize,
+        (context, parts): (&mut Context, &[Seen]),
+        sizes: &ViewSizes,
         networks: Networks,
-    ) -> Result<(ViewWeights, Option<StageSummary>), MethodError> {
+    ) -> Result<(ViewFlow, ViewWeights, Option<StageSummary>), MethodError> {
+        let (number, view) = (index + 1, &self.views.list[index]);
         let seen = view.view();
         let purpose = |purpose: &str| format!("{purpose} of view {number}");
-        let describe = |context: &Context, part: &Part| -> Vectors {
-            let shape = context.image_shape();
-            let simclr = self.simclr.as_ref().map(|own| own.sizes(shape));
-            let mut rows = Vectors::new(seen.dim(shape, simclr, self.views.dictionary(shape)));
+        let describe = |context: &Context, name: &'static str, (part, features): &Seen| {
+            let mut rows = Vectors::new(sizes.dim(&seen));
             let all: Vec<usize> = (0..part.images.len()).collect();
             for indices in all.chunks(BATCH) {
-                let batch = match (&part.features, seen.of) {
-                    (Some(features), of) if of.is_pretrained() => {
-                        seen.of_features(features.batch(indices, context.device))
-                    }
-                    _ => seen.describe(part.images.batch(indices, context.device), networks),
-                };
+                let features = features.as_ref();
+                let features = features.map(|all| all.batch(indices, context.device));
+                let images = part.images.batch(indices, context.device);
+                let batch = Batch::new(images, networks).with_features(features);
+                let batch = seen.describe(&batch);
                 rows.extend(batch.into_data().iter::<f32>());
             }
-            rows
+            // Somebody else's network may do anything.
+            match rows.first_not_finite() {
+                Some(image) => Err(MethodError::NotFinite { part: name, image }),
+                None => Ok(rows),
+            }
         };
         let project = |context: &Context, projection: &Projection, rows: &Vectors| -> Vectors {
             let mut latents = Vectors::new(projection.dim());
@@ -106,34 +131,27 @@ impl ViewsPlan {
             }
             latents
         };
-        let train = describe(context, parts.train());
+        let train = describe(context, "train", &parts[0])?;
         let rng = &mut context.rng(&purpose("components"));
         let projection = Projection::fit(&train, view.components, rng, context.device);
         let train = project(context, &projection, &train);
-        let valid = describe(context, parts.validation());
+        let valid = describe(context, "validation", &parts[1])?;
         let valid = project(context, &projection, &valid);
         context
             .clock
             .step(&purpose("components"), Some(train.len()));
-        let flow = FlowSettings {
-            gaussians: view.gaussians,
-            ..self.flow.clone()
+        let flow = self.flow_of(view);
+        let flow_sizes = flow.sizes(train.dim(), train.len());
+        let folder = format!("view-{number}");
+        let (flow, summary) = flow.fit_within(&folder, context, flow_sizes, train, valid)?;
+        let sizes = ViewFlow {
+            view: seen,
+            flow: flow_sizes,
+            mean: 0.0,
+            deviation: 1.0,
+            guard: None,
         };
-        let sizes = flow.sizes(train.dim(), train.len());
-        let (flow, summary) = match self.views.couplings {
-            0 => (flow.start(context, sizes, &train), None),
-            _ => {
-                let folder = format!("view-{number}");
-                let trained =
-                    context.within(&folder, |context| flow.fit(context, sizes, train, valid));
-                let (flow, mut summary) = trained?;
-                if let Some(summary) = &mut summary {
-                    summary.name = format!("{folder}/{}", summary.name);
-                }
-                (flow, summary)
-            }
-        };
-        Ok((ViewWeights { projection, flow }, summary))
+        Ok((sizes, ViewWeights { projection, flow }, summary))
     }
 }
 
@@ -143,7 +161,8 @@ impl Plan for ViewsPlan {
     }
 
     fn pretrained(&self) -> Option<BackboneLook> {
-        self.views.pretrained().map(BackboneLook::SqueezeNet)
+        let squeezenet = self.views.pretrained().map(BackboneLook::SqueezeNet);
+        squeezenet.or_else(|| self.encoder.clone().map(BackboneLook::Onnx))
     }
 
     fn trains_simclr(&self) -> bool {
@@ -155,7 +174,12 @@ impl Plan for ViewsPlan {
             Some(look) => Some(SqueezeNet::load(context.weights, context.device)?.with(look)),
             None => None,
         };
-        let flows = self.views.list.len() * usize::from(self.views.couplings > 0);
+        let shape = context.image_shape();
+        let onnx = match &self.encoder {
+            Some(file) => Some(file.load(shape[0]).map_err(BackboneError::from)?),
+            None => None,
+        };
+        let flows = self.views.list.len() * usize::from(self.flow.trains());
         context.stages[1] = flows + usize::from(self.trains_simclr());
         let (mut views, mut stages) = (Vec::new(), Vec::new());
         let simclr = match &self.simclr {
@@ -166,9 +190,15 @@ impl Plan for ViewsPlan {
             }
             None => None,
         };
-        let shape = context.image_shape();
-        let dictionary_sizes = self.views.dictionary(shape);
-        let dictionary = dictionary_sizes.map(|sizes| {
+        let mut sizes = ViewSizes {
+            shape,
+            input: self.views.input,
+            onnx: onnx.as_ref().map(|network| network.sizes().clone()),
+            simclr: self.simclr.as_ref().map(|settings| settings.sizes(shape)),
+            dictionary: self.views.dictionary(shape),
+            views: Vec::new(),
+        };
+        let dictionary = sizes.dictionary.map(|sizes| {
             let images = &parts.train().images;
             let rng = &mut context.rng("dictionary of patches");
             let fitted = sizes.fit(images, rng, context.device);
@@ -177,50 +207,40 @@ impl Plan for ViewsPlan {
         });
         let networks = Networks {
             squeezenet: network.as_ref(),
+            onnx: onnx.as_ref(),
             simclr: simclr.as_ref(),
             dictionary: dictionary.as_ref(),
         };
-        for (number, view) in (1..).zip(&self.views.list) {
-            context.say(&format!("view {number}: {}", view.name()));
-            let (weights, stage) = self.fit_view(number, view, (context, parts), networks)?;
+        // Training and validation images first.
+        let seen: Vec<Seen> = parts
+            .iter()
+            .map(|part| (part, features(part, networks, context.device)))
+            .collect();
+        for (index, view) in self.views.list.iter().enumerate() {
+            context.say(&format!("view {}: {}", index + 1, view.name()));
+            let fitted = self.fit_view(index, (context, &seen), &sizes, networks)?;
+            let (flow, weights, stage) = fitted;
+            sizes.views.push(flow);
             views.push(weights);
             stages.extend(stage);
         }
-        let sizes = ViewSizes {
-            shape,
-            input: self.views.input,
-            simclr: self.simclr.as_ref().map(|settings| settings.sizes(shape)),
-            dictionary: dictionary_sizes,
-            views: self
-                .views
-                .list
-                .iter()
-                .zip(&views)
-                .map(|(view, weights)| ViewFlow {
-                    view: view.view(),
-                    flow: self.sizes_of(view, weights, parts),
-                    mean: 0.0,
-                    deviation: 1.0,
-                    guard: None,
-                })
-                .collect(),
-        };
         let weights = Weights {
             network,
+            onnx,
             simclr,
             dictionary,
             views,
         };
         let mut scorer = Views::new(context.conversion, sizes, weights, context.device);
-        let nll: Vec<(String, Vec<Vec<f32>>)> = parts
+        let nll: Vec<(String, Vec<Vec<f32>>)> = seen
             .iter()
-            .map(|part| {
+            .map(|(part, features)| {
                 context.say(&format!(
                     "scoring {} {} images",
                     part.images.len(),
                     part.name
                 ));
-                let found = scorer.nll(&part.images, part.features.as_ref());
+                let found = scorer.nll(&part.images, features.as_deref());
                 (part.name.clone(), found)
             })
             .collect();
@@ -241,19 +261,24 @@ impl Plan for ViewsPlan {
     }
 }
 
-impl ViewsPlan {
-    fn sizes_of(
-        &self,
-        view: &ViewSettings,
-        weights: &ViewWeights,
-        parts: &Parts,
-    ) -> crate::flow::RealNvpConfig {
-        let flow = FlowSettings {
-            gaussians: view.gaussians,
-            ..self.flow.clone()
-        };
-        flow.sizes(weights.projection.dim(), parts.train().images.len())
+/// A part, and what the pretrained network makes of its images, where a view looks through one.
+type Seen<'a> = (&'a Part, Option<Cow<'a, Vectors>>);
+
+/// What the pretrained network makes of the images of a part: known before, or computed once for all views.
+fn features<'a>(part: &'a Part, networks: Networks, device: &Device) -> Option<Cow<'a, Vectors>> {
+    if let Some(known) = &part.features {
+        return Some(Cow::Borrowed(known));
     }
+    let computed = match (networks.squeezenet, networks.onnx) {
+        (Some(network), _) => features_of(network.latent(), &part.images, device, |batch| {
+            network.encode(batch)
+        }),
+        (None, Some(network)) => features_of(network.features(), &part.images, device, |batch| {
+            network.encode(batch)
+        }),
+        (None, None) => return None,
+    };
+    Some(Cow::Owned(computed))
 }
 
 /// Most views.

@@ -6,16 +6,17 @@ use super::MOST;
 use crate::encoder::{
     EncoderSizes, Look, Normalisation, PretrainedLook, SqueezeNet, View, VisualWordsConfig,
 };
+use crate::method::{EncoderKind, EncoderSettings};
 use crate::study::{Check, Fault, Settings, first_fault};
 
-/// The section `views`: a fit reads all of it but the words where no view looks at patches, and of the
-/// section `flow` all but the base.
+/// The section `views`: a fit reads all of it but the words where no view looks at patches, of the section
+/// `flow` all but the base, and where a view looks through an ONNX network what the section `encoder` says of that.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ViewsSettings {
     /// Coupling layers of the flow on each view's mixture; 0 for the mixture alone.
     pub couplings: usize,
-    /// Side to which images are resized for the pretrained network.
+    /// Side to which images are resized for SqueezeNet.
     pub input: usize,
     /// Patches of the dictionary that those of an image are compared with, where a view does so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,14 +70,14 @@ impl ViewSettings {
 }
 
 impl ViewsSettings {
-    /// How the pretrained network looks at images, if it does.
+    /// How SqueezeNet looks at images, if it does.
     pub(super) fn pretrained(&self) -> Option<PretrainedLook> {
         let mut looks = self.list.iter().map(|view| view.of);
         let look = PretrainedLook {
             input: self.input,
             moments: looks.clone().any(|of| of == Look::SqueezeNetMoments),
         };
-        looks.any(Look::is_pretrained).then_some(look)
+        looks.any(Look::is_squeezenet).then_some(look)
     }
 
     /// Sizes of the dictionary that a view of patches needs, for images of this shape, if there is such a view.
@@ -104,6 +105,7 @@ impl ViewsSettings {
     /// The first key with which no run is possible.
     pub(super) fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
         let views = Self::read(settings)?;
+        let encoder = EncoderSettings::read(settings)?;
         let [channels, size] = [settings.data.channels, settings.data.size];
         let shape = [channels, size, size];
         let dictionary = views.dictionary(shape);
@@ -138,6 +140,20 @@ impl ViewsSettings {
                 (1..=MOST).contains(&views.list.len()),
                 format!("must name from 1 to {MOST} views"),
             ),
+            Check::new(
+                "list",
+                !views.looks_at(Look::Onnx) || views.pretrained().is_none(),
+                "must look through SqueezeNet or through a network from an ONNX file, not both",
+            ),
+            Check::new(
+                "list",
+                !views.looks_at(Look::Onnx) || !encoder.file.is_empty(),
+                "can look through an ONNX network where `encoder.file` names its file",
+            ),
+            match views.looks_at(Look::Onnx) {
+                true => EncoderKind::Onnx.compiled("list"),
+                false => Check::new("list", true, ""),
+            },
             Check::new(
                 "list",
                 views.list.iter().any(|view| view.guard.is_none()),

@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::detector::NAMES;
 use crate::data::Conversion;
-use crate::encoder::{Look, PretrainedLook, ResNetConfig, SqueezeNet, View, VisualWordsConfig};
+use crate::encoder::{
+    Look, NetworkSizes, OnnxSizes, PretrainedLook, ResNetConfig, SqueezeNet, View,
+    VisualWordsConfig,
+};
 use crate::flow::RealNvpConfig;
 use crate::method::Spread;
 use crate::method::model_file::check_shape;
@@ -15,8 +18,11 @@ use crate::method::model_file::check_shape;
 pub struct ViewSizes {
     /// `[channels, height, width]` of an image.
     pub shape: [usize; 3],
-    /// Side to which images are resized for the pretrained network.
+    /// Side to which images are resized for SqueezeNet.
     pub input: usize,
+    /// The network from an ONNX file, where a view looks through it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub onnx: Option<OnnxSizes>,
     /// Sizes of the network that was trained without labels, where a view looks through it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simclr: Option<ResNetConfig>,
@@ -68,14 +74,14 @@ impl ViewFlow {
 }
 
 impl ViewSizes {
-    /// How the pretrained network looks at images, if it does.
+    /// How SqueezeNet looks at images, if it does.
     pub(super) fn pretrained(&self) -> Option<PretrainedLook> {
         let mut looks = self.views.iter().map(|view| view.view.of);
         let look = PretrainedLook {
             input: self.input,
             moments: looks.clone().any(|of| of == Look::SqueezeNetMoments),
         };
-        looks.any(Look::is_pretrained).then_some(look)
+        looks.any(Look::is_squeezenet).then_some(look)
     }
 
     /// Views that the score is the mean of: those that are no guards.
@@ -86,7 +92,12 @@ impl ViewSizes {
 
     /// Entries of the description that a view is of.
     pub(super) fn dim(&self, view: &View) -> usize {
-        view.dim(self.shape, self.simclr, self.dictionary)
+        let networks = NetworkSizes {
+            onnx: self.onnx.as_ref().map(|network| network.features),
+            simclr: self.simclr,
+            dictionary: self.dictionary,
+        };
+        view.dim(self.shape, networks)
     }
 
     pub(super) fn check(&self, conversion: Conversion, bytes: usize) -> Result<(), String> {
@@ -106,6 +117,13 @@ impl ViewSizes {
                 "an input of {} pixels is not supported",
                 self.input
             ));
+        }
+        match &self.onnx {
+            Some(network) => network.check()?,
+            None if self.views.iter().any(|view| view.view.of == Look::Onnx) => {
+                return Err("the network of a view is missing".to_owned());
+            }
+            None => {}
         }
         match self.simclr {
             Some(network) if network.image_shape() != self.shape => {

@@ -3,6 +3,8 @@ use crate::backend::test_device;
 use crate::data::Framing;
 use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
 use burn::module::{ModuleMapper, Param};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 
 const RULE: SearchRule = SearchRule {
     steps: 30,

@@ -3,13 +3,38 @@
 use super::*;
 use crate::backend::test_device;
 use crate::data::Framing;
-use crate::encoder::{Look, Normalisation, ResNetConfig, View, VisualWordsConfig};
+use crate::encoder::{Look, NetworkSizes, Normalisation, ResNetConfig, View, VisualWordsConfig};
 use crate::flow::transform_tests::randomised;
 use crate::flow::{BaseKind, Mixing, RealNvpConfig};
 use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
 use crate::method::views::ViewFlow;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 
 pub fn detector() -> Views {
+    let looks = [
+        (Look::Pixels, Normalisation::L2),
+        (Look::Bands, Normalisation::None),
+        (Look::SqueezeNet, Normalisation::Sqrt),
+        (Look::SimClr, Normalisation::L2),
+        (Look::Patches, Normalisation::None),
+    ];
+    with_looks(&looks, None)
+}
+
+/// Looking through the tiny network of `tests/fixtures/onnx`.
+#[cfg(feature = "onnx")]
+pub fn exported() -> Views {
+    let looks = [
+        (Look::Onnx, Normalisation::Sqrt),
+        (Look::Onnx, Normalisation::L2),
+        (Look::Pixels, Normalisation::L2),
+    ];
+    let network = crate::encoder::onnx_tests::tiny(&["early", "late"], 1);
+    with_looks(&looks, Some(network))
+}
+
+fn with_looks(looks: &[(Look, Normalisation)], onnx: Option<OnnxNetwork>) -> Views {
     let device = test_device();
     let conversion = Conversion {
         channels: 1,
@@ -31,14 +56,7 @@ pub fn detector() -> Views {
     };
     let images = noise(300, 3);
     let rng = &mut StdRng::seed_from_u64(1);
-    let looks = [
-        (Look::Pixels, Normalisation::L2),
-        (Look::Bands, Normalisation::None),
-        (Look::SqueezeNet, Normalisation::Sqrt),
-        (Look::SimClr, Normalisation::L2),
-        (Look::Patches, Normalisation::None),
-    ];
-    // The network is asked about a few images only: it is slow.
+    // SqueezeNet is asked about a few images only: it is slow.
     let network = randomised(SqueezeNet::new(&device).with_input(64));
     let trained = ResNetConfig {
         channels: 1,
@@ -55,15 +73,22 @@ pub fn detector() -> Views {
     let fitted = dictionary.fit(&images, rng, &device);
     let networks = Networks {
         squeezenet: Some(&network),
+        onnx: onnx.as_ref(),
         simclr: Some(&simclr),
         dictionary: Some(&fitted),
     };
     let (mut views, mut sizes) = (Vec::new(), Vec::new());
-    for (of, normalise) in looks {
+    let chosen: Vec<usize> = (0..40).collect();
+    let batch = Batch::new(images.batch(&chosen, &device), networks);
+    let network_sizes = NetworkSizes {
+        onnx: onnx.as_ref().map(OnnxNetwork::features),
+        simclr: Some(trained),
+        dictionary: Some(dictionary),
+    };
+    for &(of, normalise) in looks {
         let view = View { of, normalise };
-        let chosen: Vec<usize> = (0..40).collect();
-        let description = view.describe(images.batch(&chosen, &device), networks);
-        let dim = view.dim([1, 32, 32], Some(trained), Some(dictionary));
+        let description = view.describe(&batch);
+        let dim = view.dim([1, 32, 32], network_sizes);
         let mut rows = Vectors::new(dim);
         rows.extend(description.clone().into_data().iter::<f32>());
         let projection = Projection::fit(&rows, 4, rng, &device);
@@ -81,8 +106,11 @@ pub fn detector() -> Views {
             guard: None,
         });
     }
+    let sees = |look: Look| looks.iter().any(|(of, _)| *of == look);
+    let stored = onnx.as_ref().map(|network| network.sizes().clone());
     let weights = Weights {
-        network: Some(network),
+        network: sees(Look::SqueezeNet).then_some(network),
+        onnx,
         simclr: Some(simclr),
         dictionary: Some(fitted),
         views,
@@ -90,13 +118,14 @@ pub fn detector() -> Views {
     let sizes = ViewSizes {
         shape: [1, 32, 32],
         input: 64,
+        onnx: stored,
         simclr: Some(trained),
         dictionary: Some(dictionary),
         views: sizes,
     };
     let mut views = Views::new(conversion, sizes, weights, &device);
     let nll = views.nll(&noise(40, 9), None);
-    views.standardise(&nll, &[None; 5]);
+    views.standardise(&nll, &vec![None; looks.len()]);
     views
 }
 
@@ -111,6 +140,21 @@ fn guarded() -> Views {
 #[test]
 fn a_score_depends_on_its_image_alone() {
     assert_score_of_image_alone(&detector(), &noise(20, 4));
+    #[cfg(feature = "onnx")]
+    assert_score_of_image_alone(&exported(), &noise(20, 4));
+}
+
+/// A network from an ONNX file gives no gradients.
+#[cfg(feature = "onnx")]
+#[test]
+fn heat_maps_are_of_networks_that_give_gradients() {
+    assert_eq!(detector().heat_sources(), [HeatSource::Gradient]);
+    assert_eq!(exported().heat_sources(), []);
+    assert!(
+        exported()
+            .heat(&noise(1, 6), HeatSource::Gradient)
+            .is_none()
+    );
 }
 
 #[test]
