@@ -31,12 +31,13 @@ TRAINING_TOLERANCE = 1e-3
 PAUSE_SECONDS = 0.2
 SLOW_ROUNDS = 3
 # What is measured in so many rounds.
-SLOW = ("gmm", "components", "epoch")
+SLOW = ("gmm", "components", "epoch", "position-epoch")
 # The first name that a measurement starts with decides; what is not listed has no target.
 TARGETS = {
     "memory": 0.5,
     "cold-start": 0.05,
     "epoch": 1.0,
+    "position-epoch": 1.0,
     "autoencoder": 1.0,
     "flow": 0.9,
     "realnvp": 1.0,

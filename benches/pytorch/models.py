@@ -17,6 +17,7 @@ WIDTH = 64
 LATENT = 100
 NEGATIVE_SLOPE = 0.2
 RECONSTRUCTION_WEIGHT = 50.0
+POSITION_FLOW = {"dim": 64, "hidden": 128, "context": 16}
 
 
 def conv(inputs, outputs, stride):
@@ -167,7 +168,7 @@ class Permutation(nn.Module):
         self.register_buffer("order", torch.arange(dim))
         self.register_buffer("inverse", torch.arange(dim))
 
-    def forward(self, x):
+    def forward(self, x, _):
         return x.index_select(1, self.order), None
 
 
@@ -187,40 +188,45 @@ class Conditioner(nn.Module):
 
 
 class Coupling(nn.Module):
-    """The first half passes and decides scale and shift of the second."""
+    """The first half passes and decides, with the context, scale and shift of the second."""
 
-    def __init__(self, dim, hidden, layers, clamp):
+    def __init__(self, dim, hidden, layers, clamp, context):
         super().__init__()
-        self.conditioner = Conditioner(dim // 2, 2 * (dim - dim // 2), hidden, layers)
+        inputs = dim // 2 + context
+        self.conditioner = Conditioner(inputs, 2 * (dim - dim // 2), hidden, layers)
         self.clamp = clamp
 
-    def forward(self, x):
+    def forward(self, x, context):
         passed, changed = x.tensor_split(2, dim=1)
-        raw, shift = self.conditioner(passed).chunk(2, dim=1)
+        known = passed if context is None else torch.cat([passed, context], 1)
+        raw, shift = self.conditioner(known).chunk(2, dim=1)
         log_scale = self.clamp * (raw / self.clamp).tanh()
         changed = changed * log_scale.exp() + shift
         return torch.cat([passed, changed], 1), log_scale.sum(1)
 
 
 class RealNvp(nn.Module):
-    """Couplings with a permutation before each, on a standard normal."""
+    """Couplings with a permutation before each, on a standard normal; contexts follow their vectors."""
 
     beta_1 = 0.9
     clip_norm = 10.0
 
-    def __init__(self, dim=LATENT, couplings=8, hidden=256, layers=2, clamp=2.0):
+    def __init__(self, dim=LATENT, couplings=8, hidden=256, layers=2, clamp=2.0, context=0):
         super().__init__()
         self.dim = dim
         self.layers = nn.ModuleList(
             layer
             for _ in range(couplings)
-            for layer in (Permutation(dim), Coupling(dim, hidden, layers, clamp))
+            for layer in (Permutation(dim), Coupling(dim, hidden, layers, clamp, context))
         )
 
-    def forward(self, x):
+    def forward(self, rows):
+        x, context = rows, None
+        if rows.shape[1] > self.dim:
+            x, context = rows.tensor_split([self.dim], dim=1)
         total = x.new_zeros(len(x))
         for layer in self.layers:
-            x, log_det = layer(x)
+            x, log_det = layer(x, context)
             if log_det is not None:
                 total = total + log_det
         return x, total
@@ -352,6 +358,7 @@ NETWORKS = {
     "autoencoder-grey": lambda: AutoEncoder(1),
     "autoencoder-colour": lambda: AutoEncoder(3),
     "flow": RealNvp,
+    "position-flow": lambda: RealNvp(**POSITION_FLOW),
     "ganomaly": Ganomaly,
     "realnvp-colour": pixel_flows.real_nvp,
     "glow-colour": pixel_flows.glow,

@@ -13,13 +13,25 @@ import sys
 import time
 
 import torch
-from models import NETWORKS, AutoEncoder, Training, as_batch, load, mean_distance
+from models import (
+    NETWORKS,
+    POSITION_FLOW,
+    AutoEncoder,
+    RealNvp,
+    Training,
+    as_batch,
+    load,
+    mean_distance,
+)
 from safetensors.torch import load_file
 
 ROUND_SECONDS = 1.0
 WARM_UP = 3
 EPOCH_IMAGES = 54_432
 EPOCH_BATCH = 64
+EPOCH_POSITIONS = 100_000
+POSITION_BATCH = 1024
+POSITION_NOISE = 0.1
 # Nats by which our mixture may be worse than scikit-learn's, on average over the vectors.
 NLL_MARGIN = 0.1
 
@@ -83,7 +95,9 @@ class Worker:
         if name == "components":
             return self.components(), 0
         if name == "epoch":
-            return self.epoch(), 0
+            return self.image_epoch(), 0
+        if name == "position-epoch":
+            return self.position_epoch(), 0
         network, work, batch = name.rsplit("-", 2)
         model = load(network, self.folder, self.device)
         batch = self.batch(network, int(batch))
@@ -139,16 +153,33 @@ class Worker:
         rows = reflected(torch.randn(50_000, 896) * scales).numpy()
         return lambda: principal_components(512).fit(rows)
 
-    def epoch(self):
-        """One pass: a new order, bytes on the device to floats, a step for each full batch."""
+    def image_epoch(self):
+        """Bytes on the device to floats."""
         images = self.images(1, EPOCH_IMAGES)
         training = Training(AutoEncoder(1, width=16, latent=32).to(self.device))
+        return self.epoch(training, images, EPOCH_BATCH, as_batch)
+
+    def position_epoch(self):
+        """With fresh noise on all but the contexts."""
+        dim = POSITION_FLOW["dim"]
+        columns = dim + POSITION_FLOW["context"]
+        rows = torch.randn(EPOCH_POSITIONS, columns, device=self.device)
+
+        def noisy(batch):
+            batch[:, :dim] += POSITION_NOISE * torch.randn(len(batch), dim, device=self.device)
+            return batch
+
+        training = Training(RealNvp(**POSITION_FLOW).to(self.device))
+        return self.epoch(training, rows, POSITION_BATCH, noisy)
+
+    def epoch(self, training, samples, size, prepare):
+        """One pass: a new order, a step for each full batch."""
 
         def work():
-            order = torch.randperm(len(images), device=self.device)
-            for indices in order.split(EPOCH_BATCH):
-                if len(indices) == EPOCH_BATCH:
-                    training.step(as_batch(images[indices]))
+            order = torch.randperm(len(samples), device=self.device)
+            for indices in order.split(size):
+                if len(indices) == size:
+                    training.step(prepare(samples[indices]))
             self.sync()
 
         return work

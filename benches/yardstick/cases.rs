@@ -7,7 +7,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::TrainStep;
 use encoder_flow::data::{Conversion, Framing, Images, Samples, Vectors};
 use encoder_flow::encoder::{
-    AutoEncoderConfig, MapEncoder, MapSource, PositionConfig, Projection, SqueezeNet,
+    AutoEncoderConfig, MapEncoder, MapSource, POSITION_CONTEXT, PositionConfig, Projection,
+    SqueezeNet,
 };
 use encoder_flow::flow::image::{GlowConfig, ImageRealNvpConfig, Masking};
 use encoder_flow::flow::{BaseKind, Mixing, MixtureConfig, RealNvpConfig};
@@ -36,6 +37,14 @@ pub const FLOW: RealNvpConfig = RealNvpConfig {
     gaussians: 0,
     base: BaseKind::Trained,
     context: 0,
+};
+
+/// The flow of the variant `scratch` of the study `folder`, which knows the position.
+pub const POSITION_FLOW: RealNvpConfig = RealNvpConfig {
+    dim: 64,
+    hidden: 128,
+    context: POSITION_CONTEXT,
+    ..FLOW
 };
 
 /// Adam's first momentum and the largest norm of the gradient (0 for no limit), those of
@@ -250,8 +259,18 @@ pub fn vectors(dim: usize, count: usize, seed: u64) -> Vectors {
 }
 
 /// `count` latents for the flow.
+pub fn latents(count: usize) -> Vectors {
+    vectors(FLOW.dim, count, 3)
+}
+
+/// All of [`latents`] as one batch.
 pub fn latent_batch(count: usize, device: &Device) -> Tensor<2> {
-    whole(&vectors(FLOW.dim, count, 3), device)
+    whole(&latents(count), device)
+}
+
+/// `count` positions for [`POSITION_FLOW`], each followed by its context.
+pub fn position_rows(count: usize) -> Vectors {
+    vectors(POSITION_FLOW.dim + POSITION_FLOW.context, count, 12)
 }
 
 /// All samples as one batch.

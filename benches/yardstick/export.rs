@@ -13,7 +13,7 @@ use burn::train::TrainStep;
 use encoder_flow::data::Vectors;
 use encoder_flow::encoder::{AutoEncoder, Projection};
 use encoder_flow::flow::image::ImageFlow;
-use encoder_flow::flow::{FullMixture, RealNvp};
+use encoder_flow::flow::{FullMixture, RealNvp, RealNvpConfig};
 use encoder_flow::method::Scorer;
 use encoder_flow::method::ganomaly::Ganomaly;
 use encoder_flow::method::knn::Knn;
@@ -21,9 +21,10 @@ use encoder_flow::train::StepOutput;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::cases::{
-    CONVOLUTIONAL, FLOW, GLOW, LIKELIHOOD, MIXTURE, PIXEL_LIKELIHOOD, PIXEL_REAL_NVP, Training,
-    autoencoder, clustered, correlated, image_batch, large_images, latent_batch, pixel_batch,
-    position_weights, positions, rng, squeezenet, vectors, whole,
+    CONVOLUTIONAL, FLOW, GLOW, LIKELIHOOD, MIXTURE, PIXEL_LIKELIHOOD, PIXEL_REAL_NVP,
+    POSITION_FLOW, Training, autoencoder, clustered, correlated, image_batch, large_images,
+    latents, pixel_batch, position_rows, position_weights, positions, rng, squeezenet, vectors,
+    whole,
 };
 
 /// Steps before the weights are written: a new flow is the identity, and a new normalisation's
@@ -64,7 +65,9 @@ pub fn export(folder: &Path, device: &Device) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder)?;
     export_autoencoder(folder, "autoencoder-grey", 1, device)?;
     export_autoencoder(folder, "autoencoder-colour", 3, device)?;
-    export_flow(folder, device)?;
+    export_flow(folder, "flow", FLOW, &latents(1024), device)?;
+    let rows = position_rows(1024);
+    export_flow(folder, "position-flow", POSITION_FLOW, &rows, device)?;
     export_ganomaly(folder, device)?;
     let training = device.clone().autodiff();
     let model = PIXEL_REAL_NVP.init(&mut rng(), &training);
@@ -106,20 +109,28 @@ fn export_autoencoder(
     )
 }
 
-fn export_flow(folder: &Path, device: &Device) -> anyhow::Result<()> {
+/// A flow of these sizes on rows, in which a vector's context follows it.
+fn export_flow(
+    folder: &Path,
+    name: &str,
+    sizes: RealNvpConfig,
+    rows: &Vectors,
+    device: &Device,
+) -> anyhow::Result<()> {
     let training = device.clone().autodiff();
-    let model = FLOW.init(&mut rng(), &training);
-    let batch = latent_batch(1024, &training);
-    let input = latent_batch(1024, device);
+    let model = sizes.init(&mut rng(), &training);
     let outputs = |model: &RealNvp| {
+        let input = whole(rows, device);
+        let (latents, context) = model.split_context(input.clone());
         vec![
-            Array::tensor("input", input.clone()),
-            Array::tensor("log_prob", model.log_prob(input.clone(), None)),
+            Array::tensor("input", input),
+            Array::tensor("log_prob", model.log_prob(latents, context.as_ref())),
         ]
     };
+    let batch = whole(rows, &training);
     export_network(
         folder,
-        "flow",
+        name,
         Training::new(model, LIKELIHOOD),
         batch,
         outputs,

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use burn::module::Module;
 use burn::tensor::Device;
 use burn::train::TrainStep;
-use encoder_flow::data::{EpochOrder, SampleLoader};
+use encoder_flow::data::{EpochOrder, Noisy, SampleLoader, Samples};
 use encoder_flow::encoder::{AutoEncoderConfig, Projection};
 use encoder_flow::flow::FullMixture;
 use encoder_flow::flow::image::ImageFlow;
@@ -17,12 +17,12 @@ use encoder_flow::method::knn::Knn;
 use encoder_flow::train::StepOutput;
 
 use super::cases::{
-    CONVOLUTIONAL, FLOW, GLOW, LIKELIHOOD, MIXTURE, PIXEL_LIKELIHOOD, PIXEL_REAL_NVP, Training,
-    autoencoder, clustered, correlated, image_batch, images, large_images, latent_batch,
-    pixel_batch, positions, rng, squeezenet, vectors,
+    CONVOLUTIONAL, FLOW, GLOW, LIKELIHOOD, MIXTURE, PIXEL_LIKELIHOOD, PIXEL_REAL_NVP,
+    POSITION_FLOW, Training, autoencoder, clustered, correlated, image_batch, images, large_images,
+    latent_batch, pixel_batch, position_rows, positions, rng, squeezenet, vectors,
 };
 
-/// Repetitions before the first that counts: on a GPU kernels are compiled and tuned in them.
+/// Repetitions before the first that counts: on a GPU kernels are compiled in them.
 const WARM_UP: usize = 3;
 /// Vectors that a mixture is fitted to, and that principal components are taken from.
 const FITTED: usize = 50_000;
@@ -30,6 +30,10 @@ const FITTED: usize = 50_000;
 const COMPONENTS: usize = 512;
 /// Training images of `mnist` with one digit left out, about.
 const EPOCH_IMAGES: usize = 54_432;
+/// Positions that a flow of the study `folder` trains on at most, as many as are in a batch, and the noise on them.
+const EPOCH_POSITIONS: usize = 100_000;
+const POSITION_BATCH: usize = 1024;
+const POSITION_NOISE: f32 = 0.1;
 
 /// Work that can be repeated.
 pub struct Measurement {
@@ -45,13 +49,14 @@ impl Measurement {
         }
     }
 
-    /// `knn`, `gmm`, `components`, `epoch`, or `<network>-<work>-<batch size>`: `autoencoder-grey-encode-64`.
+    /// `knn`, `gmm`, `components`, `epoch`, `position-epoch`, or `<network>-<work>-<batch size>`: `autoencoder-grey-encode-64`.
     pub fn named(name: &str, device: &Device) -> anyhow::Result<Self> {
         match name {
             "knn" => return Ok(knn(device)),
             "gmm" => return Ok(gmm(device)),
             "components" => return Ok(components(device)),
-            "epoch" => return Ok(epoch(device)),
+            "epoch" => return Ok(image_epoch(device)),
+            "position-epoch" => return Ok(position_epoch(device)),
             _ => {}
         }
         let unknown = || format!("{name} is no measurement");
@@ -218,24 +223,46 @@ fn components(device: &Device) -> Measurement {
     }
 }
 
-/// One pass over as many images as an `mnist` experiment trains on, in the crate's order and
-/// batches, with a small network: bytes in memory to floats on the device, a step for each batch.
-fn epoch(device: &Device) -> Measurement {
+/// One pass over as many images as an `mnist` experiment trains on, with a small network.
+fn image_epoch(device: &Device) -> Measurement {
     let device = device.clone().autodiff();
     let sizes = AutoEncoderConfig {
         width: 16,
         latent: 32,
         ..autoencoder(1)
     };
-    let mut training = Training::new(sizes.init(&mut rng(), &device), CONVOLUTIONAL);
-    let order = EpochOrder::shuffled(EPOCH_IMAGES, 64, 0, 0);
-    let loader = SampleLoader::shared(Arc::new(images(1, EPOCH_IMAGES)), order, &device);
+    let training = Training::new(sizes.init(&mut rng(), &device), CONVOLUTIONAL);
+    epoch(training, images(1, EPOCH_IMAGES), 64, device)
+}
+
+/// One pass over as many positions as a flow of the study `folder` trains on.
+fn position_epoch(device: &Device) -> Measurement {
+    let device = device.clone().autodiff();
+    let training = Training::new(POSITION_FLOW.init(&mut rng(), &device), LIKELIHOOD);
+    let rows = position_rows(EPOCH_POSITIONS);
+    let rows = Noisy::new(rows, POSITION_FLOW.dim, POSITION_NOISE, 0);
+    epoch(training, rows, POSITION_BATCH, device)
+}
+
+/// One pass over samples, in the crate's order and batches: from memory to the device, a step for each batch.
+fn epoch<M, S>(
+    mut training: Training<M>,
+    samples: S,
+    batch_size: usize,
+    device: Device,
+) -> Measurement
+where
+    M: Module + TrainStep<Input = S::Batch, Output = StepOutput> + 'static,
+    S: Samples + 'static,
+{
+    let order = EpochOrder::shuffled(samples.count(), batch_size, 0, 0);
+    let loader = SampleLoader::shared(Arc::new(samples), order, &device);
     Measurement {
-        // The first steps of 850 do not show.
+        // The first steps of about a hundred and more do not show.
         warm_up: 0,
         ..Measurement::new(move || {
             for batch in loader.iter() {
-                black_box(training.step(batch.expect("images in memory")));
+                black_box(training.step(batch.expect("samples in memory")));
             }
             device.sync().expect("the device works");
         })
