@@ -8,6 +8,7 @@ mod gradients;
 mod history;
 mod interrupt;
 mod metric;
+mod optimisation;
 mod renderer;
 mod stage;
 
@@ -17,6 +18,7 @@ pub use history::{Epoch, History};
 pub use interrupt::install_signal_handlers;
 pub(crate) use interrupt::{INTERRUPTED_STATUS, stop_stages};
 pub use metric::{Monitor, StepOutput};
+pub use optimisation::{Optimisation, Schedule};
 pub use renderer::Display;
 pub(crate) use stage::panic_message;
-pub use stage::{Kind, Loader, Optimisation, Schedule, Stage, StageSummary, Trainable};
+pub use stage::{Kind, Loader, Stage, StageSummary, Trainable};

@@ -6,74 +6,22 @@ use std::sync::{Arc, PoisonError};
 
 use burn::data::dataloader::DataLoader;
 use burn::module::{Module, ModuleDisplay};
+use burn::optim::OptimizerRecord;
 use burn::optim::lr_scheduler::LrSchedulerRecord;
-use burn::optim::lr_scheduler::constant::ConstantLr;
-use burn::optim::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
-use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
-use burn::optim::{ModuleOptimizer, OptimizerRecord};
 use burn::store::ModuleRecord;
 use burn::train::metric::LearningRateMetric;
 use burn::train::{InferenceStep, Interrupter, Learner, SupervisedTraining, TrainStep};
 use serde::{Deserialize, Serialize};
 
-use super::TrainError;
-use super::adam::Adam;
 use super::checkpoint::{self, AtomicCheckpointer, KeepBest, Patience, exhausted};
 use super::gradients::Clipped;
 use super::history::{History, NoLogger, Recorder, SharedHistory};
 use super::interrupt::Connected;
 use super::metric::{DIVERGED, Monitor, MonitorMetric, StepOutput, Throughput};
 use super::renderer::{Display, Guard, Outcome};
+use super::{Optimisation, TrainError};
 use crate::data::EpochOrder;
 use crate::files::{self, FileError};
-use crate::ops::AdamRule;
-
-/// How the learning rate changes over a stage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Schedule {
-    /// The same for every step.
-    Constant,
-    /// Half a cosine from the learning rate down to zero, one point per step.
-    Cosine,
-}
-
-/// Settings of a stage's optimisation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Optimisation {
-    /// Passes over the training share, at most.
-    pub epochs: usize,
-    /// Samples per step.
-    pub batch_size: usize,
-    /// Adam's step size.
-    pub learning_rate: f64,
-    /// How the step size changes.
-    pub schedule: Schedule,
-    /// Adam's first momentum (DCGAN: 0.5).
-    pub beta_1: f64,
-    /// L2 penalty added to the gradient; 0 is none.
-    pub weight_decay: f64,
-    /// Largest L2 norm of the whole gradient; 0 is no limit.
-    pub clip_norm: f64,
-    /// Epochs without a better validation loss after which the stage ends; 0 is never.
-    pub patience: usize,
-}
-
-impl Optimisation {
-    /// Adam with these settings, as a stage uses it.
-    pub fn optimizer(&self) -> ModuleOptimizer {
-        let decay = self.weight_decay as f32;
-        let rule = AdamRule {
-            beta_1: self.beta_1 as f32,
-            beta_2: 0.999,
-            // Burn's default is 1e-5; PyTorch's is what the published settings were tuned with.
-            epsilon: 1e-8,
-            weight_decay: (decay > 0.0).then_some(decay),
-        };
-        Adam::new(rule).into()
-    }
-}
 
 /// What a finished stage is summed up as.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -279,12 +227,13 @@ impl Stage<'_> {
         if let Some(epoch) = resumed {
             self.check_checkpoint(epoch)?;
         }
+        let rates = self.optimisation.scheduler(steps);
+        let rates = rates.map_err(|reason| TrainError::Setting {
+            stage: self.kind.name.to_owned(),
+            reason,
+        })?;
         // A model made on a plain device has no gradients until it is told to train.
-        let learner = Learner::new(
-            model.train(),
-            self.optimisation.optimizer(),
-            self.schedule(steps)?,
-        );
+        let learner = Learner::new(model.train(), self.optimisation.optimizer(), rates);
         let interrupter = Interrupter::new();
         let connected = Connected::new(&interrupter);
         let renderer = self
@@ -449,22 +398,6 @@ impl Stage<'_> {
                 path,
                 reason: error.to_string(),
             }),
-        }
-    }
-
-    fn schedule(&self, steps: usize) -> Result<ModuleLrScheduler, TrainError> {
-        let rate = self.optimisation.learning_rate;
-        match self.optimisation.schedule {
-            Schedule::Constant => Ok(ConstantLr::new(rate).into()),
-            Schedule::Cosine => {
-                let steps = (steps * self.optimisation.epochs).max(1);
-                CosineAnnealingLrSchedulerConfig::new(rate, steps)
-                    .init()
-                    .map_err(|reason| TrainError::Setting {
-                        stage: self.kind.name.to_owned(),
-                        reason,
-                    })
-            }
         }
     }
 }
