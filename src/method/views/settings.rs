@@ -110,6 +110,7 @@ impl ViewsSettings {
         let shape = [channels, size, size];
         let dictionary = views.dictionary(shape);
         let words_allowed = VisualWordsConfig::WORDS;
+        let looks_at_onnx = views.looks_at(Look::Onnx);
         let all = |holds: fn(&ViewSettings) -> bool| views.list.iter().all(holds);
         let checks = [
             Check::new(
@@ -142,18 +143,14 @@ impl ViewsSettings {
             ),
             Check::new(
                 "list",
-                !views.looks_at(Look::Onnx) || views.pretrained().is_none(),
+                !looks_at_onnx || views.pretrained().is_none(),
                 "must look through SqueezeNet or through a network from an ONNX file, not both",
             ),
             Check::new(
                 "list",
-                !views.looks_at(Look::Onnx) || !encoder.file.is_empty(),
+                !looks_at_onnx || !encoder.file.is_empty(),
                 "can look through an ONNX network where `encoder.file` names its file",
             ),
-            match views.looks_at(Look::Onnx) {
-                true => EncoderKind::Onnx.compiled("list"),
-                false => Check::new("list", true, ""),
-            },
             Check::new(
                 "list",
                 views.list.iter().any(|view| view.guard.is_none()),
@@ -178,6 +175,7 @@ impl ViewsSettings {
                 "must have at most 1000 gaussians in every view (0 for a standard normal)",
             ),
         ];
-        Ok(first_fault("views", checks))
+        let compiled = looks_at_onnx.then(|| EncoderKind::Onnx.compiled("list"));
+        Ok(first_fault("views", compiled.into_iter().chain(checks)))
     }
 }
