@@ -4,140 +4,34 @@
 //! Valid files are changed a little, which leads further into a reader than bytes at random. The
 //! seed is fixed: a failure here fails everywhere.
 
+#[path = "fuzz/changes.rs"]
+mod changes;
 mod common;
+#[path = "fuzz/memory.rs"]
+mod memory;
+#[path = "fuzz/sets.rs"]
+mod sets;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::fs;
-use std::io::{Cursor, Write};
+use std::io::Cursor;
 use std::path::Path;
 use std::sync::LazyLock;
 
+use changes::{changed, changes};
 use encoder_flow::data::{DataError, DataStore, DatasetName, FetchOptions, Labelled, Picture};
 use encoder_flow::method::schema;
 use encoder_flow::study::Studies;
-use flate2::Compression;
-use flate2::write::{GzEncoder, ZlibEncoder};
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{DynamicImage, ImageBuffer, ImageEncoder, ImageFormat, LumaA, RgbImage, Rgba};
+use memory::measured;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::RngSeed;
+use sets::{cifar10, compressed, gzip, mat, svhn, tar};
 use tempfile::TempDir;
 
 const MIB: usize = 1 << 20;
-
-/// The system's allocator, counting what each thread has taken.
-struct Counting;
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-thread_local! {
-    static LIVE: Cell<isize> = const { Cell::new(0) };
-    static PEAK: Cell<isize> = const { Cell::new(0) };
-}
-
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size as isize - layout.size() as isize);
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-fn count(change: isize) {
-    let live = LIVE.get() + change;
-    LIVE.set(live);
-    PEAK.set(PEAK.get().max(live));
-}
-
-/// What `work` returns, and the most bytes that it had in this thread at one time.
-fn measured<T>(work: impl FnOnce() -> T) -> (T, usize) {
-    let before = LIVE.get();
-    PEAK.set(before);
-    let result = work();
-    (result, (PEAK.get() - before) as usize)
-}
-
-/// Damage to a file at one place.
-#[derive(Clone, Debug)]
-enum Change {
-    Byte(u8),
-    Flip(u8),
-    /// Of all lengths in a header, the absurd ones.
-    Number([u8; 4]),
-    Cut,
-    Insert(Vec<u8>),
-    Remove(usize),
-}
-
-/// A few changes, every other one in the first bytes: that is where the headers are.
-fn changes() -> impl Strategy<Value = Vec<(usize, Change)>> {
-    let place = prop_oneof![0usize..64, any::<usize>()];
-    let number = prop_oneof![
-        Just([0xff_u8; 4]),
-        Just([0x7f_u8, 0xff, 0xff, 0xff]),
-        Just([0xff_u8, 0xff, 0xff, 0x7f]),
-        Just([0_u8; 4]),
-        any::<[u8; 4]>(),
-    ];
-    let change = prop_oneof![
-        any::<u8>().prop_map(Change::Byte),
-        (0_u8..8).prop_map(Change::Flip),
-        number.prop_map(Change::Number),
-        Just(Change::Cut),
-        prop::collection::vec(any::<u8>(), 1..9).prop_map(Change::Insert),
-        (1_usize..9).prop_map(Change::Remove),
-    ];
-    prop::collection::vec((place, change), 1..6)
-}
-
-fn changed(bytes: &[u8], changes: &[(usize, Change)]) -> Vec<u8> {
-    let mut bytes = bytes.to_vec();
-    for (place, change) in changes {
-        if bytes.is_empty() {
-            break;
-        }
-        let at = place % bytes.len();
-        match change {
-            Change::Byte(value) => bytes[at] = *value,
-            Change::Flip(bit) => bytes[at] ^= 1 << bit,
-            Change::Number(number) => {
-                for (byte, value) in bytes[at..].iter_mut().zip(number) {
-                    *byte = *value;
-                }
-            }
-            Change::Cut => bytes.truncate(at),
-            Change::Insert(more) => {
-                let rest = bytes.split_off(at);
-                bytes.extend(more);
-                bytes.extend(rest);
-            }
-            Change::Remove(number) => {
-                let rest = bytes.split_off(at);
-                bytes.extend(rest.iter().skip(*number));
-            }
-        }
-    }
-    bytes
-}
 
 fn config() -> ProptestConfig {
     ProptestConfig {
@@ -256,12 +150,6 @@ fn read_set(folder: &Path, set: DatasetName, limit: usize) -> Result<Labelled, D
     labelled
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
 /// Damage in front of the compression, behind it, or without any.
 #[derive(Clone, Copy, Debug)]
 enum Packing {
@@ -303,76 +191,6 @@ fn an_idx_header_cannot_ask_for_memory() {
         assert!(read_set(folder.path(), DatasetName::Mnist, MIB).is_err());
         fs::remove_file(packed).unwrap();
     }
-}
-
-/// Six small files of CIFAR-10's binary version: name and one record each.
-fn cifar10() -> Vec<(String, Vec<u8>)> {
-    let names = (1..=5).map(|batch| format!("data_batch_{batch}.bin"));
-    names
-        .chain(["test_batch.bin".to_owned()])
-        .enumerate()
-        .map(|(index, name)| (name, vec![index as u8; 3073]))
-        .collect()
-}
-
-fn tar(members: &[(String, Vec<u8>)]) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    for (name, bytes) in members {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o644);
-        let path = format!("cifar-10-batches-bin/{name}");
-        builder.append_data(&mut header, path, &bytes[..]).unwrap();
-    }
-    builder.into_inner().unwrap()
-}
-
-/// An element of a MATLAB 5 file.
-fn element(kind: u32, data: &[u8]) -> Vec<u8> {
-    let mut bytes = kind.to_le_bytes().to_vec();
-    bytes.extend((data.len() as u32).to_le_bytes());
-    bytes.extend(data);
-    bytes.resize(bytes.len().next_multiple_of(8), 0);
-    bytes
-}
-
-/// An array of bytes in a MATLAB 5 file.
-fn matrix(name: u8, sides: &[u32], data: &[u8]) -> Vec<u8> {
-    let sides: Vec<u8> = sides.iter().flat_map(|side| side.to_le_bytes()).collect();
-    let parts = [
-        element(6, &[9, 0, 0, 0, 0, 0, 0, 0]),
-        element(5, &sides),
-        vec![1, 0, 1, 0, name, 0, 0, 0],
-        element(2, data),
-    ];
-    element(14, &parts.concat())
-}
-
-/// The same element, compressed.
-fn compressed(element: &[u8]) -> Vec<u8> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(element).unwrap();
-    let stream = encoder.finish().unwrap();
-    let mut bytes = 15_u32.to_le_bytes().to_vec();
-    bytes.extend((stream.len() as u32).to_le_bytes());
-    bytes.extend(stream);
-    bytes
-}
-
-fn mat(elements: &[Vec<u8>]) -> Vec<u8> {
-    let mut bytes = vec![b' '; 124];
-    bytes.extend([0, 1, b'I', b'M']);
-    bytes.extend(elements.concat());
-    bytes
-}
-
-/// The arrays `X` and `y` of two images.
-fn svhn() -> [Vec<u8>; 2] {
-    let pixels: Vec<u8> = (0..2 * 3072).map(|i: usize| (i % 251) as u8).collect();
-    [
-        matrix(b'X', &[32, 32, 3, 2], &pixels),
-        matrix(b'y', &[2, 1], &[10, 3]),
-    ]
 }
 
 #[test]

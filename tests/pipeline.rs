@@ -2,11 +2,13 @@
 //! for good.
 
 mod common;
+#[path = "pipeline/damaged.rs"]
+mod damaged;
+#[path = "pipeline/interrupted.rs"]
+mod interrupted;
 
-use std::io::Read;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use common::{
     assert_stored_scores, curves, experiment, fails, json, program, run_folder, succeeds,
@@ -94,165 +96,6 @@ fn every_image_is_scored_once_and_no_anomaly_is_trained_on() {
         }
     }
     assert_eq!(seen.len(), 1500);
-}
-
-#[test]
-fn a_run_continues_where_its_epochs_were_cut_off() {
-    let whole = tempfile::tempdir().unwrap();
-    succeeds(experiment(whole.path(), "digits-3", &[]));
-    let expected = results(&run_folder(whole.path(), "digits-3", 0));
-
-    // As if the process had died at the end of the flow's third epoch: the state of that moment.
-    let run = run_folder(whole.path(), "digits-3", 0);
-    for name in [
-        "done.json",
-        "flow/done.json",
-        "metrics.json",
-        "report.html",
-        "scores.csv",
-    ] {
-        std::fs::remove_file(run.join(name)).unwrap();
-    }
-    for part in ["model", "optim", "scheduler"] {
-        std::fs::remove_file(run.join(format!("flow/checkpoint/{part}-4.bpk"))).unwrap();
-    }
-    let output = succeeds(experiment(whole.path(), "digits-3", &[]));
-    assert!(
-        output.contains("2/2 flow  continues with epoch 4 of 4"),
-        "{output}"
-    );
-    assert!(!output.contains("1/2 encoder"), "{output}");
-    assert_eq!(results(&run), expected);
-}
-
-#[test]
-fn a_flow_on_pixels_continues_to_the_same_numbers() {
-    let folder = tempfile::tempdir().unwrap();
-    for method in ["realnvp", "glow"] {
-        let settings = [
-            "data.limit=300".to_owned(),
-            format!("{method}.width=4"),
-            format!("{method}.draws=1"),
-            format!("{method}.training.epochs=2"),
-        ];
-        let mut arguments = vec!["--method", method];
-        arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
-        let output = succeeds(experiment(folder.path(), "digits-3", &arguments));
-        assert!(output.contains("1/1 pixel-flow  2/2"), "{output}");
-        let run = folder
-            .path()
-            .join(format!("artifacts/digits-3/{method}/seed-0"));
-        let results = || {
-            let scores = std::fs::read_to_string(run.join("scores.csv")).unwrap();
-            (
-                scores,
-                json(&run.join("metrics.json")),
-                curves(&run, "pixel-flow"),
-            )
-        };
-        let expected = results();
-        let report = std::fs::read_to_string(run.join("report.html")).unwrap();
-        for part in [
-            "Drawn noise, through the inverse flow",
-            "What the couplings predict: digit 3",
-        ] {
-            assert!(report.contains(part), "{method}: {part}");
-        }
-        // As if the process had died at the end of the second epoch's training.
-        for name in [
-            "done.json",
-            "pixel-flow/done.json",
-            "metrics.json",
-            "scores.csv",
-        ] {
-            std::fs::remove_file(run.join(name)).unwrap();
-        }
-        for part in ["model", "optim", "scheduler"] {
-            let file = format!("pixel-flow/checkpoint/{part}-2.bpk");
-            std::fs::remove_file(run.join(file)).unwrap();
-        }
-        let output = succeeds(experiment(folder.path(), "digits-3", &arguments));
-        assert!(output.contains("continues with epoch 2 of 2"), "{output}");
-        assert_eq!(results(), expected, "{method}");
-    }
-}
-
-/// A run long enough to be stopped in the middle of its flow stage.
-const LONG: [&str; 4] = [
-    "--set",
-    "flow.training.epochs=60",
-    "--set",
-    "flow.training.patience=0",
-];
-
-/// A running program that does not outlive its test.
-struct Started(Child);
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-    }
-}
-
-/// Starts a long run and waits until `file` is there.
-fn started(folder: &Path, file: &Path) -> Started {
-    let mut command: Command = experiment(folder, "digits-3", &LONG);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = Started(command.spawn().unwrap());
-    let patience = Instant::now() + Duration::from_secs(300);
-    while !file.exists() {
-        assert!(Instant::now() < patience, "{} never came", file.display());
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    child
-}
-
-/// Ends a run by `signal` in the middle of its flow stage.
-#[cfg(unix)]
-fn stopped_by(folder: &Path, signal: &str, status: Option<i32>) {
-    let run = run_folder(folder, "digits-3", 0);
-    let mut child = started(folder, &run.join("flow/checkpoint/scheduler-3.bpk"));
-    let sent = Command::new("kill")
-        .args([signal, &child.0.id().to_string()])
-        .status();
-    assert!(sent.unwrap().success());
-    let mut message = String::new();
-    child
-        .0
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut message)
-        .unwrap();
-    assert_eq!(child.0.wait().unwrap().code(), status, "{message}");
-    assert!(!run.join("done.json").exists());
-    if status.is_some() {
-        assert!(message.contains("run the same command again"), "{message}");
-    }
-}
-
-/// Whatever ended it, a run that is started again ends like one that was never interrupted.
-#[cfg(unix)]
-#[test]
-fn interrupted_terminated_and_killed_runs_continue_to_the_same_numbers() {
-    let whole = tempfile::tempdir().unwrap();
-    succeeds(experiment(whole.path(), "digits-3", &LONG));
-    let expected = results(&run_folder(whole.path(), "digits-3", 0));
-    for (signal, status) in [("-INT", Some(130)), ("-TERM", Some(130)), ("-KILL", None)] {
-        let folder = tempfile::tempdir().unwrap();
-        stopped_by(folder.path(), signal, status);
-        let output = succeeds(experiment(folder.path(), "digits-3", &LONG));
-        assert!(
-            output.contains("2/2 flow  continues with epoch"),
-            "{output}"
-        );
-        assert!(!output.contains("1/2 encoder"), "{output}");
-        assert_eq!(
-            results(&run_folder(folder.path(), "digits-3", 0)),
-            expected,
-            "{signal}"
-        );
-    }
 }
 
 #[test]
@@ -435,39 +278,4 @@ fn a_diverging_stage_stops_with_a_sentence() {
     let message = fails(experiment(folder.path(), "digits-3", &arguments));
     assert!(message.contains("its loss is not finite"), "{message}");
     assert!(message.contains("flow.training.learning_rate"), "{message}");
-}
-
-#[test]
-fn a_lost_history_costs_the_stage_and_a_damaged_one_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    succeeds(experiment(folder.path(), "digits-3", &[]));
-    let run = run_folder(folder.path(), "digits-3", 0);
-    let expected = results(&run);
-    let history = run.join("flow/history.json");
-
-    let mut damaged = json(&history);
-    damaged["epochs"][0]["valid"] = serde_json::json!({});
-    std::fs::write(&history, damaged.to_string()).unwrap();
-    std::fs::remove_file(run.join("done.json")).unwrap();
-    let message = fails(experiment(folder.path(), "digits-3", &[]));
-    assert!(message.contains("history.json is damaged"), "{message}");
-    assert!(message.contains("epoch 1 has no validation"), "{message}");
-
-    std::fs::remove_file(&history).unwrap();
-    let output = succeeds(experiment(folder.path(), "digits-3", &[]));
-    assert!(output.contains("2/2 flow  starts over"), "{output}");
-    assert_eq!(results(&run), expected);
-}
-
-#[test]
-fn a_damaged_checkpoint_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    succeeds(experiment(folder.path(), "digits-3", &[]));
-    let run = run_folder(folder.path(), "digits-3", 0);
-    std::fs::remove_file(run.join("done.json")).unwrap();
-    let best = json(&run.join("flow/done.json"))["best_epoch"].clone();
-    let checkpoint = run.join(format!("flow/checkpoint/model-{best}.bpk"));
-    std::fs::write(&checkpoint, b"not a checkpoint").unwrap();
-    let message = fails(experiment(folder.path(), "digits-3", &[]));
-    assert!(message.contains(&format!("model-{best}.bpk")), "{message}");
 }
