@@ -108,37 +108,31 @@ impl<'a> Batch<'a> {
     }
 
     fn squeezenet(&self) -> Tensor<2> {
-        let network = self.networks.squeezenet;
-        let network = network.expect("a view of SqueezeNet comes with it");
-        let features = self
-            .squeezenet
-            .get_or_init(|| network.encode(self.images.clone()));
-        features.clone()
+        let network = present(self.networks.squeezenet);
+        let features = || network.encode(self.images.clone());
+        self.squeezenet.get_or_init(features).clone()
     }
 
     fn onnx(&self) -> (Tensor<2>, Vec<usize>) {
-        let network = self.networks.onnx;
-        let network = network.expect("a view of an ONNX network comes with it");
-        let features = self
-            .onnx
-            .get_or_init(|| network.encode(self.images.clone()));
-        (features.clone(), network.blocks())
+        let network = present(self.networks.onnx);
+        let features = || network.encode(self.images.clone());
+        (self.onnx.get_or_init(features).clone(), network.blocks())
     }
 
     fn simclr(&self) -> Tensor<2> {
-        let network = self.networks.simclr;
-        let network = network.expect("a view of the trained network comes with it");
-        let features = self
-            .simclr
-            .get_or_init(|| network.encode(self.images.clone()));
-        features.clone()
+        let network = present(self.networks.simclr);
+        let features = || network.encode(self.images.clone());
+        self.simclr.get_or_init(features).clone()
     }
 
     fn words(&self) -> Tensor<2> {
-        let dictionary = self.networks.dictionary;
-        let dictionary = dictionary.expect("a view of patches comes with their dictionary");
-        dictionary.describe(self.images.clone())
+        present(self.networks.dictionary).describe(self.images.clone())
     }
+}
+
+/// The network that a view looks through.
+fn present<N>(network: Option<&N>) -> &N {
+    network.expect("a view comes with the network that it looks through")
 }
 
 /// What is taken out of a description.
