@@ -16,6 +16,10 @@ const POSITIONS: usize = 256;
 /// Shares of the images whose parts of the weights' gradient are summed apart.
 const SHARES: usize = 8;
 
+/// Shares of a single image's channels, and the channels that are worth a gather of their own.
+const CHANNEL_SHARES: usize = 2;
+const LEAST_CHANNELS: usize = 16;
+
 /// Sizes of a convolution with padding such that height and width stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Geometry {
@@ -59,6 +63,13 @@ impl Geometry {
     /// Length of a window, and of a row of the weights.
     fn window(&self) -> usize {
         self.from * self.kernel * self.kernel
+    }
+
+    /// Channels after that one core makes of a single image, where they can be shared out. The windows are gathered
+    /// anew for every share, so there are few.
+    fn part_of_channels(&self) -> Option<usize> {
+        let part = self.to / CHANNEL_SHARES;
+        (self.to.is_multiple_of(CHANNEL_SHARES) && part >= LEAST_CHANNELS).then_some(part)
     }
 
     /// How many images go through one product.
@@ -124,15 +135,13 @@ pub(super) fn convolve(
     weight: &[f32],
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
+    if let (1, Some(part)) = (geometry.images, geometry.part_of_channels()) {
+        return convolve_image(geometry, part, input, weight, bias);
+    }
     let (together, area) = (geometry.together(), geometry.area());
     let length = geometry.images * geometry.to * area;
     in_chunks(length, together * geometry.to * area, |index, output| {
-        if let Some(bias) = bias {
-            let maps = output.chunks_exact_mut(area);
-            for (map, bias) in maps.zip(bias.iter().cycle()) {
-                map.fill(*bias);
-            }
-        }
+        start_from(bias, area, output);
         let images = output.len() / (geometry.to * area);
         let input = &input[index * together * geometry.from * area..];
         convolve_images(
@@ -142,6 +151,38 @@ pub(super) fn convolve(
             output,
         );
     })
+}
+
+/// The convolution of one image, a `part` of the channels after at a time: there are no other images to keep
+/// the other cores busy.
+fn convolve_image(
+    geometry: &Geometry,
+    part: usize,
+    input: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
+    let (window, area) = (geometry.window(), geometry.area());
+    let of_part = Geometry {
+        to: part,
+        ..*geometry
+    };
+    in_chunks(geometry.to * area, part * area, |index, output| {
+        let first = index * part;
+        start_from(bias.map(|bias| &bias[first..][..part]), area, output);
+        let weight = &weight[first * window..][..part * window];
+        convolve_images(&of_part, input, weight, output);
+    })
+}
+
+/// Fills maps with their channel's bias, which a product is added to.
+fn start_from(bias: Option<&[f32]>, area: usize, output: &mut [f32]) {
+    if let Some(bias) = bias {
+        let maps = output.chunks_exact_mut(area);
+        for (map, bias) in maps.zip(bias.iter().cycle()) {
+            map.fill(*bias);
+        }
+    }
 }
 
 /// Adds the convolution of a few images to what is in `output`.

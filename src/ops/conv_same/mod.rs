@@ -200,6 +200,9 @@ mod tests {
             [2, 3, 4, 17, 16, 1],
             // Several bands of rows, and bands of which the last is not full.
             [2, 64, 3, 33, 32, 3],
+            // A single image, whose channels are shared out.
+            [1, 3, 32, 9, 8, 3],
+            [1, 5, 64, 7, 7, 1],
             // Small maps in unequal groups and shares.
             [37, 5, 7, 4, 4, 3],
             [19, 6, 9, 8, 8, 3],
@@ -220,10 +223,24 @@ mod tests {
 
     #[test]
     fn the_number_of_threads_changes_no_bit() {
-        for sizes in [[19, 6, 9, 8, 8, 3], [3, 20, 4, 32, 32, 3]] {
+        for sizes in [
+            [19, 6, 9, 8, 8, 3],
+            [3, 20, 4, 32, 32, 3],
+            [1, 20, 32, 32, 32, 3],
+        ] {
             let [one, three] =
                 [1, 3].map(|threads| in_pool(threads, || measure(sizes, conv2d_same)));
             assert_eq!(one, three);
+        }
+    }
+
+    #[test]
+    fn an_image_alone_is_what_it_is_among_others() {
+        for sizes in [[3, 20, 64, 17, 16, 3], [3, 64, 32, 31, 31, 1]] {
+            let (images, weight, bias) = arguments(sizes, &Device::flex());
+            let all = conv2d_same(images.clone(), weight.clone(), bias.clone()).narrow(0, 1, 1);
+            let alone = conv2d_same(images.narrow(0, 1, 1), weight, bias);
+            assert_eq!(read(alone), read(all));
         }
     }
 
