@@ -69,7 +69,9 @@ impl AnoganDetector {
         sizes.check()?;
         search.check()?;
         check_shape(conversion, sizes.image_shape())?;
-        let weights = filled(bytes, |rng| Ok(Anogan::new(&sizes, rng, device)))?;
+        let weights = filled(bytes, |rng| {
+            Ok(Anogan::new(&sizes, search.starts, rng, device))
+        })?;
         Ok(Box::new(Self::new(conversion, weights, search, device)))
     }
 

@@ -34,7 +34,7 @@ pub(super) static ENTRY: Entry = Entry {
     ],
     stages: &[&ANOGAN_STAGE],
     notes: &[
-        "AnoGAN's networks are in evaluation mode and of the epoch whose samples are nearest to the normal validation images; they are smaller than DCGAN's unless the settings say otherwise (width 64). Every search starts from the same noise, and ends when it makes no progress: a score depends on its image alone. Training images are not searched for.",
+        "AnoGAN's networks are in evaluation mode and of the epoch whose samples are nearest to the normal validation images; they are smaller than DCGAN's unless the settings say otherwise (width 64). Every search starts from the nearest of the same noises, and ends when it makes no progress: a score depends on its image alone. Training images are not searched for.",
     ],
     loaders: &[("anogan", AnoganDetector::load)],
 };
@@ -47,6 +47,10 @@ struct AnoganSettings {
     width: usize,
     /// Dimension of the noise.
     latent: usize,
+    /// Noises that a search may start from.
+    starts: usize,
+    /// Adam's first step size in the search.
+    search_rate: f64,
     /// Steps of the search, at most.
     steps: usize,
     /// Steps without progress after which it ends.
@@ -62,6 +66,12 @@ fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
     let checks = [
         Check::within("width", own.width, AutoEncoderConfig::WIDTHS),
         Check::within("latent", own.latent, 2..=EncoderSizes::LARGEST_LATENT),
+        Check::within("starts", own.starts, SearchRule::STARTS),
+        Check::new(
+            "search_rate",
+            own.search_rate > 0.0 && own.search_rate.is_finite(),
+            "must be positive",
+        ),
         Check::within("steps", own.steps, 1..=SearchRule::MOST_STEPS),
         Check::new(
             "feature_weight",
@@ -95,11 +105,14 @@ impl Plan for AnoganSettings {
             .check_images(context.image_shape())
             .map_err(DetectorError::Shape)?;
         let rule = SearchRule {
+            starts: self.starts,
+            learning_rate: self.search_rate,
             steps: self.steps,
             patience: self.patience,
             feature_weight: self.feature_weight,
         };
-        let model = Anogan::new(&sizes, &mut context.rng("anogan weights"), context.device);
+        let rng = &mut context.rng("anogan weights");
+        let model = Anogan::new(&sizes, self.starts, rng, context.device);
         let rounds = adversarial::rounds(parts, self.latent, context.seed);
         let input = input_digest(parts);
         let trained = context.train(&ANOGAN_STAGE, &self.training, model, rounds, &input);

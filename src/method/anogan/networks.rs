@@ -42,27 +42,36 @@ pub const ANOGAN_STAGE: Kind = Kind {
 pub struct Anogan {
     generator: ConvDecoder,
     discriminator: ConvEncoder,
-    /// The noise, `[latent]`, that every search starts from.
-    start: Param<Tensor<1>>,
+    /// The noises, `[starts, latent]`, of which a search starts from the nearest.
+    starts: Param<Tensor<2>>,
     #[module(skip)]
     sizes: AutoEncoderConfig,
 }
 
 impl Anogan {
-    /// Builds the networks of these sizes with initial weights drawn from `rng`.
-    pub fn new(config: &AutoEncoderConfig, rng: &mut impl Rng, device: &Device) -> Self {
-        let start: Vec<f32> = StandardNormal
-            .sample_iter(&mut *rng)
-            .take(config.latent)
-            .collect();
-        let start = Tensor::from_data(TensorData::new(start, [config.latent]), device);
-        let model = Self {
-            generator: ConvDecoder::new(config, device),
-            discriminator: ConvEncoder::discriminator(config, device),
-            start: Param::from_tensor(start).set_require_grad(false),
+    /// Builds the networks of these sizes with initial weights drawn from `rng`, and then so many noises for a
+    /// search to start from.
+    pub fn new(
+        config: &AutoEncoderConfig,
+        starts: usize,
+        rng: &mut impl Rng,
+        device: &Device,
+    ) -> Self {
+        let networks = (
+            ConvDecoder::new(config, device),
+            ConvEncoder::discriminator(config, device),
+        );
+        let (generator, discriminator) = initialise(networks, rng);
+        let shape = [starts, config.latent];
+        let noises = StandardNormal.sample_iter(rng);
+        let noises: Vec<f32> = noises.take(starts * config.latent).collect();
+        let noises = Tensor::from_data(TensorData::new(noises, shape), device);
+        Self {
+            generator,
+            discriminator,
+            starts: Param::from_tensor(noises).set_require_grad(false),
             sizes: *config,
-        };
-        initialise(model, rng)
+        }
     }
 
     /// Sizes of the networks.
@@ -70,9 +79,12 @@ impl Anogan {
         self.sizes
     }
 
-    /// The noise that every search starts from, `latent` numbers.
-    pub fn start(&self) -> Vec<f32> {
-        self.start.val().into_data().iter::<f32>().collect()
+    /// The noises that a search may start from.
+    ///
+    /// # Shapes
+    /// `[starts, latent]`.
+    pub fn starts(&self) -> Tensor<2> {
+        self.starts.val()
     }
 
     /// Images from noise.
@@ -182,7 +194,7 @@ mod tests {
             width: 2,
             latent: 4,
         };
-        Anogan::new(&config, &mut StdRng::seed_from_u64(1), device)
+        Anogan::new(&config, 3, &mut StdRng::seed_from_u64(1), device)
     }
 
     #[test]

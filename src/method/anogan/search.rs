@@ -1,5 +1,7 @@
 //! AnoGAN's search for the noise that makes an image (Schlegl et al., section 2.2).
 
+use std::ops::RangeInclusive;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -17,8 +19,8 @@ const SLOTS_ON_GPU: usize = 256;
 const LOOK: usize = 10;
 /// A loss that is lower by less than this share is no progress.
 const PROGRESS: f32 = 1e-3;
-/// Adam's step size, from which step on (houssamzenati/Efficient-GAN-Anomaly-Detection, gan).
-const RATES: [(usize, f32); 3] = [(0, 0.01), (200, 0.001), (300, 0.0005)];
+/// Share of Adam's first step size, from which step on (houssamzenati/Efficient-GAN-Anomaly-Detection, gan).
+const RATES: [(usize, f32); 3] = [(0, 1.0), (200, 0.1), (300, 0.05)];
 /// Adam's other settings, its authors' own.
 const BETA_1: f32 = 0.9;
 const BETA_2: f32 = 0.999;
@@ -28,6 +30,10 @@ const EPSILON: f32 = 1e-8;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SearchRule {
+    /// Noises of which a search starts from the one whose image has the lowest loss.
+    pub starts: usize,
+    /// Adam's first step size.
+    pub learning_rate: f64,
     /// Steps, at most.
     pub steps: usize,
     /// Steps without progress after which a search ends; 0 for never.
@@ -37,6 +43,8 @@ pub struct SearchRule {
 }
 
 impl SearchRule {
+    /// Noises to start from.
+    pub const STARTS: RangeInclusive<usize> = 1..=4096;
     /// The largest number of steps.
     pub const MOST_STEPS: usize = 100_000;
 
@@ -45,12 +53,20 @@ impl SearchRule {
     /// # Errors
     /// That.
     pub fn check(&self) -> Result<(), String> {
-        let possible = (1..=Self::MOST_STEPS).contains(&self.steps)
+        let possible = Self::STARTS.contains(&self.starts)
+            && self.learning_rate > 0.0
+            && self.learning_rate.is_finite()
+            && (1..=Self::MOST_STEPS).contains(&self.steps)
             && (0.0..=1.0).contains(&self.feature_weight);
         match possible {
             true => Ok(()),
             false => Err(format!("a search like this is not possible: {self:?}")),
         }
+    }
+
+    /// The loss of its two terms.
+    fn loss(&self, residual: Tensor<2>, features: Tensor<2>) -> Tensor<2> {
+        residual * (1.0 - self.feature_weight) + features * self.feature_weight
     }
 }
 
@@ -70,9 +86,9 @@ pub struct Found {
 /// Searches for every image; `networks` are in evaluation mode, on a device with automatic
 /// differentiation.
 ///
-/// Every search starts from the noise that is kept with the networks, and sees no other image, so that
-/// what it finds depends on its image alone. (The authors draw other noise every time: the same image
-/// then gets another score.)
+/// Every search starts from one of the noises that are kept with the networks, and sees no other image, so
+/// that what it finds depends on its image alone. (The authors draw one noise, another every time: the same
+/// image then gets another score.)
 pub fn search(
     networks: &Anogan,
     rule: &SearchRule,
@@ -84,11 +100,12 @@ pub fn search(
         true => (1, SLOTS_ON_GPU),
         false => (rayon::current_num_threads(), SLOTS),
     };
+    let starts = Starts::of(networks, slots);
     let share = images.len().div_ceil(threads).max(1);
     let all: Vec<usize> = (0..images.len()).collect();
     let shares = all.par_chunks(share);
-    let found =
-        shares.flat_map_iter(|share| search_share(networks, rule, images, share, slots, device));
+    let found = shares
+        .flat_map_iter(|share| search_share(networks, rule, &starts, images, share, slots, device));
     found.collect()
 }
 
@@ -96,19 +113,25 @@ pub fn search(
 fn search_share(
     networks: &Anogan,
     rule: &SearchRule,
+    starts: &Starts,
     images: &Images,
     indices: &[usize],
     slots: usize,
     device: &Device,
 ) -> Vec<Found> {
-    let start = networks.start();
+    let latent = networks.config().latent;
     let mut found = vec![None; indices.len()];
     let mut waiting = 0..indices.len();
     let mut slots: Vec<Slot> = (0..slots)
-        .map(|_| Slot::of(waiting.next(), &start))
+        .map(|_| Slot::of(waiting.next(), latent))
         .collect();
     while slots.iter().any(|slot| slot.image.is_some()) {
         let targets = Targets::of(&slots, networks, images, indices, device);
+        for (row, slot) in slots.iter_mut().enumerate() {
+            if slot.waits() {
+                slot.start(starts.nearest(&targets, row, rule));
+            }
+        }
         while !slots.iter().any(|slot| slot.ready(rule)) {
             for _ in 0..LOOK {
                 step(networks, rule, &targets, &mut slots, device);
@@ -118,7 +141,7 @@ fn search_share(
             if let Some(image) = slot.image {
                 found[image] = Some(slot.best.clone());
             }
-            *slot = Slot::of(waiting.next(), &start);
+            *slot = Slot::of(waiting.next(), latent);
         }
     }
     // All have been waited for.
@@ -139,8 +162,9 @@ struct Slot {
 }
 
 impl Slot {
-    fn of(image: Option<usize>, start: &[f32]) -> Self {
-        let zeros = vec![0.0; start.len()];
+    /// A search for an image that has not been started.
+    fn of(image: Option<usize>, latent: usize) -> Self {
+        let zeros = vec![0.0; latent];
         Self {
             image,
             step: 0,
@@ -150,11 +174,21 @@ impl Slot {
                 loss: f32::NAN,
                 residual: f32::NAN,
                 features: f32::NAN,
-                latent: start.to_vec(),
+                latent: zeros.clone(),
             },
-            moments: [zeros.clone(), zeros],
-            latent: start.to_vec(),
+            moments: [zeros.clone(), zeros.clone()],
+            latent: zeros,
         }
+    }
+
+    /// True when there is an image, and nothing has been tried for it.
+    fn waits(&self) -> bool {
+        self.image.is_some() && self.step == 0
+    }
+
+    fn start(&mut self, noise: &[f32]) {
+        self.latent = noise.to_vec();
+        self.best.latent = noise.to_vec();
     }
 
     /// True when there is an image, and its search has ended.
@@ -168,7 +202,8 @@ impl Slot {
     }
 
     /// Notes what the present noise gives, and takes Adam's step.
-    fn advance(&mut self, [loss, residual, features]: [f32; 3], gradient: &[f32]) {
+    fn advance(&mut self, rule: &SearchRule, terms: [f32; 3], gradient: &[f32]) {
+        let [loss, residual, features] = terms;
         if loss < self.best.loss || self.best.loss.is_nan() {
             self.best = Found {
                 loss,
@@ -182,10 +217,11 @@ impl Slot {
         }
         let rates = RATES.iter().rev();
         let rate = rates.clone().find(|(from, _)| self.step >= *from);
-        let rate = rate.map_or(RATES[0].1, |(_, rate)| *rate);
+        let share = rate.map_or(RATES[0].1, |(_, share)| *share);
         self.step += 1;
         let time = i32::try_from(self.step).unwrap_or(i32::MAX);
         let [first, second] = &mut self.moments;
+        let rate = share * rule.learning_rate as f32;
         let rate = rate * (1.0 - BETA_2.powi(time)).sqrt() / (1.0 - BETA_1.powi(time));
         let moments = first.iter_mut().zip(second);
         for ((latent, gradient), (first, second)) in
@@ -195,6 +231,61 @@ impl Slot {
             *second += (1.0 - BETA_2) * (gradient * gradient - *second);
             *latent -= rate * *first / (second.sqrt() + EPSILON);
         }
+    }
+}
+
+/// The noises that a search may start from, and what the networks make of them.
+struct Starts {
+    /// `latent` numbers each.
+    noises: Vec<Vec<f32>>,
+    images: Tensor<2>,   // [starts, pixels]
+    features: Tensor<2>, // [starts, features]
+}
+
+impl Starts {
+    /// Those of the networks, so many at a time.
+    fn of(networks: &Anogan, part: usize) -> Self {
+        let noises = networks.starts();
+        let [count, latent] = noises.dims();
+        let made = noises.clone().split(part, 0).into_iter().map(|noises| {
+            let images = networks.generate(noises);
+            let features = networks.features(images.clone());
+            (images.flatten::<2>(1, 3).detach(), features.detach())
+        });
+        let (images, features): (Vec<_>, Vec<_>) = made.unzip();
+        let values: Vec<f32> = noises.into_data().iter::<f32>().collect();
+        Self {
+            noises: values
+                .chunks_exact(latent)
+                .map(<[f32]>::to_vec)
+                .take(count)
+                .collect(),
+            images: Tensor::cat(images, 0),
+            features: Tensor::cat(features, 0),
+        }
+    }
+
+    /// The noise whose image has the lowest loss for the target of a slot, to a thousandth.
+    fn nearest(&self, targets: &Targets, row: usize, rule: &SearchRule) -> &[f32] {
+        if let [only] = self.noises.as_slice() {
+            return only;
+        }
+        let image = targets.images.clone().narrow(0, row, 1).flatten::<2>(1, 3);
+        let features = targets.features.clone().narrow(0, row, 1);
+        let residual = (self.images.clone() - image).abs().sum_dim(1); // [starts, 1]
+        let features = (self.features.clone() - features).abs().sum_dim(1); // [starts, 1]
+        let losses: Vec<f32> = rule
+            .loss(residual, features)
+            .into_data()
+            .iter::<f32>()
+            .collect();
+        // The first that is hardly worse than the best: which of equals is the lowest is a matter of rounding, and the
+        // same on every backend it must be.
+        let lowest = losses.iter().copied().fold(f32::INFINITY, f32::min);
+        let near = losses
+            .iter()
+            .position(|loss| *loss <= lowest * (1.0 + PROGRESS));
+        &self.noises[near.unwrap_or(0)]
     }
 }
 
@@ -239,8 +330,7 @@ fn step(
     let residual = (targets.images.clone() - made).abs();
     let residual = residual.flatten::<2>(1, 3).sum_dim(1); // [slots, 1]
     let features = (targets.features.clone() - features).abs().sum_dim(1); // [slots, 1]
-    let weight = rule.feature_weight;
-    let loss = residual.clone() * (1.0 - weight) + features.clone() * weight;
+    let loss = rule.loss(residual.clone(), features.clone());
     // The images do not see each other, so the sum's gradient is each image's own.
     let gradients = loss.clone().sum().backward();
     let Some(gradients) = noise.grad(&gradients) else {
@@ -252,7 +342,7 @@ fn step(
     let of_each = terms.chunks_exact(3).zip(gradients.chunks_exact(latent));
     for (slot, (terms, gradient)) in slots.iter_mut().zip(of_each) {
         if !slot.ended(rule) {
-            slot.advance([terms[0], terms[1], terms[2]], gradient);
+            slot.advance(rule, [terms[0], terms[1], terms[2]], gradient);
         }
     }
 }

@@ -7,6 +7,8 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 const RULE: SearchRule = SearchRule {
+    starts: 5,
+    learning_rate: 0.01,
     steps: 30,
     patience: 0,
     feature_weight: 0.1,
@@ -21,7 +23,7 @@ fn with(rule: SearchRule) -> AnoganDetector {
         width: 2,
         latent: 6,
     };
-    let model = Anogan::new(&config, &mut StdRng::seed_from_u64(1), &device);
+    let model = Anogan::new(&config, rule.starts, &mut StdRng::seed_from_u64(1), &device);
     // DCGAN's initial weights make everything grey.
     let model = model.map(&mut Enlarge(20.0));
     let conversion = Conversion {
@@ -84,6 +86,22 @@ fn an_image_that_the_generator_makes_is_found() {
     }
     let other = detector.score(&noise(3, 4)).unwrap();
     assert!(other.columns()[0][0] > 3.0 * found.columns()[0][0]);
+}
+
+#[test]
+fn a_search_starts_from_the_noise_whose_image_is_nearest() {
+    let detector = with(SearchRule { steps: 1, ..RULE });
+    let latent = detector.model.config().latent;
+    let values: Vec<f32> = detector.model.starts().into_data().iter::<f32>().collect();
+    let mut noises = Vectors::new(latent);
+    noises.extend(values.iter().copied());
+    let pixels = detector.generate(&noises).into_iter().flat_map(to_bytes);
+    let made = Images::new([1, 32, 32], pixels.collect()).unwrap();
+    let found = detector.search(&made);
+    assert_eq!(found.len(), RULE.starts);
+    for (found, start) in found.iter().zip(values.chunks_exact(latent)) {
+        assert_eq!(found.latent, start);
+    }
 }
 
 #[test]
