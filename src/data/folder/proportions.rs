@@ -4,25 +4,28 @@ use std::path::PathBuf;
 
 use rayon::prelude::*;
 
-use crate::data::{Conversion, Framing};
+use crate::data::{Conversion, Framing, Picture};
 
 /// Sides are multiples of so many pixels: what networks halve four times.
 const STEP: usize = 16;
 /// Smallest side: networks have nothing to see in less.
 const SMALLEST: usize = 32;
+/// Files that are asked for their sides, at most: each is read for it.
+const LOOKED_AT: usize = 256;
 
-/// With [`Framing::Keep`], the conversion to the proportions that most of `files` have and to the area
+/// With [`Framing::Keep`], the conversion to the proportions that most of `files` have, of many by some of them, and to the area
 /// of the square that `conversion` asks for; otherwise `conversion` itself. Files whose sides cannot be
 /// read do not count.
 pub fn in_proportion(conversion: Conversion, files: &[PathBuf]) -> Conversion {
     if conversion.fit != Framing::Keep {
         return conversion;
     }
-    let mut ratios: Vec<f64> = files
-        .par_iter()
-        .filter_map(|path| image::image_dimensions(path).ok())
-        .filter(|&(width, height)| width > 0 && height > 0)
-        .map(|(width, height)| f64::from(width) / f64::from(height))
+    let step = files.len().div_ceil(LOOKED_AT).max(1);
+    let looked_at: Vec<&PathBuf> = files.iter().step_by(step).collect();
+    let mut ratios: Vec<f64> = looked_at
+        .into_par_iter()
+        .filter_map(|path| Picture::sides(path).ok())
+        .map(|[height, width]| width as f64 / height as f64)
         .collect();
     ratios.sort_by(f64::total_cmp);
     match ratios.get(ratios.len() / 2) {

@@ -57,6 +57,7 @@ pub(super) fn webp_orientation(chunks: &[(&[u8], &[u8])]) -> Option<Orientation>
 #[cfg(test)]
 mod tests {
     use super::super::test_files::{TURNED, encode, error, halves, noise, picture};
+    use crate::data::Picture;
     use image::codecs::png::PngEncoder;
     use image::codecs::webp::WebPEncoder;
     use image::{ImageEncoder, ImageFormat};
@@ -80,6 +81,9 @@ mod tests {
         for (bytes, channels) in [(jpeg, 1), (webp, 3), (png, 1)] {
             let turned = picture(&bytes);
             assert_eq!(turned.to_images().shape(), [channels, 16, 8]);
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), &bytes).unwrap();
+            assert_eq!(Picture::sides(file.path()).unwrap(), [16, 8]);
             // The left half is above now.
             let (above, below) = turned.pixels()[..128].split_at(64);
             assert!(above.iter().all(|&pixel| pixel < 10));

@@ -1,7 +1,7 @@
 //! From the bytes of a file to an upright image, within limits and whatever the bytes are.
 
 use std::io::Cursor;
-use std::panic::catch_unwind;
+use std::panic::{UnwindSafe, catch_unwind};
 use std::path::Path;
 
 use image::error::LimitErrorKind;
@@ -26,6 +26,44 @@ const READ: &str = "PNG, JPEG, BMP and WebP are read";
 /// # Errors
 /// As those of [`Picture::decode`](super::Picture::decode), but for [`DataError::Io`].
 pub(super) fn decode(bytes: &[u8], path: &Path) -> Result<DynamicImage, DataError> {
+    guarded(bytes, path, |format| {
+        let (decoder, orientation) = opened(bytes, format, path)?;
+        let image = DynamicImage::from_decoder(decoder);
+        let mut image = image.map_err(|error| explain(path, &error))?;
+        image.apply_orientation(orientation);
+        Ok(image)
+    })
+}
+
+/// `[height, width]` of the upright image in such a file, which is not decoded for them.
+///
+/// # Errors
+/// As [`decode`].
+pub(super) fn sides(bytes: &[u8], path: &Path) -> Result<[u32; 2], DataError> {
+    guarded(bytes, path, |format| {
+        let (decoder, orientation) = opened(bytes, format, path)?;
+        let (width, height) = decoder.dimensions();
+        let lies = matches!(
+            orientation,
+            Orientation::Rotate90
+                | Orientation::Rotate270
+                | Orientation::Rotate90FlipH
+                | Orientation::Rotate270FlipH
+        );
+        Ok(if lies {
+            [width, height]
+        } else {
+            [height, width]
+        })
+    })
+}
+
+/// Does `work` on a file of a format that is read, whatever its decoder does.
+fn guarded<T>(
+    bytes: &[u8],
+    path: &Path,
+    work: impl FnOnce(ImageFormat) -> Result<T, DataError> + UnwindSafe,
+) -> Result<T, DataError> {
     if bytes.is_empty() {
         return Err(DataError::Empty { path: path.into() });
     }
@@ -50,12 +88,15 @@ pub(super) fn decode(bytes: &[u8], path: &Path) -> Result<DynamicImage, DataErro
     // Damaged files make some decoders panic, zune-jpeg 0.5.15 for one
     // (https://github.com/etemesi254/zune-image/issues/409), and one file of thousands must not
     // end the program. Nothing that a decoder leaves behind is used afterwards.
-    catch_unwind(|| upright(bytes, format, path))
-        .unwrap_or_else(|_| Err(damaged(path, "its decoder gave up")))
+    catch_unwind(|| work(format)).unwrap_or_else(|_| Err(damaged(path, "its decoder gave up")))
 }
 
-/// The upright image in a file of a known format.
-fn upright(bytes: &[u8], format: ImageFormat, path: &Path) -> Result<DynamicImage, DataError> {
+/// A file of a known format, within the limits, and how its image is turned.
+fn opened<'a>(
+    bytes: &'a [u8],
+    format: ImageFormat,
+    path: &Path,
+) -> Result<(impl ImageDecoder + 'a, Orientation), DataError> {
     let mut limits = Limits::no_limits();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
@@ -87,9 +128,7 @@ fn upright(bytes: &[u8], format: ImageFormat, path: &Path) -> Result<DynamicImag
         _ => Some(decoder.orientation().ok()),
     };
     let orientation = orientation.ok_or_else(|| damaged(path, "it ends before the image does"))?;
-    let mut image = DynamicImage::from_decoder(decoder).map_err(|error| explain(path, &error))?;
-    image.apply_orientation(orientation.unwrap_or(Orientation::NoTransforms));
-    Ok(image)
+    Ok((decoder, orientation.unwrap_or(Orientation::NoTransforms)))
 }
 
 fn damaged(path: &Path, detail: impl std::fmt::Display) -> DataError {

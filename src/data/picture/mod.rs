@@ -12,7 +12,7 @@ use std::path::Path;
 
 use image::DynamicImage;
 
-use self::decode::{MAX_MEMORY, decode};
+use self::decode::{MAX_MEMORY, decode, sides};
 use self::samples::planes;
 use super::{DataError, Images};
 
@@ -42,23 +42,16 @@ impl Picture {
     /// 16,384 pixels, more than 100 megapixels or more than 1 GiB; [`DataError::Format`] when it is
     /// another kind of file, truncated or damaged.
     pub fn decode(path: &Path) -> Result<Self, DataError> {
-        let file = File::open(path).map_err(DataError::io(path))?;
-        let length = file.metadata().map_err(DataError::io(path))?.len();
-        let mut bytes = Vec::new();
-        if length <= MAX_MEMORY {
-            bytes.reserve(length as usize);
-            // What is no plain file may have more bytes than it says.
-            file.take(MAX_MEMORY + 1)
-                .read_to_end(&mut bytes)
-                .map_err(DataError::io(path))?;
-        }
-        if length.max(bytes.len() as u64) > MAX_MEMORY {
-            return Err(DataError::too_large(
-                path,
-                "a file of more than 1 GiB, which no image of the permitted size needs",
-            ));
-        }
-        Self::from_image(&decode(&bytes, path)?)
+        Self::from_image(&decode(&read(path)?, path)?)
+    }
+
+    /// `[height, width]` of the upright picture in a file, of which no pixel is decoded.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn sides(path: &Path) -> Result<[usize; 2], DataError> {
+        let sides = sides(&read(path)?, path)?;
+        Ok(sides.map(|side| side as usize))
     }
 
     /// Decodes the contents of a file, as [`decode`](Self::decode) does; `name` is for errors.
@@ -123,6 +116,27 @@ impl Picture {
     pub fn into_images(self) -> Images {
         self.image
     }
+}
+
+/// The bytes of a file, unless they are too many for a picture.
+fn read(path: &Path) -> Result<Vec<u8>, DataError> {
+    let file = File::open(path).map_err(DataError::io(path))?;
+    let length = file.metadata().map_err(DataError::io(path))?.len();
+    let mut bytes = Vec::new();
+    if length <= MAX_MEMORY {
+        bytes.reserve(length as usize);
+        // What is no plain file may have more bytes than it says.
+        file.take(MAX_MEMORY + 1)
+            .read_to_end(&mut bytes)
+            .map_err(DataError::io(path))?;
+    }
+    if length.max(bytes.len() as u64) > MAX_MEMORY {
+        return Err(DataError::too_large(
+            path,
+            "a file of more than 1 GiB, which no image of the permitted size needs",
+        ));
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
