@@ -7,6 +7,7 @@ mod backbone;
 mod contrast;
 mod conv;
 mod covariance;
+mod directions;
 mod frequency;
 mod onnx;
 mod patches;

@@ -9,8 +9,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand::Rng;
 use rand::seq::index::sample;
 
-use super::covariance::covariance;
-use super::pca::principal_directions;
+use super::directions::directions;
 use crate::data::{Images, Samples, Vectors};
 
 /// Positions lie so many pixels apart.
@@ -113,10 +112,8 @@ impl Scale {
             patches.extend(columns.swap_dims(1, 2).into_data().iter::<f32>());
         }
         let mean = patches.means();
-        let covariance = covariance(&mean, patches.len(), device, |indices| {
-            patches.batch(indices, device)
-        });
-        let (directions, _) = principal_directions(&covariance, components, rng);
+        let rows = |indices: &[usize]| patches.batch(indices, device);
+        let (directions, _) = directions(&mean, patches.len(), components, device, rows, rng);
         // A convolution's weights have the components first.
         let directions: Vec<f32> = (0..components)
             .flat_map(|column| directions[column..].iter().step_by(components))

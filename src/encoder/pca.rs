@@ -2,27 +2,15 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
-use nalgebra::DMatrix;
 use rand::Rng;
-use rand_distr::{Distribution, StandardNormal};
 
-use super::covariance::covariance;
+use super::directions::directions;
 use crate::data::{Images, Samples};
-
-/// Directions kept beyond those asked for, so that the last of these converge as well.
-const OVERSAMPLING: usize = 10;
-/// Rounds of subspace iteration. The error of direction `k` shrinks by the ratio of the first
-/// neglected eigenvalue to its own in every round, squared in the values that matter here.
-const ROUNDS: usize = 40;
-/// Where more than one direction in so many is asked for, all are found at once: that takes less time.
-const FEW: usize = 4;
 
 /// Projection on the first principal components, in pixel space.
 ///
-/// The cheapest function that maps an image to a latent. A few components are found by subspace iteration
-/// on the covariance with a Rayleigh-Ritz step at the end (Halko, Martinsson & Tropp, arXiv:0909.4061,
-/// algorithm 4.4), many by its eigendecomposition. `linfa`'s PCA wants all images as one f64
-/// matrix: 1.2 GB for CIFAR-10.
+/// The cheapest function that maps an image to a latent. (`linfa`'s PCA wants all images as one f64 matrix: 1.2 GB
+/// for CIFAR-10.)
 #[derive(Module, Debug)]
 pub struct Pca {
     mean: Param<Tensor<1>>,
@@ -37,10 +25,8 @@ impl Pca {
         let dim: usize = shape.iter().product();
         let components = components.min(dim);
         let mean = mean(images, dim);
-        let covariance = covariance(&mean, images.len(), device, |indices| {
-            images.batch(indices, device).flatten(1, 3)
-        });
-        let (directions, _) = principal_directions(&covariance, components, rng);
+        let rows = |indices: &[usize]| images.batch(indices, device).flatten(1, 3);
+        let (directions, _) = directions(&mean, images.len(), components, device, rows, rng);
         let data = TensorData::new(directions, [dim, components]);
         Self {
             mean: Param::from_tensor(Tensor::from_data(TensorData::new(mean, [dim]), device)),
@@ -95,46 +81,13 @@ fn mean(images: &Images, dim: usize) -> Vec<f32> {
         .collect()
 }
 
-/// Eigenvectors of the largest eigenvalues, `[dim, count]` row-major, and these eigenvalues, largest
-/// first.
-pub(super) fn principal_directions(
-    covariance: &DMatrix<f64>,
-    count: usize,
-    rng: &mut impl Rng,
-) -> (Vec<f32>, Vec<f64>) {
-    let dim = covariance.nrows();
-    let width = (count + OVERSAMPLING).min(dim);
-    let (vectors, found) = if width * FEW < dim {
-        let noise: Vec<f64> = StandardNormal.sample_iter(rng).take(dim * width).collect();
-        let mut basis = DMatrix::from_vec(dim, width, noise);
-        for _ in 0..ROUNDS {
-            basis = (covariance * basis).qr().q();
-        }
-        let small = (basis.transpose() * covariance * &basis).symmetric_eigen();
-        (basis * small.eigenvectors, small.eigenvalues)
-    } else {
-        let whole = covariance.clone().symmetric_eigen();
-        (whole.eigenvectors, whole.eigenvalues)
-    };
-    let mut order: Vec<usize> = (0..found.len()).collect();
-    order.sort_by(|&a, &b| found[b].total_cmp(&found[a]));
-    let mut directions = vec![0.0; dim * count];
-    for (column, &source) in order.iter().take(count).enumerate() {
-        for row in 0..dim {
-            directions[row * count + column] = vectors[(row, source)] as f32;
-        }
-    }
-    let eigenvalues = order.iter().take(count);
-    let eigenvalues = eigenvalues.map(|&index| found[index]).collect();
-    (directions, eigenvalues)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::backend::test_device;
     use rand::SeedableRng;
     use rand::rngs::StdRng;
+    use rand_distr::{Distribution, StandardNormal};
 
     /// 4x4 images that vary along three known orthogonal directions, with deviations 40, 20 and 10.
     fn images() -> Images {

@@ -6,7 +6,7 @@ use nalgebra::DMatrix;
 use rand::Rng;
 
 use super::covariance::covariance;
-use super::pca::principal_directions;
+use super::directions::directions;
 use crate::data::{Samples, Vectors};
 
 /// Smallest variance of a component, relative to the largest: a component that hardly varies on
@@ -32,11 +32,13 @@ impl Projection {
         let from = vectors.dim();
         let to = to.min(from);
         let mean = vectors.means();
-        let covariance = covariance(&mean, vectors.len(), device, |indices| {
-            vectors.batch(indices, device)
+        let rows = |indices: &[usize]| vectors.batch(indices, device);
+        let whitened = (to == from)
+            .then(|| whitening(&covariance(&mean, vectors.len(), device, rows)))
+            .flatten();
+        let matrix = whitened.unwrap_or_else(|| {
+            whitened_by(directions(&mean, vectors.len(), to, device, rows, rng))
         });
-        let whitened = (to == from).then(|| whitening(&covariance)).flatten();
-        let matrix = whitened.unwrap_or_else(|| components(&covariance, to, rng));
         Self {
             mean: Param::from_tensor(Tensor::from_data(TensorData::new(mean, [from]), device)),
             matrix: Param::from_tensor(Tensor::from_data(
@@ -83,10 +85,8 @@ impl Projection {
     ) -> (Self, Vec<f64>) {
         let dim = vectors.dim();
         let mean = vectors.means();
-        let covariance = covariance(&mean, vectors.len(), device, |indices| {
-            vectors.batch(indices, device)
-        });
-        let (mut matrix, mut variances) = principal_directions(&covariance, dim, rng);
+        let rows = |indices: &[usize]| vectors.batch(indices, device);
+        let (mut matrix, mut variances) = directions(&mean, vectors.len(), dim, device, rows, rng);
         for variance in &mut variances {
             *variance = variance.max(0.0);
         }
@@ -126,9 +126,9 @@ impl Projection {
     }
 }
 
-/// Directions of the largest variances, each divided by its standard deviation, `[from, to]`.
-fn components(covariance: &DMatrix<f64>, to: usize, rng: &mut impl Rng) -> Vec<f32> {
-    let (mut matrix, variances) = principal_directions(covariance, to, rng);
+/// Directions `[from, to]` of the largest variances, each divided by its standard deviation.
+fn whitened_by((mut matrix, variances): (Vec<f32>, Vec<f64>)) -> Vec<f32> {
+    let to = variances.len();
     let largest = variances.first().copied().unwrap_or(1.0);
     let floor = (largest * RELATIVE_FLOOR).max(f64::from(f32::MIN_POSITIVE));
     for row in matrix.chunks_exact_mut(to) {

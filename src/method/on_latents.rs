@@ -24,6 +24,9 @@ use crate::encoder::{Encoder, EncoderSizes};
 use crate::flow::Standardizer;
 use crate::study::Settings;
 
+/// Entries of which a full covariance is held, at most: half a GiB of it.
+pub(super) const LARGEST_COVARIANCE: usize = 8192;
+
 /// A score of latents.
 pub trait Density: Module + ModuleDisplay + Debug + Send + Sync + 'static {
     /// Its sizes beside the latent's.
@@ -32,6 +35,8 @@ pub trait Density: Module + ModuleDisplay + Debug + Send + Sync + 'static {
     const METHOD: &'static str;
     /// The one score.
     const SCORES: &'static [&'static str];
+    /// Entries that a latent may have, where it is fitted through their full covariance.
+    const MOST_ENTRIES: Option<usize>;
 
     /// The score of each latent; higher is more anomalous.
     fn score(&self, latents: &Vectors) -> Vec<f32>;
@@ -258,6 +263,16 @@ impl Looks {
         density: impl FnOnce(&mut Context, &Vectors) -> (D, Option<Standardizer>),
     ) -> Result<Fitted, MethodError> {
         let (encoder, stages) = self.encoding.fit(context, parts)?;
+        let entries = self
+            .encoding
+            .sizes(context.image_shape(), &encoder)
+            .latent();
+        if let Some(most) = D::MOST_ENTRIES.filter(|&most| entries > most) {
+            let reason = format!(
+                "{entries} values each, and a full covariance of {most} is the largest that is held"
+            );
+            return Err(DetectorError::Shape(reason).into());
+        }
         let representations = self.encoding.represent(&encoder, context, parts)?;
         let latents = &representations[0].1.latents;
         let (density, standardizer) = density(context, latents);

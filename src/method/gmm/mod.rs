@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use super::on_latents::{Density, Looks, OnLatents};
+use super::on_latents::{Density, LARGEST_COVARIANCE, Looks, OnLatents};
 use super::on_positions::{DensityPlan, PositionPlan, WORDS};
 use super::representation::standardized;
 use super::{
@@ -140,6 +140,7 @@ impl Density for FullMixture {
     type Sizes = GmmSizes;
     const METHOD: &'static str = "gmm";
     const SCORES: &'static [&'static str] = &["nll"];
+    const MOST_ENTRIES: Option<usize> = Some(LARGEST_COVARIANCE);
 
     fn score(&self, latents: &Vectors) -> Vec<f32> {
         self.nll(latents)

@@ -55,6 +55,7 @@ impl Density for Knn {
     type Sizes = KnnSizes;
     const METHOD: &'static str = "knn";
     const SCORES: &'static [&'static str] = &["neighbour_distance"];
+    const MOST_ENTRIES: Option<usize> = None;
 
     fn score(&self, latents: &Vectors) -> Vec<f32> {
         self.distances(latents)

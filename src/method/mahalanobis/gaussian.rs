@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{Samples, Vectors};
 use crate::flow::whitening;
-use crate::method::on_latents::Density;
+use crate::method::on_latents::{Density, LARGEST_COVARIANCE};
 use crate::method::representation::for_each_batch;
 
 /// Squared Mahalanobis distance from the training latents' mean.
@@ -74,6 +74,7 @@ impl Density for Mahalanobis {
     type Sizes = GaussianSizes;
     const METHOD: &'static str = "mahalanobis";
     const SCORES: &'static [&'static str] = &["mahalanobis"];
+    const MOST_ENTRIES: Option<usize> = Some(LARGEST_COVARIANCE);
 
     fn score(&self, latents: &Vectors) -> Vec<f32> {
         self.distances(latents)
