@@ -66,6 +66,17 @@ impl ResNetConfig {
         }
     }
 
+    /// What keeps images of `shape` from being trained on, if anything does.
+    pub(crate) fn check_images(&self, shape: [usize; 3]) -> Result<(), String> {
+        match shape == self.image_shape() && self.size.is_power_of_two() {
+            true => self.check(),
+            false => Err(format!(
+                "{}x{} pixels, and a network that is trained without labels wants squares of 16, 32, 64 or another power of two",
+                shape[1], shape[2]
+            )),
+        }
+    }
+
     /// Halvings of the side after the first convolution.
     fn halvings(&self) -> u32 {
         (self.size / self.first_stride / LAST_SIDE).ilog2()

@@ -6,7 +6,7 @@ use burn::module::Module;
 use serde::{Deserialize, Serialize};
 
 use super::context::input_digest;
-use super::{Context, MethodError, Parts, derive};
+use super::{Context, DetectorError, MethodError, Parts, derive};
 use crate::data::{Augmentation, Pairs, Samples, Vectors};
 use crate::encoder::{
     Encoder, Projection, ResNet, ResNetConfig, SIMCLR_STAGE, SelfSupervised, SimClr,
@@ -64,7 +64,7 @@ impl SimClrSettings {
             ),
             Check::new(
                 "width",
-                // The faults of the shared section are said by others.
+                // Only a fit that trains the network minds whether it can be built for such images.
                 !matches!(size, 32 | 64 | 128) || sizes.check().is_ok(),
                 format!(
                     "must be smaller for images of {size} pixels: it is doubled at every halving"
@@ -95,8 +95,12 @@ impl SimClrSettings {
         context: &mut Context,
         parts: &Parts,
     ) -> Result<(ResNet, StageSummary), MethodError> {
+        let sizes = self.sizes(context.image_shape());
+        sizes
+            .check_images(context.image_shape())
+            .map_err(DetectorError::Shape)?;
         let model = SimClr::new(
-            self.sizes(context.image_shape()),
+            sizes,
             self.projection,
             self.temperature,
             &mut context.rng("simclr weights"),
@@ -113,6 +117,7 @@ impl SimClrSettings {
         let network = model.network.valid().to_device(context.device);
         Ok((network, summary))
     }
+
     /// Trains the network, and takes the principal components of what it makes of training images.
     ///
     /// # Errors
