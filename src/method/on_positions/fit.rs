@@ -12,8 +12,8 @@ use crate::data::{Images, with_defects};
 use crate::encoder::{MapEncoder, PatchPca, SqueezeNet};
 use crate::flow::MixtureConfig;
 use crate::method::{
-    Context, EncoderKind, EncoderSettings, Fitted, FlowSettings, MethodError, Parts, Plan, Spread,
-    as_table,
+    Context, DetectorError, EncoderKind, EncoderSettings, Fitted, FlowSettings, MethodError, Parts,
+    Plan, Spread, as_table,
 };
 use crate::study::Settings;
 use crate::train::StageSummary;
@@ -130,6 +130,10 @@ impl Plan for PositionPlan {
 
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
         let shape = context.image_shape();
+        let poses = self.description.poses();
+        poses
+            .check([shape[1], shape[2]])
+            .map_err(DetectorError::Shape)?;
         let (config, source) = self.description.config(shape)?;
         let scales = self.description.scales.clone();
         let flows = match &self.density {

@@ -4,7 +4,7 @@ use rand::rngs::StdRng;
 use rand::seq::index::sample;
 
 use super::fit::{BankSettings, DensityPlan, KernelSettings, PlaceSettings, PositionPlan};
-use super::rows::{Rows, Scale, latents};
+use super::rows::{Poses, Rows, Scale, latents};
 use super::settings::Components;
 use super::{
     ComponentFlow, DensitySizes, KernelDensity, PatchBank, PlaceGaussians, PositionDensity,
@@ -30,7 +30,7 @@ struct Fit<'a> {
     scale: Scale<'a>,
     train: &'a Images,
     valid: &'a Images,
-    flips: bool,
+    poses: Poses,
     /// Of the draws of this density.
     rng: StdRng,
 }
@@ -52,7 +52,7 @@ impl PositionPlan {
             scale,
             train: &parts.train().images,
             valid: &parts.validation().images,
-            flips: self.description.flips,
+            poses: self.description.poses(),
             rng: context.rng(&purpose),
         };
         let count = fit.train.len();
@@ -80,13 +80,13 @@ impl Fit<'_> {
     /// Training positions, so many at most.
     fn train_rows(&self, context: &Context, most: usize) -> Result<Rows, MethodError> {
         let train = ("train", self.train);
-        self.scale.rows(context, train, self.flips, most)
+        self.scale.rows(context, train, self.poses, most)
     }
 
     /// Validation positions.
     fn valid_rows(&self, context: &Context) -> Result<Rows, MethodError> {
         let valid = ("validation", self.valid);
-        self.scale.rows(context, valid, self.flips, VALIDATED)
+        self.scale.rows(context, valid, self.poses, VALIDATED)
     }
 
     /// Whitened components of the training positions; 0 for all.

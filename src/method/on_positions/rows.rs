@@ -28,8 +28,8 @@ pub(super) struct Rows {
 }
 
 impl Scale<'_> {
-    /// The features of the positions of `images`, mirrored as well where that is asked for: of all, or
-    /// of equally many in every image, drawn at random, where there are more than `most`.
+    /// The features of the positions of `images`, in every one of the `poses`: of all, or of equally many in every
+    /// image, drawn at random, where there are more than `most`.
     ///
     /// # Errors
     /// [`MethodError::NotFinite`] when the encoder gives no numbers for one of them.
@@ -37,15 +37,12 @@ impl Scale<'_> {
         &self,
         context: &Context,
         (part, images): (&'static str, &Images),
-        flips: bool,
+        poses: Poses,
         most: usize,
     ) -> Result<Rows, MethodError> {
         let places = self.config.grid(self.shrink).len();
-        let flips: &[[bool; 2]] = match flips {
-            true => &[[false, false], [true, false], [false, true], [true, true]],
-            false => &[[false, false]],
-        };
-        let per_image = (most / (images.len() * flips.len()).max(1)).clamp(1, places);
+        let poses = poses.all();
+        let per_image = (most / (images.len() * poses.len()).max(1)).clamp(1, places);
         let rng = &mut context.rng(&format!("positions of scale {}", self.number));
         let mut rows = Rows {
             features: Vectors::new(self.config.features()),
@@ -55,8 +52,8 @@ impl Scale<'_> {
         for indices in all.chunks(images_per_pass(self.config.shape)) {
             let batch = images.batch(indices, context.device);
             let batch: Tensor<4> = self.config.prepared(batch);
-            for flip in flips {
-                let batch = mirrored(batch.clone(), *flip);
+            for &pose in &poses {
+                let batch = seen(batch.clone(), pose);
                 let features = self.config.describe(self.encoder, batch, self.shrink);
                 let features: Vec<f32> = features.into_data().iter().collect();
                 if let Some(entry) = features.iter().position(|value| !value.is_finite()) {
@@ -82,10 +79,55 @@ impl Scale<'_> {
     }
 }
 
-/// Images upside down, or left to right, or both.
-fn mirrored(images: Tensor<4>, [rows, columns]: [bool; 2]) -> Tensor<4> {
-    let images = if rows { images.flip([2]) } else { images };
-    if columns { images.flip([3]) } else { images }
+/// How training images are seen beside as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Poses {
+    /// Mirrored both ways.
+    pub flips: bool,
+    /// Turned by quarters.
+    pub turns: bool,
+}
+
+impl Poses {
+    /// Quarter turns, and whether the image is mirrored left to right before, of each pose; the image as it is first.
+    /// (Upside down is mirrored and then turned by two quarters.)
+    fn all(self) -> Vec<(usize, bool)> {
+        let turns: &[usize] = match (self.turns, self.flips) {
+            (true, _) => &[0, 1, 2, 3],
+            (false, true) => &[0, 2],
+            (false, false) => &[0],
+        };
+        let mirrored: &[bool] = if self.flips { &[false, true] } else { &[false] };
+        let poses = turns
+            .iter()
+            .flat_map(|&turns| mirrored.iter().map(move |&mirrored| (turns, mirrored)));
+        poses.collect()
+    }
+
+    /// What keeps images of `[height, width]` from being seen so, if anything does.
+    ///
+    /// # Errors
+    /// That.
+    pub fn check(self, [height, width]: [usize; 2]) -> Result<(), String> {
+        match self.turns && height != width {
+            false => Ok(()),
+            true => Err(format!(
+                "{height}x{width} pixels, and positions.turns turns squares alone, which data.fit=\"resize\" and \
+                 \"crop\" make of them"
+            )),
+        }
+    }
+}
+
+/// Images mirrored left to right, where that is asked for, and then turned by so many quarters.
+fn seen(images: Tensor<4>, (turns, mirrored): (usize, bool)) -> Tensor<4> {
+    let images = if mirrored { images.flip([3]) } else { images };
+    match turns {
+        1 => images.swap_dims(2, 3).flip([3]),
+        2 => images.flip([2, 3]),
+        3 => images.swap_dims(2, 3).flip([2]),
+        _ => images,
+    }
 }
 
 /// The first `head` components of every row, followed by its place in a grid of these sides where the
@@ -114,4 +156,60 @@ pub(super) fn latents(
         }
     }
     latents
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::test_device;
+    use burn::tensor::TensorData;
+
+    /// What the poses make of a 2x2 image of four values.
+    fn poses(flips: bool, turns: bool) -> Vec<Vec<i32>> {
+        let image = TensorData::new(vec![0.0f32, 1.0, 2.0, 3.0], [1, 1, 2, 2]);
+        let image = Tensor::<4>::from_data(image, &test_device());
+        let poses = Poses { flips, turns }.all().into_iter();
+        let found = poses.map(|pose| {
+            seen(image.clone(), pose)
+                .into_data()
+                .iter::<i32>()
+                .collect()
+        });
+        found.collect()
+    }
+
+    #[test]
+    fn images_are_seen_as_they_are_mirrored_and_turned() {
+        assert_eq!(poses(false, false), [[0, 1, 2, 3]]);
+        let mirrored = [[0, 1, 2, 3], [1, 0, 3, 2], [3, 2, 1, 0], [2, 3, 0, 1]];
+        assert_eq!(poses(true, false), mirrored);
+        let turned = [[0, 1, 2, 3], [2, 0, 3, 1], [3, 2, 1, 0], [1, 3, 0, 2]];
+        assert_eq!(poses(false, true), turned);
+        // The eight symmetries of a square.
+        let mut all = poses(true, true);
+        assert_eq!(all[0], [0, 1, 2, 3]);
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), 8);
+    }
+
+    #[test]
+    fn only_squares_are_turned() {
+        let turned = Poses {
+            flips: false,
+            turns: true,
+        };
+        assert!(turned.check([64, 64]).is_ok());
+        assert!(
+            turned
+                .check([64, 96])
+                .unwrap_err()
+                .contains("positions.turns")
+        );
+        let mirrored = Poses {
+            flips: true,
+            turns: false,
+        };
+        assert!(mirrored.check([64, 96]).is_ok());
+    }
 }

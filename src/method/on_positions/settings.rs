@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::rows::Poses;
 use crate::encoder::{
     BackboneError, EncoderSizes, MapSource, OnnxFile, OnnxNetwork, PatchPca, PositionConfig,
     SqueezeNet,
@@ -35,6 +36,8 @@ pub struct PositionSettings {
     context: PositionContext,
     /// Mirrored training images are seen as well.
     flips: bool,
+    /// Training images turned by quarters are seen as well.
+    turns: bool,
     /// Share of the positions that the image's score is the mean of.
     top: f64,
     /// Choose that share by made-up defects.
@@ -76,7 +79,8 @@ pub struct Description {
     pub(super) scales: Vec<usize>,
     intensity: bool,
     pooling: usize,
-    pub(super) flips: bool,
+    flips: bool,
+    turns: bool,
     pub(super) top: f64,
     pub(super) choose_top: bool,
     pub(super) tiles: usize,
@@ -214,6 +218,7 @@ impl PositionSettings {
             intensity,
             pooling: self.pooling,
             flips: self.flips,
+            turns: self.turns,
             top: self.top,
             choose_top: self.choose_top,
             tiles: self.tiles,
@@ -231,6 +236,14 @@ impl PositionSettings {
 }
 
 impl Description {
+    /// How training images are seen.
+    pub(super) fn poses(&self) -> Poses {
+        Poses {
+            flips: self.flips,
+            turns: self.turns,
+        }
+    }
+
     /// The file of pretrained weights that a fit reads, if it does.
     pub fn weights_file(&self, squeezenet: &Path) -> Option<PathBuf> {
         match &self.source {
