@@ -1,6 +1,6 @@
 //! `fit FOLDER --out MODEL`: a detector for a folder of normal images.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -12,8 +12,9 @@ use super::{DEFAULT_METHOD, DataPlace, DeviceChoice, StudyPlace, command_line, p
 use crate::data::DataStore;
 use crate::data::folder::{Layout, NearDuplicates, layout};
 use crate::encoder::SqueezeNet;
-use crate::folder::{FolderFit, FolderPage, ScoringOptions, fit_folder};
+use crate::folder::{FittedFolder, FolderFit, FolderPage, Scored, ScoringOptions, fit_folder};
 use crate::report::Timing;
+use crate::study::Studies;
 use crate::train::{Display, install_signal_handlers};
 
 /// Variant of the study `folder` that takes no pretrained weights.
@@ -89,53 +90,67 @@ fn weights_are_fetched(store: &DataStore, offline: bool) -> bool {
     }
 }
 
+/// True where an override says how images are described.
+fn says_encoder(overrides: &[String]) -> bool {
+    let keys = overrides
+        .iter()
+        .filter_map(|set| set.split_once('='))
+        .map(|(key, _)| key.trim());
+    keys.into_iter()
+        .any(|key| matches!(key, "encoder" | "encoder.kind"))
+}
+
+/// What is fitted, and whether it is from scratch because there are no pretrained weights.
+fn order(
+    args: &FitArgs,
+    studies: &Studies,
+    store: &DataStore,
+) -> anyhow::Result<(FolderFit, bool)> {
+    // Whoever sets something means one method. (Groups of pictures are no setting of a method.)
+    let set = !args.overrides.is_empty() || args.size.is_some();
+    let rival = (args.method.is_none() && !set).then(|| SCRATCH.to_owned());
+    let size = args.size.map(|size| format!("data.size={size}"));
+    // Quoted, so that nothing in it is taken for another kind of value.
+    let group_by = args.group_by.clone().map(toml::Value::String);
+    let group_by = group_by.map(|pattern| format!("data.group_by={pattern}"));
+    let shortcuts = size.into_iter().chain(group_by);
+    let method = args.method.as_deref().unwrap_or(DEFAULT_METHOD);
+    let mut fit = FolderFit {
+        folder: args.folder.clone(),
+        out: args.out.clone(),
+        method: method.to_owned(),
+        rival,
+        overrides: shortcuts.chain(args.overrides.clone()).collect(),
+        calibration_share: args.calibration_share,
+        seed: args.seed,
+        strict: args.strict,
+        force: args.force,
+        device: args.device.name.clone(),
+        backbone: match &args.backbone {
+            Some(path) => path.clone(),
+            None => store.backbone(SqueezeNet::FILE),
+        },
+        display: Display::choose(args.plain),
+    };
+    let missing =
+        args.backbone.is_none() && fit.wants_backbone(studies)? && !fit.backbone.is_file();
+    let without = missing && !weights_are_fetched(store, args.data.offline);
+    // Whoever asks for the network, or for another method on it, is told that it is missing.
+    let scratch = without && method == DEFAULT_METHOD && !says_encoder(&args.overrides);
+    if scratch {
+        fit.method = SCRATCH.to_owned();
+        fit.rival = None;
+    }
+    Ok((fit, scratch))
+}
+
 pub fn run(args: FitArgs) -> anyhow::Result<()> {
     install_signal_handlers()?;
     if let Some(path) = &args.report {
         page::check(path, args.force)?;
     }
-    let store = args.data.store()?;
-    let backbone = match &args.backbone {
-        Some(path) => path.clone(),
-        None => store.backbone(SqueezeNet::FILE),
-    };
-    // Whoever sets something means one method. (Groups of pictures are no setting of a method.)
-    let set = !args.overrides.is_empty() || args.size.is_some();
-    let looks = args
-        .overrides
-        .iter()
-        .any(|set| set.starts_with("encoder.kind"));
-    let default = args.method.as_deref().unwrap_or(DEFAULT_METHOD) == DEFAULT_METHOD;
-    let by_default = default && args.backbone.is_none() && !looks;
-    let missing = by_default && !backbone.is_file();
-    let without = missing && !weights_are_fetched(&store, args.data.offline);
-    let (method, rival) = match args.method {
-        _ if without => (SCRATCH.to_owned(), None),
-        Some(method) => (method, None),
-        None => (
-            DEFAULT_METHOD.to_owned(),
-            (!set).then(|| SCRATCH.to_owned()),
-        ),
-    };
-    let size = args.size.map(|size| format!("data.size={size}"));
-    // Quoted, so that nothing in it is taken for another kind of value.
-    let group_by = args.group_by.map(toml::Value::String);
-    let group_by = group_by.map(|pattern| format!("data.group_by={pattern}"));
-    let shortcuts = size.into_iter().chain(group_by);
-    let fit = FolderFit {
-        folder: args.folder,
-        out: args.out,
-        method,
-        rival,
-        overrides: shortcuts.chain(args.overrides).collect(),
-        calibration_share: args.calibration_share,
-        seed: args.seed,
-        strict: args.strict,
-        force: args.force,
-        device: args.device.name,
-        backbone,
-        display: Display::choose(args.plain),
-    };
+    let studies = args.studies.studies()?;
+    let (fit, scratch) = order(&args, &studies, &args.data.store()?)?;
     let bar = progress("reading", 0);
     let watch = |done: usize, of: usize| {
         bar.set_length(of as u64);
@@ -145,46 +160,15 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
             bar.finish_and_clear();
         }
     };
-    let fitted = fit_folder(&args.studies.studies()?, &fit, &watch)?;
-    if without {
+    let fitted = fit_folder(&studies, &fit, &watch)?;
+    if scratch {
         eprintln!(
             "warning: without the pretrained network's weights, patches were described from scratch: on \
              photographs, much less is found. `encoder-flow data fetch squeezenet` brings the weights, \
              --method {SCRATCH} asks for this"
         );
     }
-    tell_skipped(&fitted.skipped, &fitted.ignored);
-    if let Some(comparison) = &fitted.comparison {
-        print(&format!("method {}; {comparison}", comparison.taken.0));
-    }
-    let [train, validation, calibration] = fitted.counts;
-    let smallest = fitted.detector.conformal().reachable_alpha();
-    print(&format!(
-        "fitted to {train} images, epoch chosen on {validation}, p-values from {calibration}: levels from {smallest} on\n\
-         time {:.0} s\nmodel {}",
-        fitted.seconds,
-        fit.out.display()
-    ));
-    if let Some([train, validation, calibration]) = fitted.groups {
-        print(&format!(
-            "groups {train} / {validation} / {calibration}, none in two parts"
-        ));
-    }
-    let mut notes = Vec::new();
-    match fitted.duplicates {
-        Some(NearDuplicates { found: 0, held_out }) => print(&format!(
-            "none of the {held_out} held-out images nearly equals one that is trained on"
-        )),
-        Some(NearDuplicates { found, held_out }) => notes.push(format!(
-            "{found} of {held_out} held-out images nearly equal one that is trained on (by a difference hash): if they show the same objects, p-values of new objects come out too small; --group-by keeps the pictures of an object together"
-        )),
-        None => {}
-    }
-    // What `score` does unless it is told otherwise.
-    notes.extend(fitted.shortage(DEFAULT_ALPHA));
-    for note in &notes {
-        eprintln!("warning: {note}");
-    }
+    let notes = tell(&fit, &fitted);
     let tests = match layout(&fit.folder)? {
         Layout::Mvtec { test, .. } => Some(test),
         Layout::Plain { .. } => None,
@@ -217,31 +201,80 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
         }
         None => return Ok(()),
     };
-    if let Some(path) = &args.report {
-        let mut setup = vec![(
-            "Normal images".to_owned(),
-            format!("{train} trained on, {validation} for the epoch, {calibration} held out"),
-        )];
-        let comparison = fitted.comparison.as_ref();
-        setup.extend(comparison.map(|found| ("Compared".to_owned(), found.to_string())));
-        let page = FolderPage {
-            detector: &fitted.detector,
-            scored: &scored,
-            alpha,
-            title: fit.folder.display().to_string(),
-            model: fit.out.display().to_string(),
-            held_out: scored.metrics.is_none(),
-            setup,
-            timings: vec![Timing {
-                stage: "fit".to_owned(),
-                seconds: fitted.seconds,
-                images_per_second: None,
-            }],
-            command: command_line(),
-            notes,
-        };
-        page::write(path, &page.render()?)?;
-        print(&format!("report {}", path.display()));
+    match &args.report {
+        Some(path) => write_page(path, (&fit, &fitted), (&scored, alpha), notes),
+        None => Ok(()),
     }
+}
+
+/// Prints what was fitted and to what; what the user should know of it.
+fn tell(fit: &FolderFit, fitted: &FittedFolder) -> Vec<String> {
+    tell_skipped(&fitted.skipped, &fitted.ignored);
+    if let Some(comparison) = &fitted.comparison {
+        print(&format!("method {}; {comparison}", comparison.taken.0));
+    }
+    let [train, validation, calibration] = fitted.counts;
+    let smallest = fitted.detector.conformal().reachable_alpha();
+    print(&format!(
+        "fitted to {train} images, epoch chosen on {validation}, p-values from {calibration}: levels from {smallest} on\n\
+         time {:.0} s\nmodel {}",
+        fitted.seconds,
+        fit.out.display()
+    ));
+    if let Some([train, validation, calibration]) = fitted.groups {
+        print(&format!(
+            "groups {train} / {validation} / {calibration}, none in two parts"
+        ));
+    }
+    let mut notes = Vec::new();
+    match fitted.duplicates {
+        Some(NearDuplicates { found: 0, held_out }) => print(&format!(
+            "none of the {held_out} held-out images nearly equals one that is trained on"
+        )),
+        Some(NearDuplicates { found, held_out }) => notes.push(format!(
+            "{found} of {held_out} held-out images nearly equal one that is trained on (by a difference hash): if they show the same objects, p-values of new objects come out too small; --group-by keeps the pictures of an object together"
+        )),
+        None => {}
+    }
+    // What `score` does unless it is told otherwise.
+    notes.extend(fitted.shortage(DEFAULT_ALPHA));
+    for note in &notes {
+        eprintln!("warning: {note}");
+    }
+    notes
+}
+
+/// Writes the page about a detector.
+fn write_page(
+    path: &Path,
+    (fit, fitted): (&FolderFit, &FittedFolder),
+    (scored, alpha): (&Scored, f64),
+    notes: Vec<String>,
+) -> anyhow::Result<()> {
+    let [train, validation, calibration] = fitted.counts;
+    let mut setup = vec![(
+        "Normal images".to_owned(),
+        format!("{train} trained on, {validation} for the epoch, {calibration} held out"),
+    )];
+    let comparison = fitted.comparison.as_ref();
+    setup.extend(comparison.map(|found| ("Compared".to_owned(), found.to_string())));
+    let page = FolderPage {
+        detector: &fitted.detector,
+        scored,
+        alpha,
+        title: fit.folder.display().to_string(),
+        model: fit.out.display().to_string(),
+        held_out: scored.metrics.is_none(),
+        setup,
+        timings: vec![Timing {
+            stage: "fit".to_owned(),
+            seconds: fitted.seconds,
+            images_per_second: None,
+        }],
+        command: command_line(),
+        notes,
+    };
+    page::write(path, &page.render()?)?;
+    print(&format!("report {}", path.display()));
     Ok(())
 }

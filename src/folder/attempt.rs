@@ -3,19 +3,17 @@
 use std::path::PathBuf;
 
 use super::FolderFit;
+use super::order::Resolved;
 use super::split::{CALIBRATION, split};
 use crate::backend::OpenDevice;
 use crate::data::SplitShares;
 use crate::data::folder::{Layout, Loaded, in_proportion, layout, load_watched};
 use crate::files;
 use crate::method::{
-    Calibration, Clock, Context, Detector, Fitted, Identity, Method, MethodError, Parts, Scores,
+    Calibration, Clock, Context, Detector, Fitted, Identity, MethodError, Parts, Scores,
 };
 use crate::run::{RunError, Workspace};
 use crate::study::{Studies, StudyError};
-
-/// The study whose settings `fit` starts from.
-const STUDY: &str = "folder";
 
 /// A method that has been fitted, with the images that it was fitted to.
 pub(super) struct Attempt {
@@ -44,11 +42,12 @@ impl Attempt {
         open: &OpenDevice,
         watch: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<Self, RunError> {
-        let study = studies.study(STUDY)?;
-        let choice = study.choice(name)?;
-        let settings = study.resolve(&choice, &fit.overrides)?;
-        let method: Method = choice.method.parse()?;
-        let plan = method.plan(&settings)?;
+        let Resolved {
+            choice,
+            settings,
+            method,
+            plan,
+        } = fit.resolve(studies, name)?;
         fit.check()?;
         let group_by = settings.data.group_by()?;
         let layout = layout(&fit.folder)?;

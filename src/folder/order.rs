@@ -2,8 +2,13 @@
 
 use std::path::PathBuf;
 
-use crate::study::StudyError;
+use crate::method::{Method, Plan};
+use crate::run::RunError;
+use crate::study::{Choice, Settings, Studies, StudyError};
 use crate::train::Display;
+
+/// The study whose settings `fit` starts from.
+const STUDY: &str = "folder";
 
 /// What `fit` is asked for.
 #[derive(Clone, Debug)]
@@ -35,7 +40,41 @@ pub struct FolderFit {
     pub display: Display,
 }
 
+/// A method as the study has it, and what its fit reads.
+pub(super) struct Resolved {
+    pub choice: Choice,
+    pub settings: Settings,
+    pub method: Method,
+    pub plan: Box<dyn Plan>,
+}
+
 impl FolderFit {
+    /// True when the fit reads the weights of [`backbone`](Self::backbone).
+    ///
+    /// # Errors
+    /// [`RunError`] when a setting is impossible, or the model file is there already.
+    pub fn wants_backbone(&self, studies: &Studies) -> Result<bool, RunError> {
+        self.check()?;
+        let resolved = self.resolve(studies, &self.method)?;
+        let weights = resolved.plan.weights_file(&self.backbone);
+        Ok(weights.is_some_and(|file| file == self.backbone))
+    }
+
+    /// The method or variant called `name`, with the settings of the study and these over them.
+    pub(super) fn resolve(&self, studies: &Studies, name: &str) -> Result<Resolved, RunError> {
+        let study = studies.study(STUDY)?;
+        let choice = study.choice(name)?;
+        let settings = study.resolve(&choice, &self.overrides)?;
+        let method: Method = choice.method.parse()?;
+        let plan = method.plan(&settings)?;
+        Ok(Resolved {
+            choice,
+            settings,
+            method,
+            plan,
+        })
+    }
+
     /// Refuses before anything is done.
     pub(super) fn check(&self) -> Result<(), StudyError> {
         let wrong = |place: &str, reason: String| Err(StudyError::setting(place, reason));

@@ -159,3 +159,30 @@ fn one_damaged_file_costs_one_line() {
         "{warned}"
     );
 }
+
+#[test]
+fn only_the_default_falls_back_where_the_network_is_missing() {
+    let Fitted { set, .. } = &*FITTED;
+    let place = tempfile::tempdir().unwrap();
+    let model = place.path().join("m.safetensors");
+    let mut named = fit(set, &model, &[]);
+    named.args(["--method", "padim"]);
+    let asked = fit(set, &model, &["encoder={ kind = \"squeezenet\" }"]);
+    for command in [named, asked] {
+        let error = fails(command);
+        assert!(error.contains("data fetch squeezenet"), "{error}");
+        assert!(!model.exists());
+    }
+    // What needs no network is not held up by it.
+    let output = both(&runs(fit(
+        set,
+        &model,
+        &[
+            "encoder={ kind = \"pca\" }",
+            "data.size=32",
+            "flow.couplings=0",
+        ],
+    )));
+    assert!(!output.contains("were described from scratch"), "{output}");
+    assert!(model.exists());
+}
