@@ -11,7 +11,10 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::frequency::{RINGS, bands, ycbcr};
-use super::{OnnxNetwork, ResNet, ResNetConfig, SqueezeNet, VisualWords, VisualWordsConfig};
+use super::{
+    AutoEncoder, OnnxNetwork, PretrainedLook, ResNet, ResNetConfig, SqueezeNet, VisualWords,
+    VisualWordsConfig,
+};
 
 /// Norm below which a description counts as zero.
 const LEAST_NORM: f64 = 1e-6;
@@ -37,6 +40,8 @@ pub enum Look {
     /// Means and standard deviations of four of its maps.
     #[serde(rename = "squeezenet-moments")]
     SqueezeNetMoments,
+    /// The latent of the autoencoder, trained on the normal images.
+    Autoencoder,
     /// Features of a residual network that was trained without labels on the normal images.
     #[serde(rename = "simclr")]
     SimClr,
@@ -49,6 +54,18 @@ impl Look {
     pub fn is_squeezenet(self) -> bool {
         matches!(self, Self::SqueezeNet | Self::SqueezeNetMoments)
     }
+
+    /// How SqueezeNet looks at images of `input` pixels for all of these, if one of them is through it.
+    pub fn pretrained(
+        mut looks: impl Iterator<Item = Self> + Clone,
+        input: usize,
+    ) -> Option<PretrainedLook> {
+        let look = PretrainedLook {
+            input,
+            moments: looks.clone().any(|of| of == Self::SqueezeNetMoments),
+        };
+        looks.any(Self::is_squeezenet).then_some(look)
+    }
 }
 
 /// The networks that descriptions may look through.
@@ -58,6 +75,8 @@ pub struct Networks<'a> {
     pub squeezenet: Option<&'a SqueezeNet>,
     /// The one from an ONNX file.
     pub onnx: Option<&'a OnnxNetwork>,
+    /// The autoencoder.
+    pub autoencoder: Option<&'a AutoEncoder>,
     /// The one that was trained without labels.
     pub simclr: Option<&'a ResNet>,
     /// The dictionary of patches.
@@ -69,6 +88,8 @@ pub struct Networks<'a> {
 pub struct NetworkSizes {
     /// Entries of what the network from an ONNX file gives.
     pub onnx: Option<usize>,
+    /// Entries of the autoencoder's latent.
+    pub autoencoder: Option<usize>,
     /// Of the network that was trained without labels.
     pub simclr: Option<ResNetConfig>,
     /// Of the dictionary of patches.
@@ -81,6 +102,7 @@ pub struct Batch<'a> {
     networks: Networks<'a>,
     squeezenet: OnceCell<Tensor<2>>,
     onnx: OnceCell<Tensor<2>>,
+    autoencoder: OnceCell<Tensor<2>>,
     simclr: OnceCell<Tensor<2>>,
 }
 
@@ -92,6 +114,7 @@ impl<'a> Batch<'a> {
             networks,
             squeezenet: OnceCell::new(),
             onnx: OnceCell::new(),
+            autoencoder: OnceCell::new(),
             simclr: OnceCell::new(),
         }
     }
@@ -117,6 +140,12 @@ impl<'a> Batch<'a> {
         let network = present(self.networks.onnx);
         let features = || network.encode(self.images.clone());
         (self.onnx.get_or_init(features).clone(), network.blocks())
+    }
+
+    fn autoencoder(&self) -> Tensor<2> {
+        let network = present(self.networks.autoencoder);
+        let latents = || network.encode(self.images.clone());
+        self.autoencoder.get_or_init(latents).clone()
     }
 
     fn simclr(&self) -> Tensor<2> {
@@ -170,6 +199,7 @@ impl fmt::Display for View {
             Look::Bands => "bands",
             Look::SqueezeNet => "squeezenet",
             Look::SqueezeNetMoments => "squeezenet-moments",
+            Look::Autoencoder => "autoencoder",
             Look::SimClr => "simclr",
             Look::Onnx => "onnx",
         })?;
@@ -194,6 +224,7 @@ impl View {
             }
             Look::SqueezeNet => SqueezeNet::LATENT,
             Look::SqueezeNetMoments => SqueezeNet::MOMENTS,
+            Look::Autoencoder => networks.autoencoder.unwrap_or(0),
             Look::SimClr => networks.simclr.map_or(0, |network| network.features()),
             Look::Patches => networks.dictionary.map_or(0, |words| words.features()),
             Look::Onnx => networks.onnx.unwrap_or(0),
@@ -224,6 +255,7 @@ impl View {
             }
             Look::SqueezeNetMoments => (batch.squeezenet(), SqueezeNet::blocks(true)),
             Look::Onnx => batch.onnx(),
+            Look::Autoencoder => whole(batch.autoencoder()),
             Look::SimClr => whole(batch.simclr()),
             Look::Patches => whole(batch.words()),
             Look::Pixels => whole(unit(images()).flatten(1, 3)),

@@ -206,7 +206,8 @@ impl Detector {
 
     fn verdict(&self, scores: &Scores, row: usize) -> Verdict {
         let (score, combined) = self.calibration().combined(scores, row);
-        let driver = scores.largest(self.scorer.summands(), row);
+        let weights = self.scorer.summand_weights();
+        let driver = scores.largest(self.scorer.summands(), &weights, row);
         let names = scores.names().iter().zip(scores.columns());
         Verdict {
             score,

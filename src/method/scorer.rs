@@ -22,10 +22,16 @@ pub trait Scorer: Send + Sync {
         &self.score_names()[..1]
     }
 
-    /// Names of the scores that the deciding one is the mean of, where it is one (what guards of
-    /// [`views`](super::views) add comes on top): all are on one scale, and a verdict names the largest.
+    /// Names of the scores that the deciding one is a weighted sum of, where it is one: a verdict names the one that
+    /// adds most.
     fn summands(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// The weights of the [`summands`](Self::summands) in the sum: unless it says otherwise, that of a mean.
+    fn summand_weights(&self) -> Vec<f32> {
+        let count = self.summands().len();
+        vec![1.0 / count as f32; count]
     }
 
     /// A score in words, where it can say more of it than [`Entry::describe`], which knows no settings.

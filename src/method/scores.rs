@@ -34,15 +34,23 @@ impl Scores {
         self.len() == 0
     }
 
-    /// Which of the scores called `names` an image has the most of, where all are on one scale; a score
-    /// that is not a number is the largest of all.
-    pub(crate) fn largest(&self, names: &[&str], row: usize) -> Option<&'static str> {
+    /// Which of the scores called `names` adds most to the sum of them by `weights`; a score that is not a number is
+    /// the largest of all.
+    pub(crate) fn largest(
+        &self,
+        names: &[&str],
+        weights: &[f32],
+        row: usize,
+    ) -> Option<&'static str> {
         let named = self.names.iter().zip(&self.columns);
-        let named = named.filter(|(name, _)| names.contains(name));
+        let named = named.filter_map(|(&name, column)| {
+            let at = names.iter().position(|wanted| *wanted == name)?;
+            Some((name, column[row] * weights.get(at)?))
+        });
         // In the total order a number is below NaN, whose sign is taken away here.
         let key = |value: f32| if value.is_nan() { f32::NAN } else { value };
-        let largest = named.max_by(|(_, a), (_, b)| key(a[row]).total_cmp(&key(b[row])));
-        largest.map(|(&name, _)| name)
+        let largest = named.max_by(|(_, a), (_, b)| key(*a).total_cmp(&key(*b)));
+        largest.map(|(name, _)| name)
     }
 
     /// The columns in the order of [`names`](Self::names).
@@ -59,9 +67,10 @@ mod tests {
     fn the_largest_of_some_scores_is_named() {
         let columns = vec![vec![9.0, 9.0], vec![1.0, -2.0], vec![2.0, -f32::NAN]];
         let scores = Scores::new(&["all", "one", "two"], columns);
-        assert_eq!(scores.largest(&["one", "two"], 0), Some("two"));
-        assert_eq!(scores.largest(&["one"], 1), Some("one"));
-        assert_eq!(scores.largest(&["one", "two"], 1), Some("two"));
-        assert_eq!(scores.largest(&[], 0), None);
+        assert_eq!(scores.largest(&["one", "two"], &[1.0, 1.0], 0), Some("two"));
+        assert_eq!(scores.largest(&["one"], &[1.0], 1), Some("one"));
+        assert_eq!(scores.largest(&["one", "two"], &[1.0, 1.0], 1), Some("two"));
+        assert_eq!(scores.largest(&["one", "two"], &[3.0, 1.0], 0), Some("one"));
+        assert_eq!(scores.largest(&[], &[], 0), None);
     }
 }

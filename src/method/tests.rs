@@ -21,6 +21,7 @@ pub(in crate::method) fn scorers() -> Vec<Box<dyn Scorer>> {
         Box::new(gmm::tests::detector()),
         Box::new(mahalanobis::gaussian::tests::detector()),
         Box::new(views::detector::tests::detector()),
+        Box::new(views::detector::tests::guarded()),
         #[cfg(feature = "onnx")]
         Box::new(views::detector::tests::exported()),
         Box::new(realnvp::tests::detector()),
@@ -232,13 +233,17 @@ fn other_weights_are_another_run_for_those_who_read_them() {
 #[test]
 fn those_who_train_the_same_autoencoder_share_it() {
     let table = changed(&schema().defaults, "knn.encoder", "autoencoder".into());
+    let view =
+        r#"list = [{ of = "autoencoder", normalise = "l2", components = 8, gaussians = 3 }]"#;
+    let list = view.parse::<Table>().unwrap()["list"].clone();
+    let table = changed(&table, "views.list", list);
     let settings = Settings::from_table(table.clone()).unwrap();
     let identity = |method: Method, settings: &Settings| {
         let plan = method.plan(settings).unwrap();
         Identity::new(method.name(), plan.as_ref(), settings, None)
     };
     let flow = identity(Method::EncoderFlow, &settings);
-    for method in [Method::Autoencoder, Method::Knn] {
+    for method in [Method::Autoencoder, Method::Knn, Method::Views] {
         assert!(
             flow.shares_autoencoder(&identity(method, &settings)),
             "{method}"
@@ -352,6 +357,11 @@ fn terms_add_up_to_their_score() {
     for scorer in scorers() {
         let scores = scorer.score(&images).unwrap();
         for terms in scorer.terms(&images) {
+            // The score of a guard is a square of what exceeds a share of its likelihoods.
+            let words = scorer.words(terms.score).unwrap_or_default();
+            if words.contains("guard") {
+                continue;
+            }
             let column = scores.names().iter().position(|name| *name == terms.score);
             let column = &scores.columns()[column.unwrap()];
             let sums = terms.base.iter().zip(&terms.log_det);
@@ -375,14 +385,14 @@ fn terms_add_up_to_their_score() {
             with_terms += 1;
         }
     }
-    // `encoder-flow`, the two flows on pixels, five views; and through ONNX networks, `encoder-flow` and three views.
-    let expected = if cfg!(feature = "onnx") { 12 } else { 8 };
+    // `encoder-flow`, the two flows on pixels, twelve views but one guard; and through ONNX networks, `encoder-flow` and three views.
+    let expected = if cfg!(feature = "onnx") { 18 } else { 14 };
     assert_eq!(with_terms, expected);
 }
 
-/// A score that is the mean of others says so, and knows them.
+/// A score that is made of others says so, and knows them.
 #[test]
-fn summands_are_scores_whose_mean_decides() {
+fn summands_are_scores_whose_weighted_sum_decides() {
     let images = scorer::tests::noise(20, 9);
     for scorer in scorers() {
         let summands = scorer.summands();
@@ -394,8 +404,11 @@ fn summands_are_scores_whose_mean_decides() {
         let deciding = columns().find(|(name, _)| [**name] == *scorer.deciding());
         for (row, score) in deciding.unwrap().1.iter().enumerate() {
             let of = columns().filter(|(name, _)| summands.contains(name));
-            let mean = of.map(|(_, column)| column[row]).sum::<f32>() / summands.len() as f32;
-            assert!((mean - score).abs() < 1e-4 * (1.0 + score.abs()));
+            let parts = of.zip(scorer.summand_weights());
+            let sum: f32 = parts
+                .map(|((_, column), weight)| column[row] * weight)
+                .sum();
+            assert!((sum - score).abs() < 1e-4 * (1.0 + score.abs()));
         }
         assert!(scorer.words(summands[0]).is_some());
     }

@@ -8,7 +8,9 @@ use serde_json::Value;
 use super::ViewSizes;
 use crate::backend::Backend;
 use crate::data::{Conversion, Images, Samples, Vectors};
-use crate::encoder::{Batch, Networks, OnnxNetwork, Projection, ResNet, SqueezeNet, VisualWords};
+use crate::encoder::{
+    AutoEncoder, Batch, Networks, OnnxNetwork, Projection, ResNet, SqueezeNet, VisualWords,
+};
 use crate::evaluate::quantile;
 use crate::flow::RealNvp;
 use crate::method::model_file::{filled, onnx_in, parse_sizes};
@@ -27,7 +29,7 @@ pub(super) const NAMES: [&str; 9] = [
 ];
 /// The same in words.
 pub(super) const WORDS: &[(&str, &str)] = &[
-    ("views", "mean of the views"),
+    ("views", "mean of the views, and their guards"),
     ("view_1", "view 1"),
     ("view_2", "view 2"),
     ("view_3", "view 3"),
@@ -59,6 +61,7 @@ pub struct Views {
 pub(super) struct Weights {
     pub network: Option<SqueezeNet>,
     pub onnx: Option<OnnxNetwork>,
+    pub autoencoder: Option<AutoEncoder>,
     pub simclr: Option<ResNet>,
     pub dictionary: Option<VisualWords>,
     pub views: Vec<ViewWeights>,
@@ -76,6 +79,7 @@ impl Weights {
         Networks {
             squeezenet: self.network.as_ref(),
             onnx: self.onnx.as_ref(),
+            autoencoder: self.autoencoder.as_ref(),
             simclr: self.simclr.as_ref(),
             dictionary: self.dictionary.as_ref(),
         }
@@ -127,6 +131,7 @@ impl Views {
                 views: views.collect(),
                 network: squeezenet.map(|look| SqueezeNet::new(device).with(look)),
                 onnx,
+                autoencoder: sizes.autoencoder.map(|sizes| sizes.init(rng, device)),
                 simclr: sizes.simclr.map(|network| network.init(rng, device)),
                 dictionary: sizes.dictionary.map(|sizes| sizes.empty(device)),
             })
@@ -252,6 +257,14 @@ impl Scorer for Views {
 
     fn summands(&self) -> &'static [&'static str] {
         &self.score_names()[1..]
+    }
+
+    /// Guards add all of their part.
+    fn summand_weights(&self) -> Vec<f32> {
+        let share = 1.0 / self.sizes.scored() as f32;
+        let views = self.sizes.views.iter();
+        let weights = views.map(|view| view.guard.map_or(share, |_| 1.0));
+        weights.collect()
     }
 
     fn words(&self, score: &str) -> Option<String> {

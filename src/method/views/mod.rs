@@ -11,6 +11,7 @@ mod sizes;
 
 use std::borrow::Cow;
 
+use burn::module::Module;
 use burn::tensor::Device;
 use serde::Serialize;
 use toml::Table;
@@ -22,13 +23,13 @@ pub use sizes::{ViewFlow, ViewSizes};
 use super::features::features_of;
 use super::flow_settings::FlowSettings;
 use super::{
-    Context, EncoderSettings, Entry, Fitted, MethodError, Part, Parts, Plan, Scores, Section,
-    SimClrSettings, as_table,
+    AutoEncoderSettings, Context, EncoderSettings, Entry, Fitted, MethodError, Part, Parts, Plan,
+    Scores, Section, SimClrSettings, as_table,
 };
 use crate::data::{Samples, Vectors};
 use crate::encoder::{
-    BackboneError, BackboneLook, Batch, Look, Networks, OnnxFile, Projection, SIMCLR_STAGE,
-    SqueezeNet,
+    BackboneError, BackboneLook, Batch, ENCODER_STAGE, Look, Networks, OnnxFile, Projection,
+    SIMCLR_STAGE, SqueezeNet,
 };
 use crate::flow::{BaseKind, FLOW_STAGE};
 use crate::train::StageSummary;
@@ -36,7 +37,7 @@ use detector::{BATCH, NAMES, ViewWeights, Weights};
 
 pub(super) static ENTRY: Entry = Entry {
     name: "views",
-    summary: "several descriptions of an image without its size, a flow on a fitted mixture for each",
+    summary: "several descriptions of an image without its size, a mixture for each, and with couplings a flow on it",
     sections: &[Section {
         defaults: include_str!("settings.toml"),
         fault: ViewsSettings::fault,
@@ -52,19 +53,19 @@ pub(super) static ENTRY: Entry = Entry {
             true => Some(SimClrSettings::read(settings)?),
             false => None,
         };
-        let encoder = match views.looks_at(Look::Onnx) {
-            true => Some(EncoderSettings::read(settings)?.onnx()),
-            false => None,
-        };
+        let encoder = EncoderSettings::read(settings)?;
+        let onnx = views.looks_at(Look::Onnx).then(|| encoder.onnx());
+        let autoencoder = views.looks_at(Look::Autoencoder);
+        let autoencoder = autoencoder.then(|| encoder.autoencoder());
         Ok(Box::new(ViewsPlan {
             views,
-            encoder,
+            encoder: ReadOfEncoder { onnx, autoencoder },
             simclr,
             flow,
         }))
     },
     words: detector::WORDS,
-    stages: &[&SIMCLR_STAGE, &FLOW_STAGE],
+    stages: &[&ENCODER_STAGE, &SIMCLR_STAGE, &FLOW_STAGE],
     notes: &[
         "Scores of views are negative log-likelihoods in deviations from their mean on normal validation images (of guards, the square of what exceeds nearly all of these); the deciding score is the mean of the views and the sum of the guards.",
     ],
@@ -75,14 +76,31 @@ pub(super) static ENTRY: Entry = Entry {
 #[derive(Debug, Serialize)]
 struct ViewsPlan {
     views: ViewsSettings,
-    /// The ONNX file of the views that look through one, of the section `encoder`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    encoder: Option<OnnxFile>,
+    /// Of the section `encoder`.
+    #[serde(skip_serializing_if = "ReadOfEncoder::is_empty")]
+    encoder: ReadOfEncoder,
     /// The network of the views that look through it.
     #[serde(skip_serializing_if = "Option::is_none")]
     simclr: Option<SimClrSettings>,
     /// The couplings and the stage that all views share; Gaussians are each view's own.
     flow: FlowSettings,
+}
+
+/// What a fit reads of the section `encoder`.
+#[derive(Debug, Serialize)]
+struct ReadOfEncoder {
+    /// The ONNX file of the views that look through one.
+    #[serde(flatten)]
+    onnx: Option<OnnxFile>,
+    /// The autoencoder whose latent views are of.
+    #[serde(flatten)]
+    autoencoder: Option<AutoEncoderSettings>,
+}
+
+impl ReadOfEncoder {
+    fn is_empty(&self) -> bool {
+        self.onnx.is_none() && self.autoencoder.is_none()
+    }
 }
 
 impl ViewsPlan {
@@ -162,7 +180,11 @@ impl Plan for ViewsPlan {
 
     fn pretrained(&self) -> Option<BackboneLook> {
         let squeezenet = self.views.pretrained().map(BackboneLook::SqueezeNet);
-        squeezenet.or_else(|| self.encoder.clone().map(BackboneLook::Onnx))
+        squeezenet.or_else(|| self.encoder.onnx.clone().map(BackboneLook::Onnx))
+    }
+
+    fn trains_autoencoder(&self) -> bool {
+        self.encoder.autoencoder.is_some()
     }
 
     fn trains_simclr(&self) -> bool {
@@ -175,13 +197,22 @@ impl Plan for ViewsPlan {
             None => None,
         };
         let shape = context.image_shape();
-        let onnx = match &self.encoder {
+        let onnx = match &self.encoder.onnx {
             Some(file) => Some(file.load(shape[0]).map_err(BackboneError::from)?),
             None => None,
         };
         let flows = self.views.list.len() * usize::from(self.flow.trains());
-        context.stages[1] = flows + usize::from(self.trains_simclr());
+        let networks = [self.trains_autoencoder(), self.trains_simclr()];
+        context.stages[1] = flows + networks.map(usize::from).iter().sum::<usize>();
         let (mut views, mut stages) = (Vec::new(), Vec::new());
+        let autoencoder = match &self.encoder.autoencoder {
+            Some(settings) => {
+                let (network, stage) = settings.fit(context, parts)?;
+                stages.push(stage);
+                Some(network.to_device(context.device))
+            }
+            None => None,
+        };
         let simclr = match &self.simclr {
             Some(settings) => {
                 let (network, stage) = settings.fit(context, parts)?;
@@ -194,6 +225,11 @@ impl Plan for ViewsPlan {
             shape,
             input: self.views.input,
             onnx: onnx.as_ref().map(|network| network.sizes().clone()),
+            autoencoder: self
+                .encoder
+                .autoencoder
+                .as_ref()
+                .map(|settings| settings.sizes(shape)),
             simclr: self.simclr.as_ref().map(|settings| settings.sizes(shape)),
             dictionary: self.views.dictionary(shape),
             views: Vec::new(),
@@ -208,6 +244,7 @@ impl Plan for ViewsPlan {
         let networks = Networks {
             squeezenet: network.as_ref(),
             onnx: onnx.as_ref(),
+            autoencoder: autoencoder.as_ref(),
             simclr: simclr.as_ref(),
             dictionary: dictionary.as_ref(),
         };
@@ -227,6 +264,7 @@ impl Plan for ViewsPlan {
         let weights = Weights {
             network,
             onnx,
+            autoencoder,
             simclr,
             dictionary,
             views,

@@ -10,7 +10,8 @@ use crate::method::{EncoderKind, EncoderSettings};
 use crate::study::{Check, Fault, Settings, first_fault};
 
 /// The section `views`: a fit reads all of it but the words where no view looks at patches, of the section
-/// `flow` all but the base, and where a view looks through an ONNX network what the section `encoder` says of that.
+/// `flow` all but the base, and of the section `encoder` what it says of the autoencoder or an ONNX network, where a view looks
+/// through one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ViewsSettings {
@@ -72,12 +73,7 @@ impl ViewSettings {
 impl ViewsSettings {
     /// How SqueezeNet looks at images, if it does.
     pub(super) fn pretrained(&self) -> Option<PretrainedLook> {
-        let mut looks = self.list.iter().map(|view| view.of);
-        let look = PretrainedLook {
-            input: self.input,
-            moments: looks.clone().any(|of| of == Look::SqueezeNetMoments),
-        };
-        looks.any(Look::is_squeezenet).then_some(look)
+        Look::pretrained(self.list.iter().map(|view| view.of), self.input)
     }
 
     /// Sizes of the dictionary that a view of patches needs, for images of this shape, if there is such a view.

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::detector::NAMES;
 use crate::data::Conversion;
 use crate::encoder::{
-    Look, NetworkSizes, OnnxSizes, PretrainedLook, ResNetConfig, SqueezeNet, View,
-    VisualWordsConfig,
+    AutoEncoderConfig, Look, NetworkSizes, OnnxSizes, PretrainedLook, ResNetConfig, SqueezeNet,
+    View, VisualWordsConfig,
 };
 use crate::flow::RealNvpConfig;
 use crate::method::Spread;
@@ -23,6 +23,9 @@ pub struct ViewSizes {
     /// The network from an ONNX file, where a view looks through it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub onnx: Option<OnnxSizes>,
+    /// Sizes of the autoencoder, where a view is of its latent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoencoder: Option<AutoEncoderConfig>,
     /// Sizes of the network that was trained without labels, where a view looks through it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simclr: Option<ResNetConfig>,
@@ -76,12 +79,7 @@ impl ViewFlow {
 impl ViewSizes {
     /// How SqueezeNet looks at images, if it does.
     pub(super) fn pretrained(&self) -> Option<PretrainedLook> {
-        let mut looks = self.views.iter().map(|view| view.view.of);
-        let look = PretrainedLook {
-            input: self.input,
-            moments: looks.clone().any(|of| of == Look::SqueezeNetMoments),
-        };
-        looks.any(Look::is_squeezenet).then_some(look)
+        Look::pretrained(self.views.iter().map(|view| view.view.of), self.input)
     }
 
     /// Views that the score is the mean of: those that are no guards.
@@ -94,6 +92,7 @@ impl ViewSizes {
     pub(super) fn dim(&self, view: &View) -> usize {
         let networks = NetworkSizes {
             onnx: self.onnx.as_ref().map(|network| network.features),
+            autoencoder: self.autoencoder.map(|network| network.latent),
             simclr: self.simclr,
             dictionary: self.dictionary,
         };
@@ -122,6 +121,20 @@ impl ViewSizes {
             Some(network) => network.check()?,
             None if self.views.iter().any(|view| view.view.of == Look::Onnx) => {
                 return Err("the network of a view is missing".to_owned());
+            }
+            None => {}
+        }
+        match self.autoencoder {
+            Some(network) if network.image_shape() != self.shape => {
+                return Err("its autoencoder is for other images".to_owned());
+            }
+            Some(network) => network.check()?,
+            None if self
+                .views
+                .iter()
+                .any(|view| view.view.of == Look::Autoencoder) =>
+            {
+                return Err("the autoencoder of a view is missing".to_owned());
             }
             None => {}
         }

@@ -3,7 +3,9 @@
 use super::*;
 use crate::backend::test_device;
 use crate::data::Framing;
-use crate::encoder::{Look, NetworkSizes, Normalisation, ResNetConfig, View, VisualWordsConfig};
+use crate::encoder::{
+    AutoEncoderConfig, Look, NetworkSizes, Normalisation, ResNetConfig, View, VisualWordsConfig,
+};
 use crate::flow::transform_tests::randomised;
 use crate::flow::{BaseKind, Mixing, RealNvpConfig};
 use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
@@ -17,6 +19,7 @@ pub fn detector() -> Views {
         (Look::Bands, Normalisation::None),
         (Look::SqueezeNet, Normalisation::Sqrt),
         (Look::SimClr, Normalisation::L2),
+        (Look::Autoencoder, Normalisation::L2),
         (Look::Patches, Normalisation::None),
     ];
     with_looks(&looks, None)
@@ -66,6 +69,13 @@ fn with_looks(looks: &[(Look, Normalisation)], onnx: Option<OnnxNetwork>) -> Vie
         first_stride: 2,
     };
     let simclr = trained.init(rng, &device);
+    let encoder = AutoEncoderConfig {
+        channels: 1,
+        size: 32,
+        width: 2,
+        latent: 6,
+    };
+    let autoencoder = encoder.init(rng, &device);
     let dictionary = VisualWordsConfig {
         channels: 1,
         words: 5,
@@ -74,6 +84,7 @@ fn with_looks(looks: &[(Look, Normalisation)], onnx: Option<OnnxNetwork>) -> Vie
     let networks = Networks {
         squeezenet: Some(&network),
         onnx: onnx.as_ref(),
+        autoencoder: Some(&autoencoder),
         simclr: Some(&simclr),
         dictionary: Some(&fitted),
     };
@@ -82,6 +93,7 @@ fn with_looks(looks: &[(Look, Normalisation)], onnx: Option<OnnxNetwork>) -> Vie
     let batch = Batch::new(images.batch(&chosen, &device), networks);
     let network_sizes = NetworkSizes {
         onnx: onnx.as_ref().map(OnnxNetwork::features),
+        autoencoder: Some(encoder.latent),
         simclr: Some(trained),
         dictionary: Some(dictionary),
     };
@@ -111,6 +123,7 @@ fn with_looks(looks: &[(Look, Normalisation)], onnx: Option<OnnxNetwork>) -> Vie
     let weights = Weights {
         network: sees(Look::SqueezeNet).then_some(network),
         onnx,
+        autoencoder: Some(autoencoder),
         simclr: Some(simclr),
         dictionary: Some(fitted),
         views,
@@ -119,6 +132,7 @@ fn with_looks(looks: &[(Look, Normalisation)], onnx: Option<OnnxNetwork>) -> Vie
         shape: [1, 32, 32],
         input: 64,
         onnx: stored,
+        autoencoder: Some(encoder),
         simclr: Some(trained),
         dictionary: Some(dictionary),
         views: sizes,
@@ -130,10 +144,10 @@ fn with_looks(looks: &[(Look, Normalisation)], onnx: Option<OnnxNetwork>) -> Vie
 }
 
 /// The same, whose last view is a guard.
-fn guarded() -> Views {
+pub fn guarded() -> Views {
     let mut views = detector();
     let nll = views.nll(&noise(40, 9), None);
-    views.standardise(&nll, &[None, None, None, None, Some(0.95)]);
+    views.standardise(&nll, &[None, None, None, None, None, Some(0.95)]);
     views
 }
 
@@ -189,7 +203,9 @@ fn the_deciding_score_is_the_mean_of_the_views_and_the_sum_of_the_guards() {
     let scores = detector.score(&noise(40, 9)).unwrap();
     assert_eq!(
         scores.names(),
-        ["views", "view_1", "view_2", "view_3", "view_4", "view_5"]
+        [
+            "views", "view_1", "view_2", "view_3", "view_4", "view_5", "view_6"
+        ]
     );
     assert_eq!(detector.deciding(), ["views"]);
     let [all, views @ .., guard] = scores.columns() else {
@@ -208,7 +224,7 @@ fn the_deciding_score_is_the_mean_of_the_views_and_the_sum_of_the_guards() {
     assert!((37..=39).contains(&silent), "{silent}");
     assert!(guard.iter().all(|part| *part >= 0.0));
     for (row, score) in all.iter().enumerate() {
-        let mean = views.iter().map(|column| column[row]).sum::<f32>() / 4.0;
+        let mean = views.iter().map(|column| column[row]).sum::<f32>() / 5.0;
         assert!((score - mean - guard[row]).abs() < 1e-5);
     }
 }
