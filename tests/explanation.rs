@@ -52,6 +52,16 @@ fn a_run_says_what_its_scores_follow_and_how_the_recommended_variant_does() {
             "{set}"
         );
     }
+    for size in ["contrast", "norm"] {
+        let size = &explanation["size"][size];
+        assert!(
+            size["means"]["anomalous"].as_f64().unwrap() > 10.0,
+            "{size}"
+        );
+        let found = &size["correlation"]["normal"]["nll"]["spearman"];
+        assert!(found.as_f64().unwrap().abs() <= 1.0, "{size}");
+        assert!(size["together"]["nll"].is_object(), "{size}");
+    }
     let auroc = |set: &str| explanation["sets"][set]["terms"]["nll"]["auroc"].clone();
     assert!(auroc("normal").is_null() && auroc("anomalous")[0].is_f64());
     let report = std::fs::read_to_string(run.join("report.html")).unwrap();
@@ -60,6 +70,7 @@ fn a_run_says_what_its_scores_follow_and_how_the_recommended_variant_does() {
         "Table 2",
         "Table 3",
         "all together",
+        "with the contrast",
     ] {
         assert!(report.contains(part), "{part}");
     }

@@ -97,7 +97,7 @@ pub struct Series {
     pub values: Vec<f32>,
 }
 
-/// What scores follow: how well images can be compressed, and the terms of a flow's likelihood.
+/// What scores follow: how well images can be compressed, how large they are, and the terms of a flow's likelihood.
 #[derive(Clone, Debug)]
 pub struct Explained {
     /// The deciding score against the length of the compressed image.
@@ -109,6 +109,8 @@ pub struct Explained {
     /// Score, and how it goes with the length: in every set, and in all of them together. None where one of
     /// the two is constant.
     pub correlations: Vec<(String, Vec<Option<Correlation>>)>,
+    /// The same of the deciding score with the sizes of an image, each in words.
+    pub sizes: Vec<(String, Vec<Option<Correlation>>)>,
     /// The terms of flows' likelihoods; empty where there is no flow.
     pub terms: Vec<TermsRow>,
 }
@@ -122,6 +124,8 @@ pub struct ComparedSet {
     pub images: usize,
     /// Mean length of the compressed image, in bits per pixel.
     pub bits_per_pixel: f64,
+    /// Means of the sizes of an image, each in words, in grey levels.
+    pub sizes: Vec<(String, f64)>,
 }
 
 /// Two quantities of the same images against each other.

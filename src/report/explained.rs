@@ -53,7 +53,13 @@ impl<'a> ExplainedPart<'a> {
         let bits = facts("bits per pixel, mean", &|set| {
             decimals(content.sets[set].bits_per_pixel, 2)
         });
-        let correlations = content.correlations.iter().map(|(name, values)| Line {
+        let sizes = content.sets.first().map_or(0, |set| set.sizes.len());
+        let sizes = (0..sizes).map(|size| {
+            let name = format!("{}, mean", content.sets[0].sizes[size].0);
+            facts(&name, &|set| decimals(content.sets[set].sizes[size].1, 1))
+        });
+        let correlations = content.correlations.iter().chain(&content.sizes);
+        let correlations = correlations.map(|(name, values)| Line {
             name: name.clone(),
             cells: values
                 .iter()
@@ -75,7 +81,9 @@ impl<'a> ExplainedPart<'a> {
             correlations_label: format!("Table {table}"),
             correlations_caption: format!(
                 "How scores go with the length of the image as {}: Spearman's rank correlation, below it Pearson's. \
-                 Where it is high, the score says how complex an image is, whatever it shows.",
+                 Where it is high, the score says how complex an image is, whatever it shows. The last lines are of the \
+                 image's size instead: the standard deviation of its values (contrast) and the root of the mean of their \
+                 squares (norm), in grey levels of 255.",
                 content.compressor
             ),
             sets: content
@@ -84,7 +92,11 @@ impl<'a> ExplainedPart<'a> {
                 .map(|set| set.name.as_str())
                 .chain(["all together"])
                 .collect(),
-            correlations: [images, bits].into_iter().chain(correlations).collect(),
+            correlations: [images, bits]
+                .into_iter()
+                .chain(sizes)
+                .chain(correlations)
+                .collect(),
             terms_label: (!content.terms.is_empty()).then(|| format!("Table {}", table + 1)),
             terms_caption: "The negative log-likelihood as the sum that it is: of what the flow makes of an image under \
                             the base distribution, and of the log-determinant, that is, how strongly the flow shrinks \
@@ -131,6 +143,7 @@ pub(super) mod tests {
                 name: text(),
                 images: 1234,
                 bits_per_pixel: 4.5,
+                sizes: vec![(text(), 61.25)],
             }],
             correlations: vec![(
                 text(),
@@ -142,6 +155,7 @@ pub(super) mod tests {
                     None,
                 ],
             )],
+            sizes: vec![(text(), vec![None, None])],
             terms: [None, Some([0.25, 0.75])]
                 .map(|auroc| TermsRow {
                     test_set: text(),
@@ -164,7 +178,9 @@ pub(super) mod tests {
         assert_eq!(part.terms_label.as_deref(), Some("Table 3"));
         assert_eq!(part.sets, ["words", "all together"]);
         assert_eq!(part.correlations[0].cells[0][0], "1,234");
-        let cells = &part.correlations[2].cells;
+        assert_eq!(part.correlations[2].name, "words, mean");
+        assert_eq!(part.correlations[2].cells[0][0], "61.2");
+        let cells = &part.correlations[3].cells;
         assert_eq!(cells[0], ["0.25", "\u{2212}0.50"]);
         assert_eq!(cells[1][0], NONE);
         let sum = ["40.000", "\u{2212}8.500", "31.500"];

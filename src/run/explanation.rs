@@ -1,4 +1,5 @@
-//! What scores follow: how well images can be compressed, and the two terms of a flow's likelihood.
+//! What scores follow: how well images can be compressed, how large they are, and the two terms of a flow's
+//! likelihood.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +11,15 @@ use serde::{Deserialize, Serialize};
 use super::compression::{COMPRESSOR, bits_per_pixel};
 use super::images::Prepared;
 use super::{RunError, ScoreTable, ScoredPart};
+use crate::data::Images;
 use crate::evaluate::{Correlation, auroc};
 use crate::method::{Scorer, Terms, derive};
 
 /// Images of each test set that are looked at, at most.
 const LOOKED_AT: usize = 300;
+/// Sizes of an image, both in grey levels from 0 to 255: the standard deviation of its values, and the root of the mean
+/// of their squares.
+pub(super) const SIZES: [&str; 2] = ["contrast", "norm"];
 /// Name of the set of normal test images.
 pub(super) const NORMAL: &str = "normal";
 
@@ -28,6 +33,21 @@ pub struct Explanation {
     pub sets: BTreeMap<String, ExplainedSet>,
     /// By score, over the images of all sets: how it goes with the length of the compressed image. None
     /// where one of the two is constant.
+    pub together: BTreeMap<String, Option<Correlation>>,
+    /// How scores go with the size of an image, by [what is meant by that](SIZES). (Earlier runs have none.)
+    #[serde(default)]
+    pub size: BTreeMap<String, Followed>,
+}
+
+/// How scores go with a size of an image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Followed {
+    /// Its mean, by set.
+    pub means: BTreeMap<String, f64>,
+    /// By set and score.
+    pub correlation: BTreeMap<String, BTreeMap<String, Option<Correlation>>>,
+    /// By score, over the images of all sets.
     pub together: BTreeMap<String, Option<Correlation>>,
 }
 
@@ -76,6 +96,8 @@ pub(super) struct LookedAt {
     pub rows: Vec<usize>,
     /// The length of each, compressed.
     pub bits_per_pixel: Vec<f32>,
+    /// The [`SIZES`] of each.
+    sizes: [Vec<f32>; 2],
     terms: Vec<Terms>,
 }
 
@@ -122,6 +144,7 @@ impl Explained {
                 part: scored.name.clone(),
                 rows,
                 bits_per_pixel: bits_per_pixel(&images)?,
+                sizes: sizes(&images),
                 terms: scorer.terms(&images).into_iter().filter(finite).collect(),
             });
         }
@@ -131,29 +154,65 @@ impl Explained {
     }
 }
 
-fn numbers(table: &ScoreTable, sets: &[LookedAt]) -> Result<Explanation, RunError> {
+/// The [`SIZES`] of images.
+fn sizes(images: &Images) -> [Vec<f32>; 2] {
+    let (mut contrasts, mut norms) = (Vec::new(), Vec::new());
+    for index in 0..images.len() {
+        let values = || images.get(index).iter().map(|&value| f64::from(value));
+        let count = values().count().max(1) as f64;
+        let mean = values().sum::<f64>() / count;
+        let squares = values().map(|value| value * value).sum::<f64>() / count;
+        contrasts.push((squares - mean * mean).max(0.0).sqrt() as f32);
+        norms.push(squares.sqrt() as f32);
+    }
+    [contrasts, norms]
+}
+
+/// How every score of the table goes with a property of images, which `of` gives for those of a set.
+fn followed<'a>(
+    table: &ScoreTable,
+    sets: &'a [LookedAt],
+    of: impl Fn(&'a LookedAt) -> &'a [f32],
+) -> Followed {
     let scored = |looked: &LookedAt, column: usize| -> Vec<f32> {
         let part: Option<&ScoredPart> = table.part(&looked.part);
         part.map_or_else(Vec::new, |part| looked.scores(&part.columns[column]))
     };
-    let lengths = sets.iter().flat_map(|looked| &looked.bits_per_pixel);
-    let lengths: Vec<f32> = lengths.copied().collect();
-    let (mut together, mut explained) = (BTreeMap::new(), BTreeMap::new());
-    for (column, name) in table.names.iter().enumerate() {
+    let columns = || table.names.iter().enumerate();
+    let all: Vec<f32> = sets.iter().flat_map(&of).copied().collect();
+    let together = columns().map(|(column, name)| {
         let scores = sets.iter().flat_map(|looked| scored(looked, column));
-        let scores: Vec<f32> = scores.collect();
-        together.insert(name.clone(), Correlation::of(&lengths, &scores));
+        (
+            name.clone(),
+            Correlation::of(&all, &scores.collect::<Vec<_>>()),
+        )
+    });
+    let correlation = sets.iter().map(|looked| {
+        let of_scores = columns().map(|(column, name)| {
+            let found = Correlation::of(of(looked), &scored(looked, column));
+            (name.clone(), found)
+        });
+        (looked.set.clone(), of_scores.collect())
+    });
+    Followed {
+        means: sets
+            .iter()
+            .map(|looked| (looked.set.clone(), mean(of(looked))))
+            .collect(),
+        correlation: correlation.collect(),
+        together: together.collect(),
     }
+}
+
+fn numbers(table: &ScoreTable, sets: &[LookedAt]) -> Result<Explanation, RunError> {
+    let mut lengths = followed(table, sets, |looked| &looked.bits_per_pixel);
+    let size = SIZES.iter().enumerate().map(|(at, &name)| {
+        let size = followed(table, sets, |looked| &looked.sizes[at]);
+        (name.to_owned(), size)
+    });
+    let mut explained = BTreeMap::new();
     let normal = sets.iter().find(|looked| looked.set == NORMAL);
     for looked in sets {
-        let columns = table.names.iter().enumerate();
-        let correlation = columns.map(|(column, name)| {
-            let scores = scored(looked, column);
-            (
-                name.clone(),
-                Correlation::of(&looked.bits_per_pixel, &scores),
-            )
-        });
         let mut terms = BTreeMap::new();
         for of in &looked.terms {
             let others = normal.filter(|normal| normal.set != looked.set);
@@ -179,7 +238,7 @@ fn numbers(table: &ScoreTable, sets: &[LookedAt]) -> Result<Explanation, RunErro
         let set = ExplainedSet {
             images: looked.rows.len(),
             bits_per_pixel: mean(&looked.bits_per_pixel),
-            correlation: correlation.collect(),
+            correlation: lengths.correlation.remove(&looked.set).unwrap_or_default(),
             terms,
         };
         explained.insert(looked.set.clone(), set);
@@ -187,7 +246,8 @@ fn numbers(table: &ScoreTable, sets: &[LookedAt]) -> Result<Explanation, RunErro
     Ok(Explanation {
         compressor: COMPRESSOR.to_owned(),
         sets: explained,
-        together,
+        together: lengths.together,
+        size: size.collect(),
     })
 }
 
@@ -206,6 +266,7 @@ mod tests {
             set: set.to_owned(),
             part: set.to_owned(),
             rows: vec![2, 0, 1],
+            sizes: [bits_per_pixel.clone(), vec![1.0; bits_per_pixel.len()]],
             bits_per_pixel,
             terms: vec![Terms {
                 score: "nll",
@@ -214,6 +275,14 @@ mod tests {
                 base,
             }],
         }
+    }
+
+    #[test]
+    fn the_sizes_of_an_image_are_those_of_its_values() {
+        let images = Images::new([1, 1, 2], vec![3, 4, 200, 200]).unwrap();
+        let [contrasts, norms] = sizes(&images);
+        assert_eq!(contrasts, [0.5, 0.0]);
+        assert_eq!(norms, [12.5f32.sqrt(), 200.0]);
     }
 
     #[test]
@@ -249,6 +318,12 @@ mod tests {
         );
         assert_eq!(svhn.terms["nll"].auroc, Some([1.0, 0.0]));
         assert!(found.together["nll"].unwrap().spearman < 1.0);
+        let contrast = &found.size["contrast"];
+        assert_eq!(contrast.means[NORMAL], 2.0);
+        assert_eq!(contrast.correlation[NORMAL], normal.correlation);
+        assert_eq!(contrast.together, found.together);
+        // What is the same for all explains nothing.
+        assert_eq!(found.size["norm"].together["nll"], None);
         let text = serde_json::to_string(&found).unwrap();
         assert_eq!(serde_json::from_str::<Explanation>(&text).unwrap(), found);
     }

@@ -20,7 +20,7 @@ mod workspace;
 pub use environment::{Environment, peak_memory_mib};
 pub use error::RunError;
 pub use evaluation::{Evaluation, Metrics, Numbers};
-pub use explanation::{ExplainedSet, Explanation, MeanTerms};
+pub use explanation::{ExplainedSet, Explanation, Followed, MeanTerms};
 pub use options::RunOptions;
 pub(crate) use paths::features_folder;
 pub use paths::{RunFolder, run_folder};

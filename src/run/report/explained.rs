@@ -1,5 +1,7 @@
 //! What scores follow, for the report.
 
+use std::collections::BTreeMap;
+
 use super::{Sources, capital};
 use crate::evaluate::Correlation;
 use crate::report::{ComparedSet, Explained, Scatter, TermsRow};
@@ -35,6 +37,11 @@ impl Sources<'_> {
                         name: self.set_in_words(&looked.set),
                         images: set.images,
                         bits_per_pixel: set.bits_per_pixel,
+                        sizes: numbers
+                            .size
+                            .iter()
+                            .map(|(name, size)| (name.clone(), size.means[&looked.set]))
+                            .collect(),
                     }
                 })
                 .collect(),
@@ -43,6 +50,18 @@ impl Sources<'_> {
                     let of_sets = sets().map(|looked| self.correlation(&looked.set, score));
                     let together = numbers.together.get(score).copied().flatten();
                     (self.describe(score), of_sets.chain([together]).collect())
+                })
+                .collect(),
+            sizes: numbers
+                .size
+                .iter()
+                .map(|(name, size)| {
+                    let score = self.own_score();
+                    let found = |of: &BTreeMap<_, _>| of.get(score).copied().flatten();
+                    let of_sets = sets().map(|looked| found(&size.correlation[&looked.set]));
+                    let together = found(&size.together);
+                    let line = format!("{}, with the {name}", self.describe(score));
+                    (line, of_sets.chain([together]).collect())
                 })
                 .collect(),
             terms: sets().flat_map(|looked| self.terms(&looked.set)).collect(),
