@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use image::{DynamicImage, GrayImage, RgbImage};
+use image::{GrayImage, RgbImage};
 
 use super::scoring::{Kept, Scored};
 use crate::data::Picture;
@@ -310,6 +310,5 @@ fn in_colour(picture: &Picture) -> RgbImage {
     let [red, green, blue] = [0, 1, 2].map(plane);
     let rgb = (0..area).flat_map(|at| [red[at], green[at], blue[at]]);
     let [width, height] = [picture.width(), picture.height()].map(|side| side as u32);
-    RgbImage::from_raw(width, height, rgb.collect())
-        .unwrap_or_else(|| DynamicImage::new_rgb8(1, 1).into_rgb8())
+    RgbImage::from_raw(width, height, rgb.collect()).expect("three values for every pixel")
 }

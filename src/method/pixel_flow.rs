@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::store::{ModuleSnapshot, SafetensorsStore};
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde::de::DeserializeOwned;
@@ -174,6 +174,30 @@ impl<S: FlowSizes> PixelFlow<S> {
             made_up: None,
         })
     }
+
+    /// Two numbers of every image, means over the draws of the dequantisation's noise.
+    fn mean_over_draws(
+        &self,
+        images: &Arc<Images>,
+        of: impl Fn(Tensor<4>) -> [Tensor<1>; 2],
+    ) -> [Vec<f32>; 2] {
+        let all: Vec<usize> = (0..images.len()).collect();
+        let mut columns = [(); 2].map(|()| vec![0.0; all.len()]);
+        let share = 1.0 / self.usage.draws as f32;
+        for draw in 0..self.usage.draws {
+            let samples = Dequantised::fixed(images.clone(), draw as u64);
+            for indices in all.chunks(BATCH) {
+                let found = of(samples.batch(indices, &self.device));
+                for (column, found) in columns.iter_mut().zip(found) {
+                    let means = &mut column[indices[0]..][..indices.len()];
+                    for (mean, value) in means.iter_mut().zip(found.into_data().iter::<f32>()) {
+                        *mean += share * value;
+                    }
+                }
+            }
+        }
+        columns
+    }
 }
 
 /// The one stage, on dequantised images; those of validation always have the same noise.
@@ -222,23 +246,10 @@ impl<S: FlowSizes> Scorer for PixelFlow<S> {
 
     fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
         let images = Arc::new(self.conversion.apply(images.clone())?);
-        let all: Vec<usize> = (0..images.len()).collect();
-        let mut columns = [vec![0.0; all.len()], vec![0.0; all.len()]];
-        let share = 1.0 / self.usage.draws as f32;
-        for draw in 0..self.usage.draws {
-            let samples = Dequantised::fixed(images.clone(), draw as u64);
-            for indices in all.chunks(BATCH) {
-                let batch = samples.batch(indices, &self.device);
-                let (log_prob, norm) = self.flow.log_prob_and_norm(batch);
-                let found = [self.flow.bits_per_dim(log_prob), norm];
-                for (column, found) in columns.iter_mut().zip(found) {
-                    let means = &mut column[indices[0]..][..indices.len()];
-                    for (mean, value) in means.iter_mut().zip(found.into_data().iter::<f32>()) {
-                        *mean += share * value;
-                    }
-                }
-            }
-        }
+        let columns = self.mean_over_draws(&images, |batch| {
+            let (log_prob, norm) = self.flow.log_prob_and_norm(batch);
+            [self.flow.bits_per_dim(log_prob), norm]
+        });
         Ok(Scores::new(self.score_names(), columns.into()))
     }
 
@@ -253,22 +264,10 @@ impl<S: FlowSizes> Scorer for PixelFlow<S> {
 
     fn terms(&self, images: &Images) -> Vec<Terms> {
         let images = Arc::new(images.clone());
-        let all: Vec<usize> = (0..images.len()).collect();
-        let [mut base, mut log_det] = [(); 2].map(|()| vec![0.0; all.len()]);
-        let share = 1.0 / self.usage.draws as f32;
-        for draw in 0..self.usage.draws {
-            let samples = Dequantised::fixed(images.clone(), draw as u64);
-            for indices in all.chunks(BATCH) {
-                let batch = samples.batch(indices, &self.device);
-                let found = self.flow.bits_per_dim_terms(batch);
-                for (means, found) in [(&mut base, found.0), (&mut log_det, found.1)] {
-                    let means = &mut means[indices[0]..][..indices.len()];
-                    for (mean, value) in means.iter_mut().zip(found.into_data().iter::<f32>()) {
-                        *mean += share * value;
-                    }
-                }
-            }
-        }
+        let [base, log_det] = self.mean_over_draws(&images, |batch| {
+            let (base, log_det) = self.flow.bits_per_dim_terms(batch);
+            [base, log_det]
+        });
         vec![Terms {
             score: "bits_per_dim",
             unit: "bits/dim",
