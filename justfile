@@ -13,7 +13,10 @@ export CARGO_TARGET_DIR := env("CARGO_TARGET_DIR", cache_directory() / "encoder-
 # PyTorch, in the cache for the same reason
 pytorch := cache_directory() / "encoder-flow" / "pytorch-venv"
 
-run := "cargo run --release --no-default-features --features " + backend + ",tui --"
+# a GPU's scores are compared with the CPU's, so that has to be there too
+backends := if backend =~ "wgpu|vulkan" { backend + ",flex" } else { backend }
+
+run := "cargo run --release --no-default-features --features " + backends + ",tui --"
 
 # show the recipes
 default:
@@ -43,9 +46,9 @@ fit folder *arguments:
 score model *arguments:
     {{run}} score "$@"
 
-# show the experiments that can be run
-list:
-    {{run}} list
+# what can be run, and with which settings: `just list --settings mnist-3`
+list *arguments:
+    {{run}} list "$@"
 
 # data sets and pretrained weights: `just data list`, `just data fetch mnist`, `just data fetch squeezenet`, `just data verify`
 data *arguments:

@@ -263,6 +263,8 @@ fn every_method_can_be_fitted_to_a_folder() {
         let settings = [
             "data.size=32",
             "encoder.kind=pca",
+            "knn.encoder=pca",
+            "views.list=[{ of = \"autoencoder\", normalise = \"l2\", components = 4, gaussians = 1 }]",
             "gmm.encoder=pca",
             "mahalanobis.encoder=pca",
             "patchcore.encoder=pca",
@@ -337,7 +339,7 @@ fn methods_are_compared_on_a_folder() {
             "--methods",
             "encoder-flow,knn",
         ]);
-        for setting in TINY.into_iter().chain(["data.size=32"]) {
+        for setting in TINY.into_iter().chain(["data.size=32", "knn.encoder=pca"]) {
             command.args(["--set", setting]);
         }
         command.args(arguments);

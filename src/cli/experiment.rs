@@ -65,13 +65,22 @@ pub fn run(args: ExperimentArgs) -> anyhow::Result<()> {
         let better = variants
             .iter()
             .filter(|variant| variant.name.starts_with(BEST));
+        let does = |run: &Experiment| (run.method.clone(), run.settings.clone());
+        // What does the same as this run, or as another variant, is not recommended beside it.
+        let mut known = vec![does(&experiment)];
         for better in better {
+            let same = studies.find(&args.name, &better.name, &args.overrides);
+            if let Ok(same) = &same {
+                if known.contains(&does(same)) {
+                    continue;
+                }
+                known.push(does(same));
+            }
             print(&format!(
                 "  recommended here: --method {} ({})",
                 better.name,
                 better.method.parse::<Method>()?.entry().summary
             ));
-            let same = studies.find(&args.name, &better.name, &args.overrides);
             print(
                 &match same.ok().and_then(|same| compared(&same, &store, &options)) {
                     Some(found) => format!("    {found}"),

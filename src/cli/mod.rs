@@ -39,7 +39,7 @@ enum Verb {
     Experiment(experiment::ExperimentArgs),
     /// Evaluate a trained experiment again, with another confidence level if asked, without training.
     Evaluate(evaluate::EvaluateArgs),
-    /// Run every method on every class and seed of a study, and compare them.
+    /// Run the methods of a study on its classes and seeds, and compare them.
     Sweep(sweep::SweepArgs),
     /// Choose between settings of a study, on classes that stand in for the anomaly.
     Select(select::SelectArgs),

@@ -16,7 +16,7 @@ use crate::train::{Display, install_signal_handlers};
 pub struct SelectArgs {
     /// Study, e.g. mnist.
     study: String,
-    /// Methods and variants that the study names, e.g. pca-flow,squeezenet-flow (repeatable).
+    /// Methods and variants that the study names, e.g. pca-flow,knn (repeatable).
     #[arg(
         long = "candidate",
         alias = "candidates",

@@ -1,4 +1,4 @@
-//! `sweep STUDY`: every method on every class and seed, one table.
+//! `sweep STUDY`: the study's methods on every class and seed, one table.
 
 use anyhow::bail;
 use clap::Args;
@@ -6,7 +6,6 @@ use clap::Args;
 use super::cluster::ClusterArgs;
 use super::{DataPlace, DeviceChoice, StudyPlace, command_line, print};
 use crate::data::DatasetName;
-use crate::method::Method;
 use crate::report::sweep_markdown;
 use crate::run::RunOptions;
 use crate::study::find_class;
@@ -21,7 +20,8 @@ pub struct SweepArgs {
     /// Classes to leave out, by index or name, e.g. 0,3,7 [default: all].
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     classes: Vec<String>,
-    /// Methods and variants that the study names, e.g. encoder-flow,knn [default: all methods].
+    /// Methods and variants that the study names, e.g. encoder-flow,knn [default: those of the study's
+    /// section `sweep`, else all methods].
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     methods: Vec<String>,
     /// Seeds, e.g. 0,1,2.
@@ -56,7 +56,7 @@ pub fn run(args: SweepArgs) -> anyhow::Result<()> {
     let plan = SweepPlan {
         classes: classes(dataset, &args.classes)?,
         methods: unique(if args.methods.is_empty() {
-            Method::ALL.map(|method| method.to_string()).to_vec()
+            study.compared()?
         } else {
             args.methods
         }),

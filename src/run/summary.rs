@@ -132,11 +132,12 @@ impl fmt::Display for Summary {
             m.one_sided.f1
         )?;
         for stage in &self.done.stages {
-            writeln!(
-                f,
-                "  {}: best epoch {} of {}, validation loss {:.4}",
-                stage.name, stage.best_epoch, stage.epochs, stage.best_loss
-            )?;
+            let (name, epochs) = (&stage.name, stage.epochs);
+            match stage.best_epoch {
+                0 => write!(f, "  {name}: as it started, no better in {epochs} epochs")?,
+                best => write!(f, "  {name}: best epoch {best} of {epochs}")?,
+            }
+            writeln!(f, ", validation loss {:.4}", stage.best_loss)?;
         }
         write!(f, "  time {}", minutes(self.done.seconds()))?;
         if let Some(peak) = self.done.peak_memory_mib {

@@ -313,7 +313,41 @@ pub(super) mod tests {
             for choice in study.choices().unwrap() {
                 study.resolve(&choice, &[]).unwrap();
             }
+            study.compared().unwrap();
             assert!(study.description().len() > 10, "{}", study.name);
         }
+    }
+
+    /// The paper's studies hold what those of the data sets call by the same names.
+    #[test]
+    fn variants_of_one_name_are_the_same_in_studies_of_one_data_set() {
+        let studies = built_in();
+        let of = |study: &str, variant: &str| {
+            let choice = studies.study(study).unwrap().choice(variant);
+            choice.map(|choice| (choice.method.clone(), choice.settings()))
+        };
+        for (own, paper) in [("mnist", "paper-mnist"), ("cifar10", "paper-cifar10")] {
+            let variants = studies.study(paper).unwrap().variants().unwrap();
+            let mut same = 0;
+            for variant in variants {
+                let Ok(expected) = of(own, &variant.name) else {
+                    continue;
+                };
+                assert_eq!(
+                    of(paper, &variant.name).unwrap(),
+                    expected,
+                    "{}",
+                    variant.name
+                );
+                same += 1;
+            }
+            assert!(same >= 2, "{paper}");
+        }
+        assert_eq!(
+            of("fashion-mnist", "best").unwrap(),
+            of("mnist", "best").unwrap()
+        );
+        let best = ["best", "best-scratch"].map(|name| of("cifar10", name).unwrap());
+        assert_eq!(best[0], best[1]);
     }
 }

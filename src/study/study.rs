@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::names::{class_tags, slug};
@@ -11,6 +12,8 @@ use crate::suggest::did_you_mean;
 
 /// Section of a study file that names its variants.
 const VARIANTS: &str = "variants";
+/// Section of a study file that says what a sweep compares.
+const SWEEP: &str = "sweep";
 
 /// One study file.
 #[derive(Clone, Debug)]
@@ -96,6 +99,7 @@ impl Study {
         let file = self.path.display().to_string();
         let mut changes = self.parsed()?;
         changes.remove(VARIANTS);
+        changes.remove(SWEEP);
         let mut layers = vec![Layer {
             place: file.clone(),
             changes,
@@ -182,6 +186,40 @@ impl Study {
             changes: Table::new(),
         });
         Ok(plain.chain(self.variants()?).collect())
+    }
+
+    /// What a sweep compares unless it is told otherwise: the methods and variants of the file's `[sweep]`, or every
+    /// method.
+    ///
+    /// # Errors
+    /// [`StudyError`] when the section holds something else, or a name that is neither.
+    pub fn compared(&self) -> Result<Vec<String>, StudyError> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Sweep {
+            methods: Vec<String>,
+        }
+        let Some(section) = self.parsed()?.remove(SWEEP) else {
+            return Ok(self
+                .schema
+                .methods
+                .iter()
+                .map(|&name| name.into())
+                .collect());
+        };
+        let place = format!("{}, [{SWEEP}]", self.path.display());
+        let sweep: Result<Sweep, _> = section.try_into();
+        let Sweep { methods } =
+            sweep.map_err(|error| StudyError::setting(place.clone(), error.message()))?;
+        if methods.is_empty() {
+            let reason = "`methods` must name one method or variant at least".to_owned();
+            return Err(StudyError::setting(place, reason));
+        }
+        for name in &methods {
+            self.choice(name)
+                .map_err(|error| StudyError::setting(place.clone(), error))?;
+        }
+        Ok(methods)
     }
 
     /// The method or variant called `name`.
@@ -362,6 +400,27 @@ mod tests {
             .collect();
         assert_eq!(names.last().map(String::as_str), Some("small"));
         assert_eq!(names.len(), schema().methods.len() + 1);
+    }
+
+    #[test]
+    fn a_study_says_what_its_sweep_compares() {
+        let compared = |text: &str| {
+            let compared = with(text).study("own").unwrap().compared();
+            compared.map_err(|error| error.to_string())
+        };
+        assert_eq!(compared("").unwrap(), schema().methods);
+        let text = format!("[sweep]\nmethods = [\"knn\", \"small\"]\n{VARIANT}");
+        assert_eq!(compared(&text).unwrap(), ["knn", "small"]);
+        assert_eq!(number(&resolved(&text, &[]).unwrap(), "flow", "hidden"), 64);
+        for (text, expected) in [
+            ("[sweep]\nmethods = [\"kn\"]", "did you mean `knn`"),
+            ("[sweep]\nmethods = []", "one method or variant at least"),
+            ("[sweep]\nmethod = [\"knn\"]", "own.toml, [sweep]"),
+            ("sweep = 3", "own.toml, [sweep]"),
+        ] {
+            let error = compared(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -31,7 +31,8 @@ pub struct StageSummary {
     pub name: String,
     /// Epochs trained.
     pub epochs: usize,
-    /// The epoch with the lowest loss on the validation normals: the model that is used.
+    /// The epoch with the lowest loss on the validation normals: the model that is used. 0 where that is the model
+    /// as it started.
     pub best_epoch: usize,
     /// Its validation loss.
     pub best_loss: f64,

@@ -38,8 +38,7 @@ pub enum BaseKind {
     #[default]
     Trained,
     /// Full covariances, fitted to the training vectors before the flow is trained, and fixed then. The
-    /// couplings start at the identity, so before its first step the flow *is* this mixture, and
-    /// training can only add to it.
+    /// couplings start at the identity, so before its first step the flow *is* this mixture.
     Fitted,
 }
 

@@ -95,7 +95,6 @@ impl Sources<'_> {
             };
             let monitors = kind.monitors;
             let history = Stage::history(&self.stages.join(name))?;
-            let loss = kind.loss();
             // A game of two networks is judged by more than one curve.
             let shown = if kind.adversarial { monitors.len() } else { 1 };
             curves.extend(monitors[..shown].iter().map(|monitor| LearningCurve {
@@ -104,7 +103,8 @@ impl Sources<'_> {
                 epochs: (1..=history.epochs.len()).collect(),
                 train: history.train(monitor.name).collect(),
                 valid: history.valid(monitor.name).collect(),
-                best_epoch: history.best_epoch(loss.name),
+                // None of them where the model stays as it started.
+                best_epoch: (stage.best_epoch > 0).then_some(stage.best_epoch),
             }));
         }
         Ok(curves)
