@@ -163,7 +163,7 @@ fn a_flow_is_no_worse_than_its_base() {
         "encoder.kind=pca",
         "flow.base=fitted",
         "flow.gaussians=4",
-        "flow.noise=0.1",
+        "flow.noise=0",
         "flow.training.epochs=1",
         "flow.training.schedule=constant",
         "flow.training.learning_rate=0.1",

@@ -138,8 +138,9 @@ impl FlowSettings {
     /// The flow stage on rows of latents, each followed by its context if the flow has one; no stage where
     /// nothing of it [is trained](Self::trains).
     ///
-    /// The flow before its first step is a candidate like every epoch. Where its base is fitted and its couplings begin
-    /// at the identity, that is the base: what comes out is no less likely on validation rows.
+    /// The flow before its first step is a candidate too. Where its base is fitted and its couplings begin at the
+    /// identity, that is the base: what comes out is no less likely on validation rows that have the noise of the training
+    /// rows. (Without that noise, a density of what is blurred by it would be compared with one of what is not.)
     ///
     /// # Errors
     /// [`MethodError`] when the training fails or is stopped.
@@ -161,24 +162,25 @@ impl FlowSettings {
         let input = digest(&bytes(&train)) + &digest(&bytes(&valid));
         let seed = derive(context.seed, "noise");
         let noisy = |vectors, noise| Arc::new(Noisy::new(vectors, sizes.dim, noise, seed));
+        let blurred = noisy(valid.clone(), self.noise as f32);
         let samples = (noisy(train, self.noise as f32), noisy(valid, 0.0));
-        // As many rows at a time as in a validation of the stage.
-        let rows = 2 * self.training.batch_size;
-        let start = (
-            mean_nll(&model, &samples.1, rows, context.device),
-            model.clone(),
-        );
+        let (start, valid) = (model.clone().valid(), samples.1.clone());
         let trained = context.train(&FLOW_STAGE, &self.training, model, samples, &input);
         let (model, mut summary) = trained?;
+        // As many rows at a time as in a validation of the stage.
+        let part = 2 * self.training.batch_size;
+        let nll = |flow: &RealNvp, rows: &Noisy| mean_nll(flow, rows, part, context.device);
+        let [before, after] = [&start, &model].map(|flow| nll(flow, &blurred));
         // What is not a number is not less than one.
-        if start.0 < summary.best_loss {
+        if before < after {
+            (summary.best_loss, summary.best_epoch) = (nll(&start, &valid), 0);
             let [number, expected] = context.stages;
             context.say(&format!(
-                "{number}/{expected} {}  stays as it started: {:.4} on validation, and no epoch came below",
-                FLOW_STAGE.name, start.0
+                "{number}/{expected} {}  stays as it started: {before:.4} on validation with the training's noise, \
+                 the best epoch {after:.4}",
+                FLOW_STAGE.name
             ));
-            (summary.best_loss, summary.best_epoch) = (start.0, 0);
-            return Ok((start.1.valid(), Some(summary)));
+            return Ok((start, Some(summary)));
         }
         Ok((model, Some(summary)))
     }
