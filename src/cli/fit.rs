@@ -92,12 +92,8 @@ fn weights_are_fetched(store: &DataStore, offline: bool) -> bool {
 
 /// True where an override says how images are described.
 fn says_encoder(overrides: &[String]) -> bool {
-    let keys = overrides
-        .iter()
-        .filter_map(|set| set.split_once('='))
-        .map(|(key, _)| key.trim());
-    keys.into_iter()
-        .any(|key| matches!(key, "encoder" | "encoder.kind"))
+    let mut settings = overrides.iter().filter_map(|set| set.split_once('='));
+    settings.any(|(key, _)| matches!(key.trim(), "encoder" | "encoder.kind"))
 }
 
 /// What is fitted, and whether it is from scratch because there are no pretrained weights.

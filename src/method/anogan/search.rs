@@ -246,7 +246,7 @@ impl Starts {
     /// Those of the networks, so many at a time.
     fn of(networks: &Anogan, part: usize) -> Self {
         let noises = networks.starts();
-        let [count, latent] = noises.dims();
+        let [_, latent] = noises.dims();
         let made = noises.clone().split(part, 0).into_iter().map(|noises| {
             let images = networks.generate(noises);
             let features = networks.features(images.clone());
@@ -255,11 +255,7 @@ impl Starts {
         let (images, features): (Vec<_>, Vec<_>) = made.unzip();
         let values: Vec<f32> = noises.into_data().iter::<f32>().collect();
         Self {
-            noises: values
-                .chunks_exact(latent)
-                .map(<[f32]>::to_vec)
-                .take(count)
-                .collect(),
+            noises: values.chunks_exact(latent).map(<[f32]>::to_vec).collect(),
             images: Tensor::cat(images, 0),
             features: Tensor::cat(features, 0),
         }
