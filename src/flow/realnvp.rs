@@ -51,6 +51,9 @@ pub struct RealNvpConfig {
 }
 
 impl RealNvpConfig {
+    /// Gaussians of a base distribution, at most.
+    pub(crate) const MOST_GAUSSIANS: usize = 10_000;
+
     /// A density of `dim` entries without couplings: so many Gaussians that are fitted; with none, a standard
     /// normal.
     pub const fn base_alone(dim: usize, gaussians: usize) -> Self {
@@ -76,7 +79,7 @@ impl RealNvpConfig {
             ("couplings", self.couplings, 0..=256),
             ("hidden", self.hidden, 1..=8192),
             ("layers", self.layers, 0..=16),
-            ("gaussians", self.gaussians, 0..=10_000),
+            ("gaussians", self.gaussians, 0..=Self::MOST_GAUSSIANS),
             ("context", self.context, 0..=4096),
         ];
         for (name, value, allowed) in sizes {

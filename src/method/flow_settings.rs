@@ -59,8 +59,11 @@ impl FlowSettings {
         let checks = [
             Check::new(
                 "gaussians",
-                flow.gaussians <= 10_000,
-                "must be at most 10000 (0 for a standard normal)",
+                flow.gaussians <= RealNvpConfig::MOST_GAUSSIANS,
+                format!(
+                    "must be at most {} (0 for a standard normal)",
+                    RealNvpConfig::MOST_GAUSSIANS
+                ),
             ),
             Check::new(
                 "noise",
@@ -68,6 +71,7 @@ impl FlowSettings {
                 "must be from 0 (none) to 10",
             ),
             Check::within("starts", flow.starts, 1..=100),
+            averaged("starts", flow.gaussians, flow.starts()),
             Check::within("couplings", flow.couplings, 0..=256),
             Check::within("hidden", flow.hidden, 1..=8192),
             Check::new("layers", flow.layers <= 16, "must be at most 16"),
@@ -207,6 +211,15 @@ impl FlowSettings {
         }
         Ok((flow, summary))
     }
+}
+
+/// That a mixture of so many Gaussians from each start is no larger than what a model holds.
+pub(super) fn averaged(key: &'static str, gaussians: usize, starts: usize) -> Check {
+    let most = RealNvpConfig::MOST_GAUSSIANS;
+    let must = format!(
+        "must be less: there are {gaussians} Gaussians for each of {starts} starts, and a model holds {most} in all"
+    );
+    Check::new(key, gaussians.saturating_mul(starts) <= most, must)
 }
 
 /// Mean negative log-likelihood of the rows, so many at a time, in nats.

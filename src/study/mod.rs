@@ -3,11 +3,13 @@
 
 mod checks;
 mod error;
+mod lineage;
 mod names;
 mod resolve;
 mod settings;
 #[allow(clippy::module_inception)]
 mod study;
+mod variants;
 
 pub use checks::{Check, Fault};
 pub(crate) use checks::{first_fault, optimisation_fault};
@@ -16,4 +18,5 @@ pub use names::{Studies, class_tags, find_class};
 pub use resolve::Schema;
 pub(crate) use resolve::differences;
 pub use settings::{DataSettings, EvaluationSettings, SETTINGS, Settings};
-pub use study::{Choice, Experiment, Study};
+pub use study::{Experiment, Study};
+pub use variants::Choice;

@@ -1,8 +1,9 @@
 //! From a name such as `mnist-3` or `cifar10-plane` to what is to be run.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::lineage::{Source, Sources};
 use super::resolve::Schema;
 use super::{Experiment, Study, StudyError};
 use crate::data::DatasetName;
@@ -40,6 +41,15 @@ const BUILT_IN: [(&str, &str); 9] = [
     ),
 ];
 
+fn built_in() -> Sources {
+    let sources = BUILT_IN.into_iter().map(|(name, text)| {
+        let path = PathBuf::from(format!("built-in {name}.toml"));
+        let text = text.to_owned();
+        (name.to_owned(), Source { path, text })
+    });
+    sources.collect()
+}
+
 /// The studies that can be run: one TOML file each.
 #[derive(Clone, Debug)]
 pub struct Studies(Vec<Study>);
@@ -51,16 +61,7 @@ impl Studies {
     /// # Errors
     /// [`StudyError`] when a folder that was asked for or a file cannot be read.
     pub fn open(folder: Option<&Path>, schema: &Schema) -> Result<Self, StudyError> {
-        let mut studies = BTreeMap::new();
-        for (name, text) in BUILT_IN {
-            let study = Study {
-                name: name.to_owned(),
-                path: PathBuf::from(format!("built-in {name}.toml")),
-                text: text.to_owned(),
-                schema: schema.clone(),
-            };
-            studies.insert(study.name.clone(), study);
-        }
+        let mut sources = built_in();
         let default = Path::new(FOLDER);
         let folder = match folder {
             Some(folder) if !folder.is_dir() => {
@@ -74,15 +75,21 @@ impl Studies {
         };
         for path in folder.map(study_files).transpose()?.unwrap_or_default() {
             let stem = path.file_stem().unwrap_or_default();
-            let study = Study {
-                name: stem.to_string_lossy().to_lowercase(),
-                text: files::read_text(&path)?,
-                path,
-                schema: schema.clone(),
-            };
-            studies.insert(study.name.clone(), study);
+            let name = stem.to_string_lossy().to_lowercase();
+            let text = files::read_text(&path)?;
+            sources.insert(name, Source { path, text });
         }
-        Ok(Self(studies.into_values().collect()))
+        Ok(Self::of(sources, schema))
+    }
+
+    fn of(sources: Sources, schema: &Schema) -> Self {
+        let sources = Arc::new(sources);
+        let study = |name: &String| Study {
+            name: name.clone(),
+            sources: Arc::clone(&sources),
+            schema: schema.clone(),
+        };
+        Self(sources.keys().map(study).collect())
     }
 
     /// All studies by name.
@@ -226,21 +233,24 @@ pub(super) mod tests {
     use super::*;
     use crate::method::schema;
 
-    /// A study of this text beside the built-in ones.
+    /// Studies of these names and texts beside the built-in ones.
+    pub(in crate::study) fn with_all<const N: usize>(own: [(&str, &str); N]) -> Studies {
+        let mut sources = super::built_in();
+        sources.extend(own.map(|(name, text)| {
+            let path = PathBuf::from(format!("{name}.toml"));
+            let text = text.to_owned();
+            (name.to_owned(), Source { path, text })
+        }));
+        Studies::of(sources, &schema())
+    }
+
+    /// A study of this text, `own`, beside the built-in ones.
     pub(in crate::study) fn with(text: &str) -> Studies {
-        let schema = schema();
-        let studies = BUILT_IN.into_iter().chain([("own", text)]);
-        let studies = studies.map(|(name, text)| Study {
-            name: name.to_owned(),
-            path: PathBuf::from(format!("{name}.toml")),
-            text: text.to_owned(),
-            schema: schema.clone(),
-        });
-        Studies(studies.collect())
+        with_all([("own", text)])
     }
 
     fn built_in() -> Studies {
-        with("# another study with nothing of its own")
+        with_all([])
     }
 
     const FLOW: &str = "encoder-flow";
@@ -318,36 +328,30 @@ pub(super) mod tests {
         }
     }
 
-    /// The paper's studies hold what those of the data sets call by the same names.
+    /// What a data set's study calls a variant is that in the studies that extend it.
     #[test]
-    fn variants_of_one_name_are_the_same_in_studies_of_one_data_set() {
+    fn studies_of_one_data_set_have_the_same_variants() {
         let studies = built_in();
         let of = |study: &str, variant: &str| {
-            let choice = studies.study(study).unwrap().choice(variant);
-            choice.map(|choice| (choice.method.clone(), choice.settings()))
+            let choice = studies.study(study).unwrap().choice(variant).unwrap();
+            (choice.method.clone(), choice.settings())
         };
-        for (own, paper) in [("mnist", "paper-mnist"), ("cifar10", "paper-cifar10")] {
-            let variants = studies.study(paper).unwrap().variants().unwrap();
-            let mut same = 0;
-            for variant in variants {
-                let Ok(expected) = of(own, &variant.name) else {
-                    continue;
-                };
-                assert_eq!(
-                    of(paper, &variant.name).unwrap(),
-                    expected,
-                    "{}",
-                    variant.name
-                );
-                same += 1;
+        for (own, other) in [
+            ("mnist", "paper-mnist"),
+            ("mnist", "fashion-mnist"),
+            ("cifar10", "paper-cifar10"),
+        ] {
+            for variant in studies.study(own).unwrap().variants().unwrap() {
+                let name = &variant.name;
+                assert_eq!(of(other, name), of(own, name), "{other} {name}");
             }
-            assert!(same >= 2, "{paper}");
         }
-        assert_eq!(
-            of("fashion-mnist", "best").unwrap(),
-            of("mnist", "best").unwrap()
-        );
-        let best = ["best", "best-scratch"].map(|name| of("cifar10", name).unwrap());
-        assert_eq!(best[0], best[1]);
+        let squeezenet = of("mnist-squeezenet", "best");
+        let without = ["flow.hidden=128".to_owned()];
+        let shared = squeezenet
+            .1
+            .iter()
+            .filter(|setting| !without.contains(setting));
+        assert!(shared.eq(&of("mnist", "best").1));
     }
 }

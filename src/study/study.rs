@@ -1,40 +1,27 @@
 //! One study file: its settings, its variants, its runs.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Deserialize;
-use toml::{Table, Value};
 
-use super::names::{class_tags, slug};
+use super::lineage::{Ancestor, Sources, lineage};
+use super::names::class_tags;
 use super::resolve::{Layer, Schema, assignment};
-use super::{Settings, StudyError};
+use super::variants::{VARIANTS, variants};
+use super::{Choice, Settings, StudyError};
 use crate::suggest::did_you_mean;
 
-/// Section of a study file that names its variants.
-const VARIANTS: &str = "variants";
 /// Section of a study file that says what a sweep compares.
 const SWEEP: &str = "sweep";
 
-/// One study file.
+/// One study file, over those that it extends.
 #[derive(Clone, Debug)]
 pub struct Study {
     /// File name without `.toml`.
     pub name: String,
-    /// Where it was read, for messages.
-    pub path: PathBuf,
-    pub(super) text: String,
+    /// The files of all studies.
+    pub(super) sources: Arc<Sources>,
     pub(super) schema: Schema,
-}
-
-/// A method, with settings of its own where it is a variant that the study names.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Choice {
-    /// Name of the variant, or of the method: what tables call it, and its folder.
-    pub name: String,
-    /// Name of the method.
-    pub method: String,
-    /// The variant's settings over those of the study.
-    changes: Table,
 }
 
 /// One run of a study, but for its seed: a class left out as the anomaly, and a method.
@@ -54,23 +41,6 @@ pub struct Experiment {
     pub method: String,
     /// Resolved settings.
     pub settings: Settings,
-}
-
-impl Choice {
-    /// A variant's settings, `key=value` each.
-    pub fn settings(&self) -> Vec<String> {
-        fn leaves(table: &Table, prefix: &str, found: &mut Vec<String>) {
-            for (key, value) in table {
-                match value {
-                    Value::Table(inner) => leaves(inner, &format!("{prefix}{key}."), found),
-                    leaf => found.push(format!("{prefix}{key}={leaf}")),
-                }
-            }
-        }
-        let mut found = Vec::new();
-        leaves(&self.changes, "", &mut found);
-        found
-    }
 }
 
 impl Study {
@@ -96,16 +66,17 @@ impl Study {
         choice: Option<&Choice>,
         overrides: &[String],
     ) -> Result<Settings, StudyError> {
-        let file = self.path.display().to_string();
-        let mut changes = self.parsed()?;
-        changes.remove(VARIANTS);
-        changes.remove(SWEEP);
-        let mut layers = vec![Layer {
-            place: file.clone(),
-            changes,
-        }];
+        let mut layers = Vec::new();
+        for mut ancestor in self.lineage()? {
+            ancestor.table.remove(VARIANTS);
+            ancestor.table.remove(SWEEP);
+            layers.push(Layer {
+                place: ancestor.source.place(),
+                changes: ancestor.table,
+            });
+        }
         layers.extend(choice.map(|choice| Layer {
-            place: format!("{file}, [{VARIANTS}.{}]", choice.name),
+            place: choice.place.clone(),
             changes: choice.changes.clone(),
         }));
         for text in overrides {
@@ -114,65 +85,16 @@ impl Study {
         self.schema.resolve(layers)
     }
 
-    fn parsed(&self) -> Result<Table, StudyError> {
-        let table = self.text.parse();
-        table.map_err(|error| StudyError::setting(self.path.display().to_string(), error))
+    fn lineage(&self) -> Result<Vec<Ancestor<'_>>, StudyError> {
+        lineage(&self.name, &self.sources)
     }
 
-    /// Its variants, in the file's order of names.
+    /// Its variants by name, with those of the files that it extends.
     ///
     /// # Errors
-    /// [`StudyError::Setting`] when one of them has no method or bears the name of one.
+    /// [`StudyError::Setting`] when one of them has no method, bears the name of one, or extends what is no variant.
     pub fn variants(&self) -> Result<Vec<Choice>, StudyError> {
-        let mut table = self.parsed()?;
-        let variants = match table.remove(VARIANTS) {
-            None => return Ok(Vec::new()),
-            Some(Value::Table(variants)) => variants,
-            Some(_) => {
-                let reason = format!("`{VARIANTS}` must be a table of tables");
-                return Err(StudyError::setting(self.path.display().to_string(), reason));
-            }
-        };
-        let variants = variants.into_iter();
-        variants
-            .map(|(name, value)| self.variant(name, value))
-            .collect()
-    }
-
-    fn variant(&self, name: String, value: Value) -> Result<Choice, StudyError> {
-        let place = format!("{}, [{VARIANTS}.{name}]", self.path.display());
-        let wrong = |reason: String| Err(StudyError::setting(place.clone(), reason));
-        if slug(&name) != name {
-            return wrong(format!(
-                "`{name}` is no name for a folder: use `{}`",
-                slug(&name)
-            ));
-        }
-        if self.schema.methods.contains(&name.as_str()) {
-            return wrong(format!(
-                "`{name}` is a method: give the variant another name"
-            ));
-        }
-        let Value::Table(mut changes) = value else {
-            return wrong("must be a table with `method` and settings".to_owned());
-        };
-        let method = match changes.remove("method") {
-            Some(Value::String(method)) => method,
-            _ => return wrong("needs `method`, such as method = \"encoder-flow\"".to_owned()),
-        };
-        if !self.schema.methods.contains(&method.as_str()) {
-            let known = self.schema.methods.iter().copied();
-            return wrong(format!(
-                "unknown method `{method}`{} Known: {}",
-                did_you_mean(&method, known),
-                self.schema.methods.join(", ")
-            ));
-        }
-        Ok(Choice {
-            name,
-            method,
-            changes,
-        })
+        variants(self.lineage()?, &self.schema.methods)
     }
 
     /// What can be run: every method as the study has it, then its variants.
@@ -180,16 +102,13 @@ impl Study {
     /// # Errors
     /// As for [`variants`](Self::variants).
     pub fn choices(&self) -> Result<Vec<Choice>, StudyError> {
-        let plain = self.schema.methods.iter().map(|&method| Choice {
-            name: method.to_owned(),
-            method: method.to_owned(),
-            changes: Table::new(),
-        });
+        let methods = self.schema.methods.iter();
+        let plain = methods.map(|&method| Choice::plain(method));
         Ok(plain.chain(self.variants()?).collect())
     }
 
-    /// What a sweep compares unless it is told otherwise: the methods and variants of the file's `[sweep]`, or every
-    /// method.
+    /// What a sweep compares unless it is told otherwise: the methods and variants of the file's `[sweep]`, or that of
+    /// the nearest file that it extends, or every method.
     ///
     /// # Errors
     /// [`StudyError`] when the section holds something else, or a name that is neither.
@@ -199,15 +118,15 @@ impl Study {
         struct Sweep {
             methods: Vec<String>,
         }
-        let Some(section) = self.parsed()?.remove(SWEEP) else {
-            return Ok(self
-                .schema
-                .methods
-                .iter()
-                .map(|&name| name.into())
-                .collect());
+        let lineage = self.lineage()?.into_iter().rev();
+        let section = lineage.filter_map(|mut ancestor| {
+            let section = ancestor.table.remove(SWEEP)?;
+            Some((format!("{}, [{SWEEP}]", ancestor.source.place()), section))
+        });
+        let Some((place, section)) = section.into_iter().next() else {
+            let methods = self.schema.methods.iter();
+            return Ok(methods.map(|&name| name.into()).collect());
         };
-        let place = format!("{}, [{SWEEP}]", self.path.display());
         let sweep: Result<Sweep, _> = section.try_into();
         let Sweep { methods } =
             sweep.map_err(|error| StudyError::setting(place.clone(), error.message()))?;
@@ -240,15 +159,21 @@ impl Study {
         })
     }
 
-    /// The file's text.
-    pub fn text(&self) -> &str {
-        &self.text
+    /// Its file with those that it extends, the first of them first: name of the study, and text.
+    ///
+    /// # Errors
+    /// [`StudyError::Setting`] as for [`variants`](Self::variants).
+    pub fn files(&self) -> Result<Vec<(String, String)>, StudyError> {
+        let lineage = self.lineage()?.into_iter();
+        let files = lineage.map(|ancestor| (ancestor.study.into(), ancestor.source.text.clone()));
+        Ok(files.collect())
     }
 
     /// First comment line of the file: what the study is.
     pub fn description(&self) -> &str {
-        let first = self.text.lines().next().unwrap_or_default();
-        first.trim_start_matches('#').trim()
+        let source = self.sources.get(&self.name);
+        let first = source.and_then(|source| source.text.lines().next());
+        first.unwrap_or_default().trim_start_matches('#').trim()
     }
 
     /// The run that leaves `class` out.

@@ -4,6 +4,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
+use super::flow_settings::averaged;
 use super::on_latents::{Density, LARGEST_COVARIANCE, Looks, OnLatents};
 use super::on_positions::{DensityPlan, PositionPlan, WORDS};
 use super::representation::standardized;
@@ -79,6 +80,7 @@ fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
         Check::within("components", gmm.components, 2..=256),
         Check::within("gaussians", gmm.gaussians, 1..=1000),
         Check::within("starts", gmm.starts, 1..=100),
+        averaged("starts", gmm.gaussians, gmm.starts),
         Check::new("samples", gmm.samples >= 2, "must be at least 2"),
         Check::new(
             "positions",

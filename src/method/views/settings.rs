@@ -6,7 +6,8 @@ use super::MOST;
 use crate::encoder::{
     EncoderSizes, Look, Normalisation, PretrainedLook, SqueezeNet, View, VisualWordsConfig,
 };
-use crate::method::{EncoderKind, EncoderSettings};
+use crate::method::flow_settings::averaged;
+use crate::method::{EncoderKind, EncoderSettings, FlowSettings};
 use crate::study::{Check, Fault, Settings, first_fault};
 
 /// The section `views`: a fit reads all of it but the words where no view looks at patches, of the section
@@ -169,6 +170,16 @@ impl ViewsSettings {
                 "list",
                 all(|view| view.gaussians <= 1000),
                 "must have at most 1000 gaussians in every view (0 for a standard normal)",
+            ),
+            averaged(
+                "list",
+                views
+                    .list
+                    .iter()
+                    .map(|view| view.gaussians)
+                    .max()
+                    .unwrap_or(0),
+                FlowSettings::read(settings)?.starts,
             ),
         ];
         let compiled = looks_at_onnx.then(|| EncoderKind::Onnx.compiled("list"));

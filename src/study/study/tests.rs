@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::method::schema;
-use crate::study::names::tests::with;
+use crate::study::names::tests::{with, with_all};
 
 const FLOW: &str = "encoder-flow";
 
@@ -79,6 +79,21 @@ fn every_wrong_setting_is_named() {
         ("", &["data.ood=[\"digits\"]"], "data.ood"),
         ("", &["data.stand_in=10"], "number of classes"),
         ("", &["data.stand_in=-1"], "stand_in"),
+        (
+            "",
+            &["gmm.gaussians=200", "gmm.starts=60"],
+            "--set gmm.starts=60: `gmm.starts` is 60, and must be less: there are 200 Gaussians for each of 60 starts",
+        ),
+        (
+            "",
+            &["flow.base=fitted", "flow.gaussians=200", "flow.starts=60"],
+            "`flow.starts` is 60",
+        ),
+        (
+            "[views]\nlist = [{ of = \"pixels\", normalise = \"none\", components = 8, gaussians = 200 }]",
+            &["flow.starts=60"],
+            "`views.list`",
+        ),
     ] {
         let error = resolved(text, overrides).unwrap_err();
         assert!(error.contains(expected), "{text} {overrides:?}: {error}");
@@ -110,6 +125,82 @@ fn a_variant_is_a_method_with_settings_over_those_of_the_study() {
         .collect();
     assert_eq!(names.last().map(String::as_str), Some("small"));
     assert_eq!(names.len(), schema().methods.len() + 1);
+}
+
+#[test]
+fn a_study_that_extends_another_has_its_settings_and_variants() {
+    let base = format!("[sweep]\nmethods = [\"knn\"]\n[data]\nsize = 40\n{VARIANT}");
+    let middle = "extends = \"base\"\n[data]\nsize = 48\n[variants.large]\nextends = \"small\"\nflow.clamp = 1";
+    let own = "extends = \"middle\"\n[variants.small]\nextends = \"small\"\nflow.hidden = 9\n[variants.knn-large]\n\
+        extends = \"large\"\nmethod = \"knn\"";
+    let studies = with_all([("base", base.as_str()), ("middle", middle), ("own", own)]);
+    let study = studies.study("own").unwrap();
+    let settings = study.shared(&[]).unwrap();
+    assert_eq!(
+        (settings.data.size, number(&settings, "flow", "hidden")),
+        (48, 64)
+    );
+    assert_eq!(study.compared().unwrap(), ["knn"]);
+    let chosen = |name: &str| {
+        let choice = study.choice(name).unwrap();
+        (choice.method.clone(), choice.settings())
+    };
+    let pca = "encoder.kind=\"pca\"";
+    assert_eq!(
+        chosen("small"),
+        (FLOW.into(), vec![pca.into(), "flow.hidden=9".into()])
+    );
+    // A variant is what the file that names it had before its eyes.
+    let large = vec![
+        pca.to_owned(),
+        "flow.clamp=1".into(),
+        "flow.hidden=8".into(),
+    ];
+    assert_eq!(chosen("large"), (FLOW.into(), large.clone()));
+    assert_eq!(chosen("knn-large"), ("knn".into(), large));
+    let files = study.files().unwrap();
+    let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["base", "middle", "own"]);
+}
+
+#[test]
+fn what_cannot_be_extended_is_named_with_its_place() {
+    for (text, expected) in [
+        (
+            "extends = \"mnits\"",
+            "own.toml: `extends` is \"mnits\", which is no study; did you mean `mnist`?",
+        ),
+        ("extends = 3", "must be the name of a study"),
+        ("extends = \"own\"", "goes round in a circle"),
+        (
+            "extends = \"other\"",
+            "other.toml: `extends` is \"own\", which goes round in a circle",
+        ),
+        (
+            "[variants.small]\nextends = \"smal\"\n[variants.smally]\nmethod = \"knn\"",
+            "own.toml, [variants.small]: `extends` is \"smal\", which is no other variant; did you mean `smally`?",
+        ),
+        (
+            "[variants.small]\nextends = \"small\"",
+            "which is no other variant. Known: none",
+        ),
+        (
+            "[variants.small]\nextends = 3",
+            "must be the name of a variant",
+        ),
+        (
+            "[variants.small]\nextends = \"large\"\n[variants.large]\nextends = \"small\"",
+            "goes round in a circle",
+        ),
+        (
+            "[variants.small]\nmethod = 3",
+            "`method` is 3, and must be a name",
+        ),
+    ] {
+        let studies = with_all([("own", text), ("other", "extends = \"own\"")]);
+        let error = studies.study("own").unwrap().choice("small").unwrap_err();
+        assert!(error.to_string().contains(expected), "{text}: {error}");
+    }
 }
 
 #[test]

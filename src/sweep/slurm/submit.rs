@@ -139,8 +139,9 @@ impl Prepared {
             files::create_folder(&inner)?;
         }
         keep_program(&plan.program)?;
-        let study = folder.studies().join(format!("{}.toml", plan.study));
-        files::write_text(&study, order.study.text())?;
+        for (study, text) in order.study.files()? {
+            files::write_text(&folder.studies().join(format!("{study}.toml")), &text)?;
+        }
         files::write_text(&folder.task_script(), &scripts::task_script(plan, folder))?;
         let collect = scripts::collect_script(plan, folder);
         files::write_text(&folder.collect_script(), &collect)?;
