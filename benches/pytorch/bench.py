@@ -4,7 +4,9 @@ Builds the program and `benches/yardstick`, checks that both sides compute the s
 same weights, then measures. Each side is a process that measures on request while the other waits.
 A round asks both, in the other order than the round before; its ratio is ours to PyTorch's, each
 the median of the round's repetitions. Reported are the medians over the rounds, and the smallest
-and the largest ratio as the spread. Lower is better.
+and the largest ratio as the spread. Lower is better. Beside them stands how far from the machine's
+limits both are: the operations of a row's products and convolutions (counted in PyTorch) by the time
+of each side, as a share of what a large matrix product reaches here.
 """
 
 import argparse
@@ -29,7 +31,7 @@ TOLERANCE = 1e-4
 TRAINING_TOLERANCE = 1e-3
 # PyTorch's threads spin for a moment after their work.
 PAUSE_SECONDS = 0.2
-SLOW_ROUNDS = 3
+SLOW_ROUNDS = 5
 # What is measured in so many rounds.
 SLOW = ("gmm", "components", "epoch", "position-epoch")
 # The first name that a measurement starts with decides; what is not listed has no target.
@@ -160,7 +162,13 @@ def measure_time(name, rounds, ours, pytorch):
         return lambda: 1000 * median(side.ask(name)["seconds"])
 
     pairs = alternate(rounds, milliseconds(ours), milliseconds(pytorch))
-    return row(name, "ms", pairs)
+    return row(name, "ms", pairs) | {"asked": asked_of(name, pytorch)}
+
+
+def asked_of(name, pytorch):
+    """Operations and bytes of one repetition; none where they are not PyTorch's."""
+    answer = pytorch.ask(f"asked {name}")
+    return {key: answer[key] for key in ("flops", "bytes") if key in answer}
 
 
 def measure_memory(name, ours, pytorch):
@@ -276,13 +284,27 @@ def target(name):
     return next((limit for start, limit in TARGETS.items() if name.startswith(start)), None)
 
 
-def show(entry):
+def roofline(entry, limits):
+    """How far from the limits both sides are, in words; nothing where that is not known."""
+    asked = entry.get("asked")
+    if not asked:
+        return ""
+    ours, pytorch = (
+        100 * asked["flops"] / (entry[side] / 1000) / limits["flops"] for side in ("ours", "pytorch")
+    )
+    return (
+        f"  {asked['flops'] / 1e9:9.2f} GFLOP {asked['bytes'] / 1e9:7.2f} GB"
+        f"  {ours:3.0f} % and {pytorch:3.0f} % of the peak"
+    )
+
+
+def show(entry, limits):
     limit = target(entry["name"])
     goal = "" if limit is None else f"<= {limit:g} {'met' if entry['ratio'] <= limit else 'missed'}"
     low, high = entry["spread"]
     print(
         f"{entry['name']:34} {entry['ours']:10.2f} {entry['pytorch']:10.2f} {entry['unit']:4}"
-        f" {entry['ratio']:6.3f}  [{low:.3f}, {high:.3f}]  {goal}",
+        f" {entry['ratio']:6.3f}  [{low:.3f}, {high:.3f}]  {goal:14}{roofline(entry, limits)}",
         flush=True,
     )
 
@@ -350,13 +372,19 @@ def main():
             about = pytorch.ask("about")
             print(f"PyTorch {about['version']} on {about['device']}, {about['threads']} threads")
             check_agreement(pytorch)
+            limits = pytorch.ask("limits")
+            print(
+                f"\nthe limits of this machine: {limits['flops'] / 1e9:.0f} GFLOP/s in products of"
+                f" {limits['side']}x{limits['side']}, {limits['bytes'] / 1e9:.1f} GB/s in copies"
+            )
         print(f"\n{'':34} {'ours':>10} {'PyTorch':>10} {'':4} {'ratio':>6}  [spread]  target")
         entries = []
         for entry in measure(options, ([yardstick], worker), program, folder):
-            show(entry)
+            show(entry, limits)
             entries.append(entry)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(entries, indent=2) + "\n")
+    results = {"limits": limits, "rows": entries}
+    options.out.write_text(json.dumps(results, indent=2) + "\n")
     print(f"\n{options.out}")
 
 

@@ -3,7 +3,8 @@
     python worker.py FOLDER DEVICE
 
 FOLDER holds the exported weights. One request per line on standard input, one line of JSON each on
-standard output: a measurement by name, `agree`, `about` and `peak`.
+standard output: a measurement by name, `asked NAME` (what it asks of a machine), `limits` (what this
+one can do), `agree`, `about` and `peak`.
 """
 
 import json
@@ -23,6 +24,7 @@ from models import (
     load,
     mean_distance,
 )
+from roofline import asked, limits
 from safetensors.torch import load_file
 
 ROUND_SECONDS = 1.0
@@ -32,6 +34,8 @@ EPOCH_BATCH = 64
 EPOCH_POSITIONS = 100_000
 POSITION_BATCH = 1024
 POSITION_NOISE = 0.1
+# Not PyTorch's operations.
+UNCOUNTED = ("gmm", "components")
 # Nats by which our mixture may be worse than scikit-learn's, on average over the vectors.
 NLL_MARGIN = 0.1
 
@@ -61,14 +65,25 @@ class Worker:
             return {"name": request, "bytes": peak * unit}
         if request == "agree":
             return {"name": request, "differences": self.differences()}
-        if request != self.name:
-            # What was measured before takes no memory.
-            self.name = self.work = None
-            self.work, warm_up = self.named(request)
-            self.name = request
-            for _ in range(warm_up):
-                self.work()
+        if request == "limits":
+            return {"name": request, **limits(self.device)}
+        if request.startswith("asked "):
+            name = request.removeprefix("asked ")
+            self.prepare(name)
+            return {"name": request, **({} if name in UNCOUNTED else asked(self.work))}
+        self.prepare(request)
         return {"name": request, "seconds": self.round()}
+
+    def prepare(self, name):
+        """Makes `name` what is measured, if it is not yet."""
+        if name == self.name:
+            return
+        # What was measured before takes no memory.
+        self.name = self.work = None
+        self.work, warm_up = self.named(name)
+        self.name = name
+        for _ in range(warm_up):
+            self.work()
 
     def round(self):
         """Repeats the measurement for a second, at least once."""
