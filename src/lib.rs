@@ -34,6 +34,7 @@ mod lock;
 mod logging;
 pub mod method;
 mod ops;
+mod progress;
 pub mod report;
 pub mod run;
 mod safetensors_file;

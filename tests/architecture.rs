@@ -6,7 +6,13 @@ use std::path::{Path, PathBuf};
 
 /// From the ground up; rooms of one row do not use each other.
 const ROWS: [&[&str]; 13] = [
-    &["files", "safetensors_file", "suggest", "logging"],
+    &[
+        "files",
+        "safetensors_file",
+        "suggest",
+        "logging",
+        "progress",
+    ],
     &["lock", "backend"],
     &["ops"],
     &["evaluate"],

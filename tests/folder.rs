@@ -1,6 +1,8 @@
 //! From a folder of pictures to verdicts: `fit` and `score` as a user types them.
 
 mod common;
+#[path = "folder/default.rs"]
+mod default;
 #[path = "folder/groups.rs"]
 mod groups;
 #[path = "folder/maps.rs"]

@@ -2,17 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use clap::Args;
 
 use super::data::fetch_weights;
 use super::labelled::{self, tell_skipped};
-use super::progress::progress;
 use super::score::DEFAULT_ALPHA;
 use super::{DEFAULT_METHOD, DataPlace, DeviceChoice, StudyPlace, command_line, page, print};
 use crate::data::DataStore;
 use crate::data::folder::{Layout, NearDuplicates, layout};
 use crate::encoder::SqueezeNet;
 use crate::folder::{FittedFolder, FolderFit, FolderPage, Scored, ScoringOptions, fit_folder};
+use crate::progress::progress;
 use crate::report::Timing;
 use crate::study::Studies;
 use crate::train::{Display, install_signal_handlers};
@@ -75,18 +76,19 @@ pub struct FitArgs {
     studies: StudyPlace,
 }
 
-/// Fetches the pretrained network's weights, where the network may be used; whether they are there now.
-fn weights_are_fetched(store: &DataStore, offline: bool) -> bool {
+/// Fetches the pretrained network's weights, where the network may be used; whether they are there now. A fetch that
+/// fails ends the fit: a detector that finds far less is for whoever asks for it.
+fn weights_are_fetched(store: &DataStore, offline: bool) -> anyhow::Result<bool> {
     if offline {
-        return false;
+        return Ok(false);
     }
     eprintln!("fetching the pretrained network's weights (4.7 MB), once");
     match fetch_weights(store) {
-        Ok(_) => true,
-        Err(error) => {
-            eprintln!("warning: {error:#}");
-            false
-        }
+        Ok(_) => Ok(true),
+        Err(error) => bail!(
+            "{error}\nWithout these weights much less is found on photographs: try again, or take --method {SCRATCH}, which \
+             needs none"
+        ),
     }
 }
 
@@ -130,7 +132,7 @@ fn order(
     };
     let missing =
         args.backbone.is_none() && fit.wants_backbone(studies)? && !fit.backbone.is_file();
-    let without = missing && !weights_are_fetched(store, args.data.offline);
+    let without = missing && !weights_are_fetched(store, args.data.offline)?;
     // Whoever asks for the network, or for another method on it, is told that it is missing.
     let scratch = without && method == DEFAULT_METHOD && !says_encoder(&args.overrides);
     if scratch {
@@ -146,9 +148,15 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
         page::check(path, args.force)?;
     }
     let studies = args.studies.studies()?;
+    // A folder without images needs no weights.
+    layout(&args.folder)?;
     let (fit, scratch) = order(&args, &studies, &args.data.store()?)?;
     let bar = progress("reading", 0);
     let watch = |done: usize, of: usize| {
+        // A rival reads them once more.
+        if done == 1 && bar.is_finished() {
+            bar.reset();
+        }
         bar.set_length(of as u64);
         bar.set_position(done as u64);
         if done == of {

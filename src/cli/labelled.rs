@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::progress::progress;
 use crate::data::folder::{MvtecTest, Skipped};
 use crate::folder::{FolderMetrics, SCORING_BATCH, Scored, Scoring, ScoringOptions};
 use crate::method::Detector;
+use crate::progress::progress;
 
 /// Skipped files that are named; the others are counted.
 const NAMED: usize = 10;
@@ -31,11 +31,12 @@ pub fn pass(
 
 /// The metrics as lines.
 pub fn describe(result: &FolderMetrics) -> String {
-    let Some(auroc) = result.image_auroc else {
-        return "no AUROC: the test images that can be read are all good or all defective"
-            .to_owned();
-    };
-    let mut lines = vec![format!("image AUROC {auroc:.3}")];
+    let mut lines = vec![match result.image_auroc {
+        Some(auroc) => format!("image AUROC {auroc:.3}"),
+        None => {
+            "no image AUROC: the test images that can be read are all good or all defective".into()
+        }
+    }];
     for (defect, auroc) in &result.by_defect {
         lines.push(format!("  {defect:<16} {auroc:.3}"));
     }
@@ -105,6 +106,10 @@ mod tests {
              masks at 0.05: 50.5 % of the defects' area, 0.03 % of good images"
         );
         result.image_auroc = None;
-        assert!(describe(&result).starts_with("no AUROC"));
+        result.by_defect.clear();
+        let described = describe(&result);
+        assert!(
+            described.starts_with("no image AUROC") && described.contains("\npixel AUROC 0.900")
+        );
     }
 }

@@ -8,7 +8,6 @@ mod fit;
 mod labelled;
 mod list;
 mod page;
-mod progress;
 mod score;
 mod select;
 mod slurm_task;
@@ -19,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::data::DataStore;
+use crate::data::{DataStore, silence_decoders};
 use crate::method::schema;
 use crate::run::RunError;
 use crate::study::Studies;
@@ -130,6 +129,7 @@ struct RunPlace {
 /// Runs the program and turns its outcome into an exit status.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    silence_decoders();
     let done = match cli.verb {
         Verb::Experiment(args) => experiment::run(args),
         Verb::Evaluate(args) => evaluate::run(args),
@@ -177,10 +177,14 @@ fn command_line() -> String {
     shlex::try_join(words).unwrap_or_default()
 }
 
-/// Prints to standard output; a reader that has gone (`| head`) is no error.
+/// Prints to standard output; a reader that has gone (`| head`) is no error, and what else keeps it from being read is said.
 fn print(text: &str) {
     use std::io::Write;
-    let _ = writeln!(std::io::stdout(), "{text}");
+    if let Err(error) = writeln!(std::io::stdout(), "{text}")
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        eprintln!("warning: cannot write to standard output: {error}");
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `score MODEL PATHS...`: a verdict for every image.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -9,12 +9,12 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 
 use super::labelled::{self, tell_skipped};
-use super::progress::progress;
 use super::{DeviceChoice, command_line, page};
 use crate::backend::Backend;
 use crate::data::folder::{Layout, MvtecTest, layout, list};
 use crate::folder::{FolderPage, SCORING_BATCH, Scored, Scoring, ScoringOptions};
 use crate::method::{Detector, HeatSource, Verdict};
+use crate::progress::progress;
 use crate::report::Timing;
 
 /// Share of false alarms allowed unless the user says otherwise.
@@ -86,9 +86,16 @@ pub fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
     let detector = Detector::load_on(&args.model, &open.device)?;
     detector.check_device(&open)?;
     let ready = started.elapsed();
-    if args.masks.is_some() && args.masks == args.heatmaps {
+    if let (Some(masks), Some(heatmaps)) = (&args.masks, &args.heatmaps)
+        && same_place(masks, heatmaps)
+    {
         bail!("--masks and --heatmaps name the same folder, and their files have the same names");
     }
+    // Nothing else comes of the scoring than what is printed.
+    let only_prints = args.heatmaps.is_none()
+        && args.masks.is_none()
+        && args.report.is_none()
+        && !args.fail_on_anomaly;
     if let Some(path) = &args.report {
         page::check(path, args.force)?;
     }
@@ -113,6 +120,9 @@ pub fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
             each.try_for_each(|(path, verdict)| printer.print(path, verdict))
         })?;
         progress.inc(batch.len() as u64);
+        if printer.reader_is_gone && only_prints {
+            break;
+        }
     }
     progress.finish_and_clear();
     let scored = scoring.finish()?;
@@ -161,6 +171,15 @@ pub fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(if failed { ANOMALY_STATUS } else { 0 }))
 }
 
+/// True for two names of one folder, whether it is there yet or not.
+fn same_place(left: &Path, right: &Path) -> bool {
+    let place = |path: &Path| {
+        let found = path.canonicalize().or_else(|_| std::path::absolute(path));
+        found.unwrap_or_else(|_| path.to_owned())
+    };
+    place(left) == place(right)
+}
+
 /// The files to score, and their labels where they have any.
 fn files(paths: &[PathBuf]) -> anyhow::Result<(Vec<PathBuf>, Option<Vec<MvtecTest>>)> {
     if let [folder] = paths
@@ -191,11 +210,12 @@ fn tell_timings(ready: Duration, scored: &Scored) {
     );
 }
 
-/// Prints verdicts as they come; a reader that has gone (`| head`) is no error.
+/// Prints verdicts as they come; a reader that has gone (`| head`) is no error, a full disk is one.
 struct Printer {
     format: Format,
     alpha: f64,
     begun: bool,
+    reader_is_gone: bool,
 }
 
 impl Printer {
@@ -204,6 +224,7 @@ impl Printer {
             format,
             alpha,
             begun: false,
+            reader_is_gone: false,
         }
     }
 
@@ -248,11 +269,19 @@ impl Printer {
                 format!("{line}\n")
             }
         };
+        let header = match std::mem::replace(&mut self.begun, true) {
+            true => String::new(),
+            false => self.header(verdict),
+        };
         let mut out = std::io::stdout().lock();
-        if !std::mem::replace(&mut self.begun, true) {
-            let _ = out.write_all(self.header(verdict).as_bytes());
+        let written = out
+            .write_all(format!("{header}{text}").as_bytes())
+            .and_then(|()| out.flush());
+        match written {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => self.reader_is_gone = true,
+            Err(error) => bail!("cannot write to standard output: {error}"),
+            Ok(()) => {}
         }
-        let _ = out.write_all(text.as_bytes());
         Ok(())
     }
 

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::mixing::{GOLDEN, mix};
 use super::{Images, Samples};
 
 /// Levels of a byte.
 const LEVELS: f32 = 256.0;
-/// The odd number nearest to the golden ratio's share of 2^64, by which splitmix64 counts.
-const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Images as `(byte + u) / 256` with `u` from U(0, 1).
 ///
@@ -53,11 +52,8 @@ impl Dequantised {
 /// Numbers from U(0, 1), by splitmix64 (Steele, Lea & Flood, 2014): 24 bits of each of its outputs.
 fn uniform(first: u64) -> impl Iterator<Item = f32> {
     (first..).map(|index| {
-        let mut z = index.wrapping_add(1).wrapping_mul(GOLDEN);
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^= z >> 31;
-        (z >> 40) as f32 / (1u32 << 24) as f32
+        let bits = mix(index.wrapping_mul(GOLDEN));
+        (bits >> 40) as f32 / (1u32 << 24) as f32
     })
 }
 

@@ -5,6 +5,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand_distr::{Distribution, StandardNormal};
 
+use super::mixing::GOLDEN;
 use super::{Samples, Vectors};
 
 /// Vectors to whose first entries normal noise is added whenever they are batched.
@@ -45,7 +46,7 @@ impl Samples for Noisy {
         }
         let dim = self.vectors.dim();
         let mixed = indices.iter().fold(self.seed, |hash, &index| {
-            (hash.rotate_left(5) ^ index as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            (hash.rotate_left(5) ^ index as u64).wrapping_mul(GOLDEN)
         });
         let rng = &mut StdRng::seed_from_u64(mixed);
         let mut rows = Vec::with_capacity(indices.len() * dim);

@@ -7,6 +7,8 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
+use super::mixing::GOLDEN;
+
 /// Sample indices, shuffled anew for every epoch from a seed and the epoch's number.
 ///
 /// Burn's own loader keeps its generator's state in memory, so a resumed run would repeat the first
@@ -81,8 +83,7 @@ impl EpochOrder {
         let mut indices = self.indices.to_vec();
         let epoch = if self.seed.is_some() { epoch } else { 0 };
         if let Some(seed) = self.seed {
-            // The golden ratio's odd multiple spreads epoch numbers over the seed space.
-            let mixed = seed ^ (epoch as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let mixed = seed ^ (epoch as u64).wrapping_mul(GOLDEN);
             indices.shuffle(&mut StdRng::seed_from_u64(mixed));
         }
         indices.truncate(self.len());

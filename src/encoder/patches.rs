@@ -18,9 +18,14 @@ pub(super) const STRIDE: usize = 4;
 /// pixels around every position.
 const SCALES: [(usize, usize); 3] = [(1, 8), (2, 8), (4, 7)];
 /// Patches that the components are fitted to, at most.
-const PATCHES: usize = 40_000;
-/// Images per step.
+const PATCHES: usize = 1 << 16;
+/// So many patches are enough to look at no further image, but for the first [`IMAGES`].
+const ENOUGH: usize = 40_000;
+/// Images whose patches are looked at, at least where there are so many.
+const IMAGES: usize = 64;
+/// Images per step, at most, and their pixels.
 const BATCH: usize = 16;
+const BATCH_PIXELS: usize = 1 << 20;
 /// Smallest squared residual: what bytes can tell from zero.
 const RESIDUAL_FLOOR: f32 = 1e-4;
 
@@ -102,14 +107,29 @@ impl Scale {
         let dim = channels * side * side;
         let components = components.min(dim);
         let per_image = (height / STRIDE) * (width / STRIDE);
-        let count = images.len().min((PATCHES / per_image).max(64));
+        let count = images.len().min((ENOUGH / per_image).max(IMAGES));
+        let of_each = per_image.min(PATCHES / count.max(1));
         let chosen = sample(rng, images.len(), count).into_vec();
         let mut patches = Vectors::new(dim);
-        for indices in chosen.chunks(BATCH) {
+        let batch = (BATCH_PIXELS / (height * width)).clamp(1, BATCH);
+        for indices in chosen.chunks(batch) {
             let padded = shrunk(images.batch(indices, device), halvings, side);
             let options = UnfoldOptions::new([STRIDE / halvings; 2], [0, 0], [1, 1]);
             let columns = unfold4d(padded, [side, side], options); // [n, dim, positions]
-            patches.extend(columns.swap_dims(1, 2).into_data().iter::<f32>());
+            let rows = columns.swap_dims(1, 2).reshape([-1, dim as i64]);
+            let rows: Tensor<2> = match of_each < per_image {
+                true => {
+                    let own = (0..indices.len()).flat_map(|image| {
+                        let own = sample(rng, per_image, of_each).into_iter();
+                        own.map(move |at| (image * per_image + at) as i64)
+                            .collect::<Vec<_>>()
+                    });
+                    let own: Vec<i64> = own.collect();
+                    rows.select(0, Tensor::from_data(own.as_slice(), device))
+                }
+                false => rows,
+            };
+            patches.extend(rows.into_data().iter::<f32>());
         }
         let mean = patches.means();
         let rows = |indices: &[usize]| patches.batch(indices, device);

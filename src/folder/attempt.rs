@@ -7,8 +7,8 @@ use super::order::Resolved;
 use super::split::{CALIBRATION, split};
 use crate::backend::OpenDevice;
 use crate::data::SplitShares;
-use crate::data::folder::{Layout, Loaded, in_proportion, layout, load_watched};
-use crate::files;
+use crate::data::folder::{Layout, Loaded, Skipped, in_proportion, layout, load_watched};
+use crate::files::sha256;
 use crate::method::{
     Calibration, Clock, Context, Detector, Fitted, Identity, MethodError, Parts, Scores,
 };
@@ -19,7 +19,7 @@ use crate::study::{Studies, StudyError};
 pub(super) struct Attempt {
     /// The method or variant.
     pub name: String,
-    pub loaded: Loaded,
+    pub files: Files,
     pub parts: Parts,
     /// The group of every image, where they are grouped.
     pub groups: Option<Vec<usize>>,
@@ -29,6 +29,15 @@ pub(super) struct Attempt {
     pub shares: SplitShares,
     /// Files that are no images, by extension, in words.
     pub ignored: String,
+}
+
+/// The files of the images that were read, which the parts hold, and those that could not be.
+pub(super) struct Files {
+    /// The file of each image.
+    pub paths: Vec<PathBuf>,
+    /// `[height, width]` of each picture before it was converted.
+    pub sides: Vec<[usize; 2]>,
+    pub skipped: Vec<Skipped>,
 }
 
 impl Attempt {
@@ -58,18 +67,33 @@ impl Attempt {
             } => (normal, ignored.to_string()),
         };
         let conversion = in_proportion(settings.conversion(), normal);
+        plan.check(conversion.shape())?;
         let read = |done| watch(done, normal.len());
-        let loaded = load_watched(normal, conversion, fit.strict, &read)?;
-        let groups = layout.groups(&fit.folder, &loaded.paths, group_by.as_ref())?;
+        let Loaded {
+            images,
+            paths,
+            sides,
+            skipped,
+        } = load_watched(normal, conversion, fit.strict, &read)?;
+        let groups = layout.groups(&fit.folder, &paths, group_by.as_ref())?;
         let shares = SplitShares {
             train: 1.0 - fit.calibration_share,
             validation: settings.data.validation_share,
         };
-        let parts = split(&loaded.images, groups.as_deref(), shares, fit.seed)
-            .map_err(|reason| StudyError::setting(fit.folder.display().to_string(), reason))?;
+        let parts = split(&images, groups.as_deref(), shares, fit.seed).map_err(|reason| {
+            let reason = format!("{reason}{}", and_skipped(&skipped));
+            StudyError::setting(fit.folder.display().to_string(), reason)
+        })?;
+        // The parts have them.
+        drop(images);
+        let files = Files {
+            paths,
+            sides,
+            skipped,
+        };
         // A file that cannot be read is said where it is needed.
         let weights = plan.weights_file(&fit.backbone);
-        let weights = weights.and_then(|file| files::sha256(&file).ok());
+        let weights = weights.and_then(|file| sha256(&file).ok());
         let identity = Identity::new(method.name(), plan.as_ref(), &settings, weights);
         let place = place(fit, name);
         let workspace = Workspace::for_fit(&place, &identity, &settings, fit.force)?;
@@ -91,7 +115,7 @@ impl Attempt {
         let fitted = match plan.fit(&mut context, &parts) {
             Ok(fitted) => fitted,
             Err(error) => {
-                let error = named(error, &parts, &loaded);
+                let error = named(error, &parts, &files);
                 // With nothing to continue from, the folder would only stand in the way of other settings, and
                 // nobody continues a rival that has failed. That it cannot be removed says less than why the fit
                 // failed.
@@ -104,7 +128,7 @@ impl Attempt {
         };
         Ok(Self {
             name: choice.name,
-            loaded,
+            files,
             parts,
             groups,
             fitted,
@@ -115,13 +139,26 @@ impl Attempt {
     }
 }
 
+/// In words, where files could not be read: how many, and why the first could not.
+fn and_skipped(skipped: &[Skipped]) -> String {
+    let Some(first) = skipped.first() else {
+        return String::new();
+    };
+    let (count, path) = (skipped.len(), first.path.display());
+    let files = if count == 1 { "file" } else { "files" };
+    format!(
+        ". {count} {files} could not be read, such as {path}: {}",
+        first.reason
+    )
+}
+
 /// The error, of the file where it is of one image.
-fn named(error: MethodError, parts: &Parts, loaded: &Loaded) -> RunError {
+fn named(error: MethodError, parts: &Parts, files: &Files) -> RunError {
     let MethodError::NotFinite { part, image } = error else {
         return error.into();
     };
     let found = parts.get(part).and_then(|part| part.indices.get(image));
-    let Some(path) = found.and_then(|&index| loaded.paths.get(index)) else {
+    let Some(path) = found.and_then(|&index| files.paths.get(index)) else {
         return error.into();
     };
     let reason = "the encoder describes it by numbers that are not finite: take another encoder, or leave this file out";
@@ -135,7 +172,7 @@ fn named(error: MethodError, parts: &Parts, loaded: &Loaded) -> RunError {
 pub(super) fn detector(
     Fitted { scorer, scores, .. }: Fitted,
     parts: &Parts,
-    loaded: &Loaded,
+    files: &Files,
     origin: &str,
 ) -> Result<Detector, RunError> {
     let scores_of = |name: &str| {
@@ -148,7 +185,7 @@ pub(super) fn detector(
     let mut detector = Detector::new(scorer, calibration, origin);
     if let Some(held_out) = parts.get(CALIBRATION) {
         let indices = held_out.indices.iter();
-        let sides: Vec<[usize; 2]> = indices.map(|&index| loaded.sides[index]).collect();
+        let sides: Vec<[usize; 2]> = indices.map(|&index| files.sides[index]).collect();
         detector = detector.with_normal_maps(&held_out.images, &sides)?;
     }
     Ok(detector)

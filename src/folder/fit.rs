@@ -101,7 +101,7 @@ pub fn fit_folder(
     };
     let Attempt {
         name,
-        loaded,
+        files,
         parts,
         groups,
         fitted,
@@ -113,21 +113,24 @@ pub fn fit_folder(
     let origin = format!(
         "{name} fit to {} of {} normal images, seed {}",
         counts[0],
-        loaded.images.len(),
+        files.paths.len(),
         fit.seed
     );
-    let detector = detector(fitted, &parts, &loaded, &origin)?;
+    let detector = detector(fitted, &parts, &files, &origin)?;
     detector.check_device(&open)?;
     detector.save(&fit.out)?;
     let held_out = parts.get(CALIBRATION).into_iter();
     let held_out = held_out.flat_map(|part| &part.indices);
-    let held_out_files = held_out.map(|&index| loaded.paths[index].clone()).collect();
+    let held_out_files = held_out.map(|&index| files.paths[index].clone()).collect();
     let duplicates = match groups {
         Some(_) => None,
         None => Some(near_duplicates(&parts)),
     };
     for workspace in workspaces {
-        workspace.remove()?;
+        // The detector is written: that something is left beside it does not undo that.
+        if let Err(error) = workspace.remove() {
+            fit.display.say(&format!("left behind: {error}"));
+        }
     }
     Ok(FittedFolder {
         detector,
@@ -136,7 +139,7 @@ pub fn fit_folder(
         held_out: held_out_files,
         groups: groups.map(|groups| groups_in(&parts, &groups)),
         duplicates,
-        skipped: loaded.skipped,
+        skipped: files.skipped,
         ignored,
         seconds: started.elapsed().as_secs_f64(),
         shares,

@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use image::{GrayImage, RgbImage};
+use image::{GrayImage, ImageBuffer, Pixel, RgbImage};
 
 use super::scoring::{Kept, Scored};
 use crate::data::Picture;
 use crate::evaluate::{auroc, roc_curve};
 use crate::method::{Detector, Heatmap};
-use crate::report::{FolderReport, Histogram, OddImage, RocCurve, Series, Timing, render_folder};
+use crate::report::{
+    FolderReport, Histogram, OddImage, RocCurve, Series, Timing, render_folder, thumbnail,
+};
 use crate::run::{RunError, peak_memory_mib};
 
 /// Images that are shown.
@@ -124,11 +126,12 @@ impl FolderPage<'_> {
         let (mut overlay, mut mask) = (None, None);
         if self.detector.heat_source(None).is_ok() {
             let map = self.detector.heatmap_of(&picture, None)?;
-            overlay = Some(self.detector.draw(&map, &picture, None, anomalous)?);
-            mask = self.mask(&map)?;
+            let drawn = self.detector.draw(&map, &picture, None, anomalous)?;
+            overlay = Some(for_page(drawn));
+            mask = self.mask(&map)?.map(for_page);
         }
         Ok(OddImage {
-            picture: in_colour(&picture),
+            picture: for_page(in_colour(&picture)),
             overlay,
             mask,
             name: self.name(&kept.path),
@@ -297,6 +300,13 @@ impl FolderPage<'_> {
         };
         self.timings.iter().cloned().chain([scoring]).collect()
     }
+}
+
+/// No larger than the page shows it: pages hold several photographs of any size.
+fn for_page<P: Pixel<Subpixel = u8> + 'static>(
+    image: ImageBuffer<P, Vec<u8>>,
+) -> ImageBuffer<P, Vec<u8>> {
+    thumbnail(&image).unwrap_or(image)
 }
 
 /// As RGB, for the page.

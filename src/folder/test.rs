@@ -92,8 +92,7 @@ impl<'a> FolderTest<'a> {
     /// # Errors
     /// [`RunError`] when, with `strict`, a mask cannot be read.
     pub fn add(&mut self, loaded: &Loaded, verdicts: &[Verdict]) -> Result<Vec<Skipped>, RunError> {
-        let (mut known, mut masks) = (Vec::new(), Vec::new());
-        let mut skipped = Vec::new();
+        let mut known = Vec::new();
         for (index, (path, verdict)) in loaded.paths.iter().zip(verdicts).enumerate() {
             let Some(test) = self.tests.get(path) else {
                 continue;
@@ -105,36 +104,38 @@ impl<'a> FolderTest<'a> {
                     scores.push(verdict.score);
                 }
             }
-            if self.pixels.is_empty() {
-                continue;
-            }
-            match (defective_pixels(test, loaded.sides[index]), &test.mask) {
-                (Ok(Some(mask)), _) => {
-                    known.push(index);
-                    masks.push(mask);
-                }
-                // Nothing is known of its pixels.
-                (Ok(None), _) => {}
-                (Err(error), Some(path)) if !self.strict => skipped.push(Skipped {
-                    path: path.clone(),
-                    reason: error.reason(),
-                }),
-                (Err(error), _) => return Err(error.into()),
+            // Without a mask nothing is known of the pixels of a defective image.
+            if test.defect.is_none() || test.mask.is_some() {
+                known.push(index);
             }
         }
-        if known.is_empty() {
+        let mut skipped = Vec::new();
+        if known.is_empty() || self.pixels.is_empty() {
             return Ok(skipped);
         }
         let images = loaded.images.select(&known);
         let sides: Vec<[usize; 2]> = known.iter().map(|&index| loaded.sides[index]).collect();
         for (number, (source, ranking)) in self.pixels.iter_mut().enumerate() {
             let maps = self.detector.heatmaps(&images, &sides, Some(*source))?;
-            for ((map, mask), &index) in maps.zip(&masks).zip(&known) {
-                ranking.add(map.values(), mask, map.width());
-                let good = self.tests[&loaded.paths[index]].defect.is_none();
+            // One map and one mask at a time: pictures may be large.
+            for (map, &index) in maps.zip(&known) {
+                let test = &self.tests[&loaded.paths[index]];
+                let mask = match (defective_pixels(test, loaded.sides[index]), &test.mask) {
+                    (Ok(mask), _) => mask,
+                    (Err(error), Some(path)) if !self.strict => {
+                        if number == 0 {
+                            let (path, reason) = (path.clone(), error.reason());
+                            skipped.push(Skipped { path, reason });
+                        }
+                        continue;
+                    }
+                    (Err(error), _) => return Err(error.into()),
+                };
+                ranking.add(map.values(), &mask, map.width());
                 if let Some(found) = self.masks.as_mut().filter(|_| number == 0) {
                     let levels = self.detector.mask_levels(found.alpha)?;
-                    found.add(mask, &levels.mask(&map, found.alpha), good);
+                    let marked = levels.mask(&map, found.alpha);
+                    found.add(&mask, &marked, test.defect.is_none());
                 }
             }
         }
@@ -200,11 +201,10 @@ impl MaskMetrics {
     }
 }
 
-/// Which pixels of a test image of `sides` are defective; none when no mask says so.
-fn defective_pixels(test: &MvtecTest, sides: [usize; 2]) -> Result<Option<Vec<bool>>, DataError> {
+/// Which pixels of a test image of `sides` are defective: none of a good one, those of its mask otherwise.
+fn defective_pixels(test: &MvtecTest, sides: [usize; 2]) -> Result<Vec<bool>, DataError> {
     match (&test.defect, &test.mask) {
-        (None, _) => Ok(Some(vec![false; sides[0] * sides[1]])),
-        (Some(_), Some(path)) => load_mask(path, sides).map(Some),
-        (Some(_), None) => Ok(None),
+        (Some(_), Some(path)) => load_mask(path, sides),
+        _ => Ok(vec![false; sides[0] * sides[1]]),
     }
 }

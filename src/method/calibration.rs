@@ -8,7 +8,8 @@ use crate::evaluate::Conformal;
 /// Brings a detector's scores to one scale, takes the largest, and turns it into a p-value.
 ///
 /// The scale of every score comes from the validation images; the conformal p-value from the
-/// calibration images, which neither training nor the choice of the epoch nor the scales have seen.
+/// calibration images, which, in `fit`, neither training nor the choice of the epoch nor the scales have
+/// seen (an experiment has no images for that alone).
 /// So the combined score of a calibration image and of a new normal one are exchangeable, which is
 /// all that the guarantee needs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

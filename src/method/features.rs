@@ -7,6 +7,7 @@ use super::context::weights_hash;
 use crate::data::{Images, Samples, Vectors};
 use crate::encoder::{Backbone, OnnxNetwork, SqueezeNet};
 use crate::files::hex;
+use crate::progress::progress;
 
 /// Images per forward pass of the pretrained network, whose first maps are large.
 const FEATURE_BATCH: usize = 64;
@@ -47,9 +48,12 @@ pub(super) fn features_of(
 ) -> Vectors {
     let mut features = Vectors::new(dim);
     let all: Vec<usize> = (0..images.len()).collect();
+    let bar = progress("describing", images.len());
     for indices in all.chunks(FEATURE_BATCH) {
         let batch = encode(images.batch(indices, device));
         features.extend(batch.into_data().iter::<f32>());
+        bar.inc(indices.len() as u64);
     }
+    bar.finish_and_clear();
     features
 }

@@ -218,6 +218,15 @@ pub trait Plan: fmt::Debug + Send + Sync {
     /// All of it, under the keys of the settings.
     fn settings(&self) -> Table;
 
+    /// Makes sure, before images are read, that ones of this `[channels, height, width]` can be looked at, as far as that can
+    /// be told.
+    ///
+    /// # Errors
+    /// [`MethodError`] with what to do.
+    fn check(&self, _shape: [usize; 3]) -> Result<(), MethodError> {
+        Ok(())
+    }
+
     /// The encoder of whole images that the method looks through, if it is of that kind: the
     /// answers below follow from it.
     fn encoding(&self) -> Option<&Encoding> {

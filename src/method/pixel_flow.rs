@@ -270,7 +270,7 @@ impl<S: FlowSizes> Scorer for PixelFlow<S> {
         });
         vec![Terms {
             score: "bits_per_dim",
-            unit: "bits/dim",
+            unit: Terms::BITS,
             base,
             log_det,
         }]

@@ -13,3 +13,8 @@ pub struct Terms {
     /// `-ln |det dz/dx|` of every image: how strongly the flow shrinks what is around it.
     pub log_det: Vec<f32>,
 }
+
+impl Terms {
+    /// Unit of the likelihood of an image's values, `-log2 p` for each of them.
+    pub const BITS: &'static str = "bits/dim";
+}

@@ -126,6 +126,10 @@ pub struct ComparedSet {
     pub bits_per_pixel: f64,
     /// Means of the sizes of an image, each in words, in grey levels.
     pub sizes: Vec<(String, f64)>,
+    /// AUROC against the normal images of the length alone, a short file being odd.
+    pub by_length: Option<f64>,
+    /// The same of a likelihood in bits/dim less the length, where there is one.
+    pub by_complexity: Option<f64>,
 }
 
 /// Two quantities of the same images against each other.

@@ -58,6 +58,14 @@ impl<'a> ExplainedPart<'a> {
             let name = format!("{}, mean", content.sets[0].sizes[size].0);
             facts(&name, &|set| decimals(content.sets[set].sizes[size].1, 1))
         });
+        let auroc = |value: Option<f64>| value.map_or(NONE.to_owned(), |value| decimals(value, 3));
+        let mut aurocs = vec![facts("AUROC of a short file alone", &|set| {
+            auroc(content.sets[set].by_length)
+        })];
+        if content.sets.iter().any(|set| set.by_complexity.is_some()) {
+            let name = "AUROC of bits/dim less the file's";
+            aurocs.push(facts(name, &|set| auroc(content.sets[set].by_complexity)));
+        }
         let correlations = content.correlations.iter().chain(&content.sizes);
         let correlations = correlations.map(|(name, values)| Line {
             name: name.clone(),
@@ -81,7 +89,9 @@ impl<'a> ExplainedPart<'a> {
             correlations_label: format!("Table {table}"),
             correlations_caption: format!(
                 "How scores go with the length of the image as {}: Spearman's rank correlation, below it Pearson's. \
-                 Where it is high, the score says how complex an image is, whatever it shows. The last lines are of the \
+                 Where it is high, the score says how complex an image is, whatever it shows. That a short file alone is \
+                 called odd is what every score has to be compared with; of a likelihood of pixels the file's length can be \
+                 taken away (input complexity, Serrà et al.). The last lines are of the \
                  image's size instead: the standard deviation of its values (contrast) and the root of the mean of their \
                  squares (norm), in grey levels of 255.",
                 content.compressor
@@ -95,6 +105,7 @@ impl<'a> ExplainedPart<'a> {
             correlations: [images, bits]
                 .into_iter()
                 .chain(sizes)
+                .chain(aurocs)
                 .chain(correlations)
                 .collect(),
             terms_label: (!content.terms.is_empty()).then(|| format!("Table {}", table + 1)),
@@ -144,6 +155,8 @@ pub(super) mod tests {
                 images: 1234,
                 bits_per_pixel: 4.5,
                 sizes: vec![(text(), 61.25)],
+                by_length: None,
+                by_complexity: Some(0.75),
             }],
             correlations: vec![(
                 text(),
@@ -180,7 +193,9 @@ pub(super) mod tests {
         assert_eq!(part.correlations[0].cells[0][0], "1,234");
         assert_eq!(part.correlations[2].name, "words, mean");
         assert_eq!(part.correlations[2].cells[0][0], "61.2");
-        let cells = &part.correlations[3].cells;
+        assert_eq!(part.correlations[3].cells[0][0], NONE);
+        assert_eq!(part.correlations[4].cells[0][0], "0.750");
+        let cells = &part.correlations[5].cells;
         assert_eq!(cells[0], ["0.25", "\u{2212}0.50"]);
         assert_eq!(cells[1][0], NONE);
         let sum = ["40.000", "\u{2212}8.500", "31.500"];

@@ -37,3 +37,4 @@ pub use sweep_chart::{CHART_FILE, sweep_chart};
 pub use sweep_content::{PairComparison, SweepCell, SweepMethod, SweepReport};
 pub use sweep_markdown::sweep_markdown;
 pub use sweep_page::render_sweep;
+pub(crate) use thumbnail::thumbnail;

@@ -49,6 +49,8 @@ pub struct SweepCell {
     pub seed: u64,
     /// Its AUROC.
     pub auroc: f64,
+    /// Its area under the precision-recall curve, anomalies positive, where it is known.
+    pub auprc: Option<f64>,
     /// Where its report lies, relative to the page's folder, with "/" between parts. An absolute
     /// path is not linked.
     pub link: Option<String>,

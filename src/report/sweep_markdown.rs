@@ -2,7 +2,7 @@
 
 use super::SweepReport;
 use super::sweep_chart::{CHART_FILE, FIGURE, has_chart};
-use super::sweep_table::{Entry, lines, probability, signed, verdict};
+use super::sweep_table::{Entry, lines, precisions, probability, signed, verdict};
 
 /// `report` as Markdown: the table of methods and classes, the comparisons,
 /// failures and notes. Numbers link to their runs' reports as the page's do; the figure is the file
@@ -56,6 +56,16 @@ fn results(out: &mut String, report: &SweepReport) {
             entry(line.mean.as_ref()),
             covers.unwrap_or_default()
         ));
+    }
+    let precisions = precisions(report);
+    if precisions.is_empty() {
+        return;
+    }
+    out.push_str("\n## AUPRC per anomalous class\n\nAverage precision, anomalies positive.\n\n");
+    head(out, "method", report.classes.iter().map(String::as_str));
+    for line in precisions {
+        let cells = line.cells.join(" | ");
+        out.push_str(&format!("| {} | {cells} |\n", escape(line.name)));
     }
 }
 
@@ -194,6 +204,15 @@ encoder-flow leads.
 |---|---:|---:|---:|
 | encoder-flow | [**0.900**](0/seed-0/report.html) | 0.750 ± 0.071<br><sub>[0](1/seed-0/report.html) [1](1/seed-1/report.html)</sub> | 0.800 |
 | knn | [0.800](0/seed-0/report.html) | \u{2013} | 0.800 (1 of 2 classes) |
+
+## AUPRC per anomalous class
+
+Average precision, anomalies positive.
+
+| method | 0 | 1 | mean |
+|---|---:|---:|---:|
+| encoder-flow | 0.600 | 0.450 | 0.525 |
+| knn | 0.500 | \u{2013} | \u{2013} |
 
 ## Is it more than chance?
 

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use askama::Template;
 
 use super::sweep_chart::{FIGURE, caption, chart};
-use super::sweep_table::{Line, latex, lines, probability, signed, verdict};
+use super::sweep_table::{
+    Line, Precisions, latex, lines, precisions, probability, signed, verdict,
+};
 use super::{PairComparison, ReportError, SweepReport};
 
 /// Renders `report` as one self-contained HTML page: no network, no script, fit for print. Its only
@@ -27,6 +29,7 @@ struct Page<'a> {
     chart: Option<String>,
     chart_caption: String,
     lines: Vec<Line<'a>>,
+    precisions: Vec<Precisions<'a>>,
     several_seeds: bool,
     latex: String,
     pairs: Vec<Pair<'a>>,
@@ -67,6 +70,7 @@ impl<'a> Page<'a> {
             chart_caption: caption(&lines, several_seeds),
             several_seeds,
             latex: latex(&report.classes, &lines),
+            precisions: precisions(report),
             pairs: report.pairs.iter().map(pair).collect(),
             lines,
         })
@@ -121,6 +125,7 @@ mod tests {
                     cells: vec![vec![SweepCell {
                         seed: 0,
                         auroc: 0.123,
+                        auprc: Some(0.456),
                         link: Some(text()),
                     }]],
                     deviation: Some(0.05),
@@ -170,6 +175,7 @@ mod tests {
             "0.850",
             "\u{b1} 0.071",
             ">0.123</a>",
+            "<td class=\"n\">0.456</td>",
             "too few pairs to tell",
             "1 of 2 classes",
             "A gap is a cell without a result",

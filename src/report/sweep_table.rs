@@ -50,6 +50,52 @@ impl Entry {
     }
 }
 
+/// One method's areas under the precision-recall curve.
+pub(super) struct Precisions<'a> {
+    pub name: &'a str,
+    /// One per class, over seeds, and last their mean where none is missing.
+    pub cells: Vec<String>,
+}
+
+/// One line per method; none where no run has such an area.
+pub(super) fn precisions(report: &SweepReport) -> Vec<Precisions<'_>> {
+    let of_class = |method: &SweepMethod, class: usize| {
+        let cells = method.cells.get(class).map_or(&[][..], Vec::as_slice);
+        mean(cells.iter().map(|cell| cell.auprc))
+    };
+    let classes = 0..report.classes.len();
+    let lines = report.methods.iter().map(|method| {
+        let values: Vec<Option<f64>> = classes.clone().map(|at| of_class(method, at)).collect();
+        (method, values)
+    });
+    let lines: Vec<_> = lines.collect();
+    if lines
+        .iter()
+        .all(|(_, values)| values.iter().all(Option::is_none))
+    {
+        return Vec::new();
+    }
+    let shown = |value: Option<f64>| {
+        let value = value.filter(|value| value.is_finite());
+        value.map_or_else(|| "\u{2013}".to_owned(), |value| format!("{value:.3}"))
+    };
+    let lines = lines.into_iter().map(|(method, values)| {
+        let all = mean(values.iter().copied());
+        let cells = values.into_iter().chain([all]).map(shown);
+        Precisions {
+            name: &method.name,
+            cells: cells.collect(),
+        }
+    });
+    lines.collect()
+}
+
+/// The mean of values of which none is missing.
+fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let values: Vec<f64> = values.collect::<Option<_>>()?;
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
 /// The table, one line per method, the best of each column marked.
 pub(super) fn lines(report: &SweepReport) -> Vec<Line<'_>> {
     let classes = report.classes.len();
@@ -204,6 +250,7 @@ pub(super) mod tests {
         let cell = |class: usize, seed: usize, auroc: f64| SweepCell {
             seed: seed as u64,
             auroc,
+            auprc: Some(auroc - 0.3),
             link: Some(format!("{class}/seed-{seed}/report.html")),
         };
         let cells: Vec<Vec<SweepCell>> = aurocs

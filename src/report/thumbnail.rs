@@ -4,8 +4,8 @@ use std::io::Cursor;
 
 use base64::Engine;
 use image::codecs::jpeg::JpegEncoder;
-use image::imageops::FilterType;
-use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
+use image::imageops::{FilterType, resize};
+use image::{GrayImage, ImageBuffer, ImageFormat, Pixel, RgbImage};
 
 use super::ReportError;
 
@@ -19,9 +19,12 @@ const QUALITY: u8 = 88;
 /// # Errors
 /// [`ReportError::Picture`] when it cannot be encoded.
 pub(super) fn photograph(image: &RgbImage) -> Result<String, ReportError> {
-    let small = shrunk(DynamicImage::ImageRgb8(image.clone()));
     let mut jpeg = Vec::new();
-    small.write_with_encoder(JpegEncoder::new_with_quality(&mut jpeg, QUALITY))?;
+    let encoder = JpegEncoder::new_with_quality(&mut jpeg, QUALITY);
+    match thumbnail(image) {
+        Some(small) => small.write_with_encoder(encoder)?,
+        None => image.write_with_encoder(encoder)?,
+    }
     Ok(uri("jpeg", &jpeg))
 }
 
@@ -30,17 +33,36 @@ pub(super) fn photograph(image: &RgbImage) -> Result<String, ReportError> {
 /// # Errors
 /// [`ReportError::Picture`] when it cannot be encoded.
 pub(super) fn mask(image: &GrayImage) -> Result<String, ReportError> {
-    let small = shrunk(DynamicImage::ImageLuma8(image.clone()));
     let mut png = Cursor::new(Vec::new());
-    small.write_to(&mut png, ImageFormat::Png)?;
+    match thumbnail(image) {
+        Some(small) => small.write_to(&mut png, ImageFormat::Png)?,
+        None => image.write_to(&mut png, ImageFormat::Png)?,
+    }
     Ok(uri("png", png.get_ref()))
 }
 
-fn shrunk(image: DynamicImage) -> DynamicImage {
-    match image.width().max(image.height()) > LONGEST {
-        true => image.resize(LONGEST, LONGEST, FilterType::Triangle),
-        false => image,
+/// The picture at the size that a page shows, where it is larger.
+pub fn thumbnail<P>(
+    image: &ImageBuffer<P, Vec<P::Subpixel>>,
+) -> Option<ImageBuffer<P, Vec<P::Subpixel>>>
+where
+    P: Pixel<Subpixel = u8> + 'static,
+{
+    let (width, height) = image.dimensions();
+    let longest = width.max(height);
+    if longest <= LONGEST {
+        return None;
     }
+    let scaled = |side: u32| {
+        let side = f64::from(side) * f64::from(LONGEST) / f64::from(longest);
+        (side.round() as u32).max(1)
+    };
+    Some(resize(
+        image,
+        scaled(width),
+        scaled(height),
+        FilterType::Triangle,
+    ))
 }
 
 fn uri(kind: &str, bytes: &[u8]) -> String {

@@ -107,8 +107,8 @@ impl Evaluation {
 }
 
 /// Every second validation image gives the scale of the scores, the others the p-values. They have
-/// chosen the epoch, too, so the p-values of an experiment are approximate; `fit` holds images out
-/// for them alone.
+/// chosen the epoch, too, and the scales and guards of `views`, so the p-values of an experiment are
+/// approximate; `fit` holds images out for them alone.
 pub(super) fn calibrate(
     scorer: &dyn Scorer,
     scores: &[(String, Scores)],

@@ -63,6 +63,14 @@ pub struct ExplainedSet {
     pub correlation: BTreeMap<String, Option<Correlation>>,
     /// By score, where it is the likelihood of a flow.
     pub terms: BTreeMap<String, MeanTerms>,
+    /// AUROC against the normal images, where these are others, of the length alone: a short file is odd. (Earlier runs
+    /// have none.)
+    #[serde(default)]
+    pub by_length: Option<f64>,
+    /// The same of scores in bits/dim less the length in bits/dim, by score: input complexity (Serrà et al.,
+    /// arXiv:1909.11480).
+    #[serde(default)]
+    pub by_complexity: BTreeMap<String, f64>,
 }
 
 /// Means of the terms of a flow's negative log-likelihood.
@@ -96,6 +104,8 @@ pub(super) struct LookedAt {
     pub rows: Vec<usize>,
     /// The length of each, compressed.
     pub bits_per_pixel: Vec<f32>,
+    /// Values of a pixel.
+    channels: usize,
     /// The [`SIZES`] of each.
     sizes: [Vec<f32>; 2],
     terms: Vec<Terms>,
@@ -105,6 +115,21 @@ impl LookedAt {
     /// The images' scores of one kind.
     pub fn scores(&self, column: &[f32]) -> Vec<f32> {
         self.rows.iter().map(|&row| column[row]).collect()
+    }
+
+    /// How odd each is by its length alone.
+    fn shortness(&self) -> Vec<f32> {
+        self.bits_per_pixel.iter().map(|bits| -bits).collect()
+    }
+
+    /// What a likelihood of these terms, in bits/dim, has beyond the length of each.
+    fn complexity(&self, terms: &Terms) -> Vec<f32> {
+        let nll = terms.base.iter().zip(&terms.log_det);
+        let lengths = self.bits_per_pixel.iter();
+        let lengths = lengths.map(|bits| bits / self.channels as f32);
+        nll.zip(lengths)
+            .map(|((base, log_det), length)| base + log_det - length)
+            .collect()
     }
 }
 
@@ -144,6 +169,7 @@ impl Explained {
                 part: scored.name.clone(),
                 rows,
                 bits_per_pixel: bits_per_pixel(&images)?,
+                channels: images.shape()[0],
                 sizes: sizes(&images),
                 terms: scorer.terms(&images).into_iter().filter(finite).collect(),
             });
@@ -213,25 +239,30 @@ fn numbers(table: &ScoreTable, sets: &[LookedAt]) -> Result<Explanation, RunErro
     let mut explained = BTreeMap::new();
     let normal = sets.iter().find(|looked| looked.set == NORMAL);
     for looked in sets {
-        let mut terms = BTreeMap::new();
+        let (mut terms, mut by_complexity) = (BTreeMap::new(), BTreeMap::new());
+        let normal = normal.filter(|normal| normal.set != looked.set);
         for of in &looked.terms {
-            let others = normal.filter(|normal| normal.set != looked.set);
-            let normal = others.and_then(|normal| {
+            let other = normal.and_then(|normal| {
                 let mut all = normal.terms.iter();
-                all.find(|normal| normal.score == of.score)
+                Some((normal, all.find(|normal| normal.score == of.score)?))
             });
-            let auroc = match normal {
-                Some(normal) => Some([
-                    auroc(&normal.base, &of.base)?,
-                    auroc(&normal.log_det, &of.log_det)?,
-                ]),
-                None => None,
-            };
+            let mut both = None;
+            if let Some((normal, other)) = other {
+                both = Some([
+                    auroc(&other.base, &of.base)?,
+                    auroc(&other.log_det, &of.log_det)?,
+                ]);
+                if of.unit == Terms::BITS {
+                    let of_normal = normal.complexity(other);
+                    let found = auroc(&of_normal, &looked.complexity(of))?;
+                    by_complexity.insert(of.score.to_owned(), found);
+                }
+            }
             let means = MeanTerms {
                 unit: of.unit.to_owned(),
                 base: mean(&of.base),
                 log_det: mean(&of.log_det),
-                auroc,
+                auroc: both,
             };
             terms.insert(of.score.to_owned(), means);
         }
@@ -240,6 +271,10 @@ fn numbers(table: &ScoreTable, sets: &[LookedAt]) -> Result<Explanation, RunErro
             bits_per_pixel: mean(&looked.bits_per_pixel),
             correlation: lengths.correlation.remove(&looked.set).unwrap_or_default(),
             terms,
+            by_length: normal
+                .map(|normal| auroc(&normal.shortness(), &looked.shortness()))
+                .transpose()?,
+            by_complexity,
         };
         explained.insert(looked.set.clone(), set);
     }
@@ -268,9 +303,10 @@ mod tests {
             rows: vec![2, 0, 1],
             sizes: [bits_per_pixel.clone(), vec![1.0; bits_per_pixel.len()]],
             bits_per_pixel,
+            channels: 1,
             terms: vec![Terms {
                 score: "nll",
-                unit: "nats",
+                unit: Terms::BITS,
                 log_det: base.iter().map(|value| -value).collect(),
                 base,
             }],
@@ -317,6 +353,10 @@ mod tests {
             (5.0, -5.0)
         );
         assert_eq!(svhn.terms["nll"].auroc, Some([1.0, 0.0]));
+        // Lengths of 1, 1 and 4 against 1, 2 and 3: of nine pairs four have the shorter file, two are even.
+        assert_eq!((normal.by_length, svhn.by_length), (None, Some(5.0 / 9.0)));
+        // The terms cancel: what is left is the length.
+        assert_eq!(svhn.by_complexity["nll"], 5.0 / 9.0);
         assert!(found.together["nll"].unwrap().spearman < 1.0);
         let contrast = &found.size["contrast"];
         assert_eq!(contrast.means[NORMAL], 2.0);

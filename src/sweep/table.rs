@@ -193,6 +193,7 @@ impl SweepTable {
                     Some(SweepCell {
                         seed: row.seed,
                         auroc: row.auroc?,
+                        auprc: row.aupr_anomalous,
                         link: Some(format!("../../{}", row.report)),
                     })
                 })

@@ -15,6 +15,7 @@ use rand::rngs::StdRng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::mixing::GOLDEN;
 use super::{Images, Samples};
 
 /// Which changes.
@@ -73,14 +74,11 @@ impl Pairs {
 
     /// View number `which`, 0 or 1, of image `index` in an epoch; in `[-1, 1]`.
     fn view(&self, epoch: usize, index: usize, which: u64) -> Vec<f32> {
-        let mixed =
-            [epoch as u64, index as u64, which]
-                .into_iter()
-                .fold(self.seed, |hash, number| {
-                    // The golden ratio's odd multiple spreads small numbers over the seed space.
-                    (hash.rotate_left(23) ^ number.wrapping_add(1))
-                        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-                });
+        let mixed = [epoch as u64, index as u64, which]
+            .into_iter()
+            .fold(self.seed, |hash, number| {
+                (hash.rotate_left(23) ^ number.wrapping_add(1)).wrapping_mul(GOLDEN)
+            });
         let bytes = self.images.get(index);
         let shape = self.images.shape();
         let mut canvas = Canvas {

@@ -20,6 +20,7 @@ use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 
+use super::mixing::mix;
 use super::{Images, Labelled};
 
 /// Height and width of an image in pixels.
@@ -71,14 +72,6 @@ enum Stream {
 fn generator(seed: u64, stream: Stream, index: usize) -> Xoshiro256PlusPlus {
     let stream = mix(mix(seed).wrapping_add(stream as u64));
     Xoshiro256PlusPlus::seed_from_u64(mix(stream.wrapping_add(index as u64)))
-}
-
-/// Output function of SplitMix64 (G. Steele, D. Lea, C. Flood, OOPSLA 2014).
-fn mix(value: u64) -> u64 {
-    let z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 /// The random choices of one writing.

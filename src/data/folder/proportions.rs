@@ -8,8 +8,8 @@ use crate::data::{Conversion, Framing, Picture};
 
 /// Sides are multiples of so many pixels: what networks halve four times.
 const STEP: usize = 16;
-/// Smallest side: networks have nothing to see in less.
-const SMALLEST: usize = 32;
+/// Smallest side, unless a smaller square is asked for: at half the size networks have nothing to see in less.
+const SMALLEST: usize = 64;
 /// Files that are asked for their sides, at most: each is read for it.
 const LOOKED_AT: usize = 256;
 
@@ -36,9 +36,10 @@ pub fn in_proportion(conversion: Conversion, files: &[PathBuf]) -> Conversion {
 
 /// `[height, width]` of about the area of a square of `side`, with this ratio of width to height.
 fn sides(side: usize, ratio: f64) -> [usize; 2] {
+    let smallest = SMALLEST.min(side).next_multiple_of(STEP);
     let rounded = |pixels: f64| {
         let steps = (pixels / STEP as f64).round() as usize;
-        (steps * STEP).clamp(SMALLEST, *Conversion::SIDES.end())
+        (steps * STEP).clamp(smallest, *Conversion::SIDES.end())
     };
     let side = side as f64;
     [rounded(side / ratio.sqrt()), rounded(side * ratio.sqrt())]
@@ -56,7 +57,8 @@ mod tests {
         assert_eq!(sides(256, 16.0), [64, 1024]);
         assert_eq!(sides(32, 100.0), [32, 320]);
         assert_eq!(sides(1024, 16.0), [256, 4096]);
-        assert_eq!(sides(1024, 1000.0), [32, 4096]);
+        assert_eq!(sides(1024, 1000.0), [64, 4096]);
+        assert_eq!(sides(128, 6.0), [64, 320]);
 
         let folder = tempfile::tempdir().unwrap();
         let files: Vec<PathBuf> = [(20, 40), (20, 40), (50, 10)]
@@ -71,12 +73,12 @@ mod tests {
             .collect();
         let keep = Conversion {
             channels: 1,
-            height: 64,
-            width: 64,
+            height: 128,
+            width: 128,
             fit: Framing::Keep,
         };
-        assert_eq!(in_proportion(keep, &files).sides(), [96, 48]);
-        assert_eq!(in_proportion(keep, &[]).sides(), [64, 64]);
+        assert_eq!(in_proportion(keep, &files).sides(), [176, 96]);
+        assert_eq!(in_proportion(keep, &[]).sides(), [128, 128]);
         let resize = Conversion {
             fit: Framing::Resize,
             ..keep

@@ -1,7 +1,8 @@
 //! From the bytes of a file to an upright image, within limits and whatever the bytes are.
 
+use std::cell::Cell;
 use std::io::Cursor;
-use std::panic::{UnwindSafe, catch_unwind};
+use std::panic::{UnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::Path;
 
 use image::error::LimitErrorKind;
@@ -88,7 +89,26 @@ fn guarded<T>(
     // Damaged files make some decoders panic, zune-jpeg 0.5.15 for one
     // (https://github.com/etemesi254/zune-image/issues/409), and one file of thousands must not
     // end the program. Nothing that a decoder leaves behind is used afterwards.
-    catch_unwind(|| work(format)).unwrap_or_else(|_| Err(damaged(path, "its decoder gave up")))
+    DECODING.set(true);
+    let outcome = catch_unwind(|| work(format));
+    DECODING.set(false);
+    outcome.unwrap_or_else(|_| Err(damaged(path, "its decoder gave up")))
+}
+
+thread_local! {
+    /// Whether this thread is in a decoder, whose panics are caught.
+    static DECODING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Lets panics that are caught and told as a damaged file say nothing of their own, for the rest of the process: for
+/// programs, which own the panic hook.
+pub fn silence_decoders() {
+    let others = take_hook();
+    set_hook(Box::new(move |panic| {
+        if !DECODING.get() {
+            others(panic);
+        }
+    }));
 }
 
 /// A file of a known format, within the limits, and how its image is turned.
@@ -179,6 +199,18 @@ mod tests {
         let mut bmp = encode(&noise(), ImageFormat::Bmp);
         bmp[18..20].copy_from_slice(&[0xff, 0xff]);
         assert!(matches!(error(&bmp), DataError::TooLarge { .. }));
+    }
+
+    #[test]
+    fn a_decoder_that_panics_is_a_damaged_file() {
+        let path = Path::new("broken.png");
+        let bytes = encode(&noise(), ImageFormat::Png);
+        let outcome = guarded(&bytes, path, |_| -> Result<(), DataError> {
+            panic!("a decoder's own")
+        });
+        let error = outcome.unwrap_err().to_string();
+        assert!(error.contains("its decoder gave up"), "{error}");
+        assert!(!DECODING.get());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use image::DynamicImage;
 
+pub use self::decode::silence_decoders;
 use self::decode::{MAX_MEMORY, decode, sides};
 use self::samples::planes;
 use super::{DataError, Images};

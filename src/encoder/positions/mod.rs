@@ -76,8 +76,12 @@ impl PositionConfig {
                 "images of {height}x{width} cannot be shrunk {shrink} times"
             ));
         }
-        let [height, width] = self.sides(shrink);
-        self.source.check([channels, height, width])
+        let sides = self.sides(shrink);
+        let checked = self.source.check([channels, sides[0], sides[1]]);
+        checked.map_err(|reason| match shrink {
+            1 => reason,
+            times => format!("{reason}: {width}x{height} pixels shrunk {times} times"),
+        })
     }
 
     /// The positions of an image that was shrunk so many times, placed in the image itself.

@@ -98,6 +98,12 @@ impl MapSource {
     /// What keeps images of this shape from being described, if anything does: a damaged file must not
     /// ask for more memory than there is.
     pub(super) fn check(&self, [_, height, width]: [usize; 3]) -> Result<(), String> {
+        let smallest = SqueezeNet::SMALLEST_INPUT;
+        if matches!(self, Self::SqueezeNet { .. }) && height.min(width) < smallest {
+            return Err(format!(
+                "SqueezeNet sees nothing in {width}x{height} pixels (width x height), it needs {smallest} each way"
+            ));
+        }
         let possible = match self {
             Self::Autoencoder(config) => {
                 config.check()?;
@@ -114,7 +120,6 @@ impl MapSource {
                     && layers
                         .iter()
                         .all(|layer| SqueezeNet::LAYERS.contains(layer))
-                    && height.min(width) >= SqueezeNet::SMALLEST_INPUT
             }
             Self::Onnx(network) => {
                 network.check()?;

@@ -122,13 +122,14 @@ impl OnPositions {
         maps
     }
 
-    /// Takes the spreads of all scores from normal validation images.
-    pub(super) fn standardise(&mut self, images: &Images) {
+    /// Takes the spreads of all scores from normal validation images; returns their [maps](Self::maps).
+    pub(super) fn standardise(&mut self, images: &Images) -> Vec<Vec<f32>> {
         let maps = self.maps(images);
         for (scale, map) in self.sizes.scales.iter_mut().zip(&maps) {
             scale.positions = Spread::of(map);
         }
         self.standardise_images(&maps);
+        maps
     }
 
     fn standardise_images(&mut self, maps: &[Vec<f32>]) {
@@ -137,17 +138,16 @@ impl OnPositions {
         }
     }
 
-    /// Takes that of `shares` as share of the positions that tells normal images best from `spoilt`
-    /// ones, the first of equals; returns it with its AUROC.
+    /// Takes that of `shares` as share of the positions that tells normal images, by their [maps](Self::maps), best from
+    /// `spoilt` ones, the first of equals; returns it with its AUROC.
     pub(super) fn choose_top(
         &mut self,
-        normal: &Images,
+        normal: &[Vec<f32>],
         spoilt: &[Images],
         shares: &[f64],
     ) -> Result<(f64, f64), DetectorError> {
-        let normal = self.maps(normal);
         let spoilt: Vec<_> = spoilt.iter().map(|images| self.maps(images)).collect();
-        self.choose_top_by(&normal, &spoilt, shares)
+        self.choose_top_by(normal, &spoilt, shares)
     }
 
     /// [`choose_top`](Self::choose_top) by the maps of the images.

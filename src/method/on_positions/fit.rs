@@ -115,6 +115,10 @@ impl Plan for PositionPlan {
             .collect()
     }
 
+    fn check(&self, shape: [usize; 3]) -> Result<(), MethodError> {
+        self.description.check(shape)
+    }
+
     fn weights_file(&self, squeezenet: &Path) -> Option<PathBuf> {
         self.description.weights_file(squeezenet)
     }
@@ -171,9 +175,9 @@ impl Plan for PositionPlan {
         let weights = PositionWeights { encoder, densities };
         let mut scorer = OnPositions::new(context.conversion, sizes, weights, context.device);
         let valid = &parts.validation().images;
-        scorer.standardise(valid);
+        let maps = scorer.standardise(valid);
         let made_up = match self.description.choose_top {
-            true => Some(choose_top(context, &mut scorer, valid)?),
+            true => Some(choose_top(context, &mut scorer, valid, &maps)?),
             false => None,
         };
         let scores = context.score_images(&scorer, parts)?;
@@ -213,17 +217,18 @@ fn map_encoder(
     }
 }
 
-/// Takes the share of positions that tells validation images best from the same with made-up defects, and
-/// says by what AUROC.
+/// Takes the share of positions that tells validation images, which have these `maps`, best from the same with made-up
+/// defects, and says by what AUROC.
 fn choose_top(
     context: &mut Context,
     scorer: &mut OnPositions,
     valid: &Images,
+    maps: &[Vec<f32>],
 ) -> Result<f64, MethodError> {
     let rng = &mut context.rng("made-up defects");
     let copies = SPOILT.div_ceil(valid.len().max(1));
     let spoilt: Vec<Images> = (0..copies).map(|_| with_defects(valid, rng)).collect();
-    let (top, auroc) = scorer.choose_top(valid, &spoilt, &SHARES)?;
+    let (top, auroc) = scorer.choose_top(maps, &spoilt, &SHARES)?;
     context.clock.step("choice of the share", Some(valid.len()));
     context.say(&format!(
         "an image's score is the mean of the least likely {} of its positions, which tells made-up defects best (AUROC {auroc:.3})",

@@ -141,6 +141,10 @@ impl Fit<'_> {
         components: &Components,
         flow: &FlowSettings,
     ) -> Result<Density, MethodError> {
+        // Whitened components under a standard normal are their Gaussian, wherever they lie.
+        if !flow.trains() && flow.gaussians == 0 {
+            return self.gaussian(context, components.components);
+        }
         let train = self.train_rows(context, TRAINED)?;
         let valid = self.valid_rows(context)?;
         let projection = self.projection(context, &train, components.components);

@@ -261,6 +261,17 @@ impl Description {
         }
     }
 
+    /// What keeps images of `shape` from being described, if anything does that is known without reading a network.
+    ///
+    /// # Errors
+    /// [`MethodError`] with what to do.
+    pub(super) fn check(&self, shape: [usize; 3]) -> Result<(), MethodError> {
+        match self.source {
+            Source::Onnx(_) => Ok(()),
+            _ => self.config(shape).map(|_| ()),
+        }
+    }
+
     /// The sizes for images of `shape`, with the source as a fit takes it: the sizes of an ONNX network
     /// are known when it has been read.
     ///

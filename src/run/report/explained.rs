@@ -42,6 +42,8 @@ impl Sources<'_> {
                             .iter()
                             .map(|(name, size)| (name.clone(), size.means[&looked.set]))
                             .collect(),
+                        by_length: set.by_length,
+                        by_complexity: set.by_complexity.values().next().copied(),
                     }
                 })
                 .collect(),

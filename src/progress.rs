@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// A bar for `count` images of a step; nothing at all where standard error is no terminal.
 ///
 /// What is printed meanwhile goes through [`ProgressBar::suspend`].
-pub fn progress(step: &str, count: usize) -> ProgressBar {
+pub(crate) fn progress(step: &str, count: usize) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
