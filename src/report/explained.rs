@@ -89,9 +89,9 @@ impl<'a> ExplainedPart<'a> {
             correlations_label: format!("Table {table}"),
             correlations_caption: format!(
                 "How scores go with the length of the image as {}: Spearman's rank correlation, below it Pearson's. \
-                 Where it is high, the score says how complex an image is, whatever it shows. That a short file alone is \
-                 called odd is what every score has to be compared with; of a likelihood of pixels the file's length can be \
-                 taken away (input complexity, Serrà et al.). The last lines are of the \
+                 Where it is high, the score says how complex an image is, whatever it shows. Calling \
+                 short files odd, with no model at all, has the AUROC that every score has to be compared with; from a \
+                 likelihood of pixels the file's length can be taken away (input complexity, Serrà et al.). The last lines are of the \
                  image's size instead: the standard deviation of its values (contrast) and the root of the mean of their \
                  squares (norm), in grey levels of 255.",
                 content.compressor
