@@ -247,7 +247,8 @@ def prepare_cold_start(program, folder, model):
         for index in range(IMAGES_TO_FIT):
             write_png(normal / f"{index}.png", texture(random))
         print("fitting a model for the cold start ...", flush=True)
-        command = [program, "fit", str(normal), "--out", str(model)]
+        # Without the pretrained network, whose weights would have to be there.
+        command = [program, "fit", str(normal), "--out", str(model), "--method", "scratch"]
         if subprocess.run(command, stdout=subprocess.DEVNULL).returncode != 0:
             fail(" ".join(command))
     ours = [program, "score", str(model), str(image), "--format", "jsonl"]
