@@ -91,11 +91,6 @@ pub fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
     {
         bail!("--masks and --heatmaps name the same folder, and their files have the same names");
     }
-    // Nothing else comes of the scoring than what is printed.
-    let only_prints = args.heatmaps.is_none()
-        && args.masks.is_none()
-        && args.report.is_none()
-        && !args.fail_on_anomaly;
     if let Some(path) = &args.report {
         page::check(path, args.force)?;
     }
@@ -109,6 +104,12 @@ pub fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
     // What cannot be done is said before the files are looked for.
     detector.conformal().check(args.alpha)?;
     let (files, tests) = files(&args.paths)?;
+    // Nothing else comes of the scoring than what is printed, file by file.
+    let only_prints = options.overlays.is_none()
+        && options.masks.is_none()
+        && args.report.is_none()
+        && tests.is_none()
+        && !(args.fail_on_anomaly || args.timings || args.strict);
     let mut scoring = Scoring::new(&detector, tests, options)?;
     let mut printer = Printer::new(args.format, args.alpha);
     let progress = progress("scoring", files.len());
