@@ -62,6 +62,8 @@ fn a_run_says_what_its_scores_follow_and_how_the_recommended_variant_does() {
         assert!(found.as_f64().unwrap().abs() <= 1.0, "{size}");
         assert!(size["together"]["nll"].is_object(), "{size}");
     }
+    let by_length = |set: &str| explanation["sets"][set]["by_length"].clone();
+    assert!(by_length("normal").is_null() && by_length("anomalous").is_f64());
     let auroc = |set: &str| explanation["sets"][set]["terms"]["nll"]["auroc"].clone();
     assert!(auroc("normal").is_null() && auroc("anomalous")[0].is_f64());
     let report = std::fs::read_to_string(run.join("report.html")).unwrap();

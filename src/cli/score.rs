@@ -172,7 +172,7 @@ pub fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(if failed { ANOMALY_STATUS } else { 0 }))
 }
 
-/// True for two names of one folder, whether it is there yet or not.
+/// True for two names of one folder; of folders that are not there yet, as far as the names say it.
 fn same_place(left: &Path, right: &Path) -> bool {
     let place = |path: &Path| {
         let found = path.canonicalize().or_else(|_| std::path::absolute(path));

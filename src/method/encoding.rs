@@ -182,10 +182,10 @@ impl Encoding {
             } => {
                 let device = context.device;
                 let network = SqueezeNet::load(context.weights, device)?.with_input(input);
-                let dim = network.latent();
+                let (dim, seen_by) = (network.latent(), (device, context.display));
                 let features = match &parts.train().features {
                     Some(features) => features.clone(),
-                    None => features_of(dim, train, device, |images| network.encode(images)),
+                    None => features_of(dim, train, seen_by, |images| network.encode(images)),
                 };
                 let projection = Projection::fit(&features, components, rng, device);
                 let pixels =
@@ -203,10 +203,10 @@ impl Encoding {
                 let device = context.device;
                 let channels = context.image_shape()[0];
                 let network = onnx.load(channels).map_err(BackboneError::from)?;
-                let dim = network.features();
+                let (dim, seen_by) = (network.features(), (device, context.display));
                 let features = match &parts.train().features {
                     Some(features) => features.clone(),
-                    None => features_of(dim, train, device, |images| network.encode(images)),
+                    None => features_of(dim, train, seen_by, |images| network.encode(images)),
                 };
                 // Somebody else's network may do anything.
                 if let Some(image) = features.first_not_finite() {

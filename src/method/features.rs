@@ -7,7 +7,7 @@ use super::context::weights_hash;
 use crate::data::{Images, Samples, Vectors};
 use crate::encoder::{Backbone, OnnxNetwork, SqueezeNet};
 use crate::files::hex;
-use crate::progress::progress;
+use crate::train::Display;
 
 /// Images per forward pass of the pretrained network, whose first maps are large.
 const FEATURE_BATCH: usize = 64;
@@ -34,21 +34,25 @@ pub(crate) fn features_fingerprint(network: &Backbone, images: &Images) -> Strin
 }
 
 /// A pretrained network's features of every image.
-pub(crate) fn backbone_features(network: &Backbone, images: &Images, device: &Device) -> Vectors {
+pub(crate) fn backbone_features(
+    network: &Backbone,
+    images: &Images,
+    (device, display): (&Device, Display),
+) -> Vectors {
     let encode = |images| network.encode(images);
-    features_of(network.features(), images, device, encode)
+    features_of(network.features(), images, (device, display), encode)
 }
 
 /// Features of `dim` entries of every image.
 pub(super) fn features_of(
     dim: usize,
     images: &Images,
-    device: &Device,
+    (device, display): (&Device, Display),
     encode: impl Fn(Tensor<4>) -> Tensor<2>,
 ) -> Vectors {
     let mut features = Vectors::new(dim);
     let all: Vec<usize> = (0..images.len()).collect();
-    let bar = progress("describing", images.len());
+    let bar = display.bar("describing", images.len());
     for indices in all.chunks(FEATURE_BATCH) {
         let batch = encode(images.batch(indices, device));
         features.extend(batch.into_data().iter::<f32>());

@@ -12,6 +12,7 @@ use crate::encoder::Backbone;
 use crate::files;
 use crate::method::{Part, Parts, Representation, backbone_features, features_fingerprint};
 use crate::study::Experiment;
+use crate::train::Display;
 
 /// Held while features are computed: the other jobs of a sweep wait for the file instead of computing
 /// them as well.
@@ -81,8 +82,7 @@ impl Pools {
         &mut self,
         network: &Backbone,
         folder: &Path,
-        device: &Device,
-        say: impl Fn(&str),
+        (device, display): (&Device, Display),
     ) -> Result<(), RunError> {
         let _alone = EXTRACTION.lock().unwrap_or_else(PoisonError::into_inner);
         for pool in std::iter::once(&mut self.own).chain(self.others.iter_mut().map(|(_, p)| p)) {
@@ -98,8 +98,8 @@ impl Pools {
             let features = match stored.filter(whole) {
                 Some(found) => found.latents,
                 None => {
-                    say(&format!("features of {} images", pool.images.len()));
-                    let latents = backbone_features(network, &pool.images, device);
+                    display.say(&format!("features of {} images", pool.images.len()));
+                    let latents = backbone_features(network, &pool.images, (device, display));
                     let part = Representation {
                         latents,
                         reconstruction: None,

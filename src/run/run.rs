@@ -249,7 +249,7 @@ impl<'a> Run<'a> {
             let channels = self.experiment.settings.data.channels;
             let network = look.load(&self.weights, channels, device)?;
             let (display, folder) = (self.options.display, self.options.features());
-            pools.extract_features(&network, &folder, device, |line| display.say(line))?;
+            pools.extract_features(&network, &folder, (device, display))?;
         }
         Ok(pools)
     }

@@ -55,7 +55,9 @@ pub(super) fn lineage<'a>(
             .map_err(|error: toml::de::Error| wrong(error.to_string()))?;
         next = match table.remove(EXTENDS) {
             None => None,
+            // As on the command line.
             Some(Value::String(base)) => {
+                let base = base.to_lowercase();
                 let of_base = sources.get_key_value(&base).ok_or_else(|| {
                     let known: Vec<&str> = sources.keys().map(String::as_str).collect();
                     wrong(format!(

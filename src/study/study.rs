@@ -162,7 +162,7 @@ impl Study {
     /// Its file with those that it extends, the first of them first: name of the study, and text.
     ///
     /// # Errors
-    /// [`StudyError::Setting`] as for [`variants`](Self::variants).
+    /// [`StudyError::Setting`] when one of them is no TOML, or extends itself or what is no study.
     pub fn files(&self) -> Result<Vec<(String, String)>, StudyError> {
         let lineage = self.lineage()?.into_iter();
         let files = lineage.map(|ancestor| (ancestor.study.into(), ancestor.source.text.clone()));

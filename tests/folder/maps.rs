@@ -110,4 +110,7 @@ fn masks_are_as_large_as_their_pictures_and_rarely_mark_normal_ones() {
     let mut same = score_at_a_tenth(model, &test);
     same.arg("--masks").arg(&maps).arg("--heatmaps").arg(&maps);
     assert!(complains(same).contains("name the same folder"));
+    let mut same = score_at_a_tenth(model, &test);
+    same.args(["--masks", "new", "--heatmaps", "./new"]);
+    assert!(complains(same).contains("name the same folder"));
 }

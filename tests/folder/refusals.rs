@@ -47,6 +47,28 @@ fn what_is_wrong_with_a_folder_is_named() {
         .unwrap();
     let error = complains(fit(&few, &out, &TINY));
     assert!(error.contains("at least 20"), "{error}");
+    for name in ["two.png", "three.png"] {
+        std::fs::write(few.join(name), "no picture").unwrap();
+    }
+    let error = complains(fit(&few, &out, &TINY));
+    let told = "2 files could not be read, such as ";
+    assert!(
+        error.contains(told) && error.contains("not an image"),
+        "{error}"
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn verdicts_that_cannot_be_written_are_an_error() {
+    let Fitted { set, model, .. } = &*FITTED;
+    let mut score = score_at_a_tenth(model, &set.join("test/good"));
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    score.stdout(full.unwrap());
+    let output = score.output().unwrap();
+    assert!(!output.status.success());
+    let said = text(&output.stderr);
+    assert!(said.contains("cannot write to standard output"), "{said}");
 }
 
 #[test]

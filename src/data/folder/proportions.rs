@@ -36,7 +36,7 @@ pub fn in_proportion(conversion: Conversion, files: &[PathBuf]) -> Conversion {
 
 /// `[height, width]` of about the area of a square of `side`, with this ratio of width to height.
 fn sides(side: usize, ratio: f64) -> [usize; 2] {
-    let smallest = SMALLEST.min(side).next_multiple_of(STEP);
+    let smallest = SMALLEST.min((side + STEP / 2) / STEP * STEP);
     let rounded = |pixels: f64| {
         let steps = (pixels / STEP as f64).round() as usize;
         (steps * STEP).clamp(smallest, *Conversion::SIDES.end())
@@ -59,6 +59,8 @@ mod tests {
         assert_eq!(sides(1024, 16.0), [256, 4096]);
         assert_eq!(sides(1024, 1000.0), [64, 4096]);
         assert_eq!(sides(128, 6.0), [64, 320]);
+        assert_eq!(sides(36, 1.0), [32, 32]);
+        assert_eq!(sides(16, 1.0), [16, 16]);
 
         let folder = tempfile::tempdir().unwrap();
         let files: Vec<PathBuf> = [(20, 40), (20, 40), (50, 10)]

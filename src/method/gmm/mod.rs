@@ -80,7 +80,11 @@ fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
         Check::within("components", gmm.components, 2..=256),
         Check::within("gaussians", gmm.gaussians, 1..=1000),
         Check::within("starts", gmm.starts, 1..=100),
-        averaged("starts", gmm.gaussians, gmm.starts),
+        averaged(
+            "starts",
+            gmm.gaussians,
+            if gmm.positions { gmm.starts } else { 1 },
+        ),
         Check::new("samples", gmm.samples >= 2, "must be at least 2"),
         Check::new(
             "positions",

@@ -7,7 +7,6 @@ use super::detector::images_per_pass;
 use crate::data::{Images, Samples, Vectors};
 use crate::encoder::{MapEncoder, POSITION_CONTEXT, PositionConfig, Projection, position_context};
 use crate::method::{Context, MethodError};
-use crate::progress::progress;
 
 /// What a density is fitted through.
 #[derive(Clone, Copy)]
@@ -51,7 +50,7 @@ impl Scale<'_> {
         };
         let all: Vec<usize> = (0..images.len()).collect();
         let step = format!("describing {part} images at scale {}", self.number);
-        let bar = progress(&step, images.len());
+        let bar = context.display.bar(&step, images.len());
         for indices in all.chunks(images_per_pass(self.config.shape)) {
             let batch = images.batch(indices, context.device);
             let batch: Tensor<4> = self.config.prepared(batch);

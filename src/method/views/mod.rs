@@ -32,7 +32,7 @@ use crate::encoder::{
     SIMCLR_STAGE, SqueezeNet,
 };
 use crate::flow::{BaseKind, FLOW_STAGE};
-use crate::train::StageSummary;
+use crate::train::{Display, StageSummary};
 use detector::{BATCH, NAMES, ViewWeights, Weights};
 
 pub(super) static ENTRY: Entry = Entry {
@@ -251,7 +251,12 @@ impl Plan for ViewsPlan {
         // Training and validation images first.
         let seen: Vec<Seen> = parts
             .iter()
-            .map(|part| (part, features(part, networks, context.device)))
+            .map(|part| {
+                (
+                    part,
+                    features(part, networks, (context.device, context.display)),
+                )
+            })
             .collect();
         for (index, view) in self.views.list.iter().enumerate() {
             context.say(&format!("view {}: {}", index + 1, view.name()));
@@ -303,15 +308,19 @@ impl Plan for ViewsPlan {
 type Seen<'a> = (&'a Part, Option<Cow<'a, Vectors>>);
 
 /// What the pretrained network makes of the images of a part: known before, or computed once for all views.
-fn features<'a>(part: &'a Part, networks: Networks, device: &Device) -> Option<Cow<'a, Vectors>> {
+fn features<'a>(
+    part: &'a Part,
+    networks: Networks,
+    at: (&Device, Display),
+) -> Option<Cow<'a, Vectors>> {
     if let Some(known) = &part.features {
         return Some(Cow::Borrowed(known));
     }
     let computed = match (networks.squeezenet, networks.onnx) {
-        (Some(network), _) => features_of(network.latent(), &part.images, device, |batch| {
+        (Some(network), _) => features_of(network.latent(), &part.images, at, |batch| {
             network.encode(batch)
         }),
-        (None, Some(network)) => features_of(network.features(), &part.images, device, |batch| {
+        (None, Some(network)) => features_of(network.features(), &part.images, at, |batch| {
             network.encode(batch)
         }),
         (None, None) => return None,

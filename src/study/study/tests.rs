@@ -81,7 +81,7 @@ fn every_wrong_setting_is_named() {
         ("", &["data.stand_in=-1"], "stand_in"),
         (
             "",
-            &["gmm.gaussians=200", "gmm.starts=60"],
+            &["gmm.positions=true", "gmm.gaussians=200", "gmm.starts=60"],
             "--set gmm.starts=60: `gmm.starts` is 60, and must be less: there are 200 Gaussians for each of 60 starts",
         ),
         (

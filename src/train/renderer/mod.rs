@@ -7,11 +7,13 @@ use std::io::{IsTerminal, Write};
 
 use burn::train::Interrupter;
 use burn::train::renderer::MetricsRenderer;
+use indicatif::ProgressBar;
 
 pub(super) use guard::{Guard, Outcome};
 use plain::Plain;
 
 use super::history::SharedHistory;
+use crate::progress::progress;
 
 /// How a stage shows its progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,14 @@ impl Display {
     pub(crate) fn say(self, line: &str) {
         if self != Self::Quiet {
             let _ = writeln!(std::io::stdout(), "{line}");
+        }
+    }
+
+    /// A bar for `count` images of a step, unless it is to be quiet.
+    pub(crate) fn bar(self, step: &str, count: usize) -> ProgressBar {
+        match self {
+            Self::Quiet => ProgressBar::hidden(),
+            Self::Dashboard | Self::Plain => progress(step, count),
         }
     }
 
