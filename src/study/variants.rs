@@ -154,6 +154,11 @@ impl<'a> File<'a> {
             ));
         }
         overlay(&mut changes, own);
+        // What is wrong with a setting may stand in either.
+        let place = match table.contains_key(EXTENDS) {
+            true => format!("{place} or what it extends"),
+            false => place,
+        };
         Ok(Choice {
             name: name.to_owned(),
             method,

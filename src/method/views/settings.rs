@@ -6,7 +6,7 @@ use super::MOST;
 use crate::encoder::{
     EncoderSizes, Look, Normalisation, PretrainedLook, SqueezeNet, View, VisualWordsConfig,
 };
-use crate::method::flow_settings::averaged;
+use crate::flow::RealNvpConfig;
 use crate::method::{EncoderKind, EncoderSettings, FlowSettings};
 use crate::study::{Check, Fault, Settings, first_fault};
 
@@ -109,6 +109,8 @@ impl ViewsSettings {
         let words_allowed = VisualWordsConfig::WORDS;
         let looks_at_onnx = views.looks_at(Look::Onnx);
         let all = |holds: fn(&ViewSettings) -> bool| views.list.iter().all(holds);
+        let starts = FlowSettings::read(settings)?.starts;
+        let most = RealNvpConfig::MOST_GAUSSIANS;
         let checks = [
             Check::new(
                 "couplings",
@@ -171,15 +173,16 @@ impl ViewsSettings {
                 all(|view| view.gaussians <= 1000),
                 "must have at most 1000 gaussians in every view (0 for a standard normal)",
             ),
-            averaged(
+            Check::new(
                 "list",
                 views
                     .list
                     .iter()
-                    .map(|view| view.gaussians)
-                    .max()
-                    .unwrap_or(0),
-                FlowSettings::read(settings)?.starts,
+                    .all(|view| view.gaussians.saturating_mul(starts) <= most),
+                format!(
+                    "must have at most {} gaussians in every view with flow.starts = {starts}",
+                    most / starts.max(1)
+                ),
             ),
         ];
         let compiled = looks_at_onnx.then(|| EncoderKind::Onnx.compiled("list"));

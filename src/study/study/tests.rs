@@ -92,7 +92,7 @@ fn every_wrong_setting_is_named() {
         (
             "[views]\nlist = [{ of = \"pixels\", normalise = \"none\", components = 8, gaussians = 200 }]",
             &["flow.starts=60"],
-            "`views.list`",
+            "must have at most 166 gaussians in every view with flow.starts = 60",
         ),
     ] {
         let error = resolved(text, overrides).unwrap_err();
@@ -172,6 +172,7 @@ fn what_cannot_be_extended_is_named_with_its_place() {
         ),
         ("extends = 3", "must be the name of a study"),
         ("extends = \"own\"", "goes round in a circle"),
+        ("extends = \"OWN\"", "goes round in a circle"),
         (
             "extends = \"other\"",
             "other.toml: `extends` is \"own\", which goes round in a circle",
@@ -251,6 +252,11 @@ fn wrong_variants_are_named_with_their_place() {
             "[variants.small]\nmethod = \"knn\"\nknn.neighbours = 0",
             "small",
             "own.toml, [variants.small]: `knn.neighbours` is 0",
+        ),
+        (
+            "[variants.base]\nmethod = \"knn\"\nknn.neighbours = 0\n[variants.small]\nextends = \"base\"",
+            "small",
+            "own.toml, [variants.small] or what it extends: `knn.neighbours` is 0",
         ),
     ] {
         let error = with(text).find("own-3", name, &[]).unwrap_err().to_string();
