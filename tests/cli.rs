@@ -175,3 +175,30 @@ fn list_and_help_show_what_there_is() {
         assert!(help.contains(option), "{help}");
     }
 }
+
+#[test]
+fn pictures_of_a_size_that_a_method_cannot_look_at_are_refused_before_they_are_read() {
+    for (method, size, advice) in [
+        ("encoder-flow", "28", "32, 64 or 128: set data.size"),
+        ("autoencoder", "16", "32, 64 or 128: set data.size"),
+        ("ganomaly", "48", "32, 64 or 128: set data.size"),
+        ("anogan", "28", "32, 64 or 128: set data.size"),
+        ("egbad", "128", "32 or 64: set data.size"),
+        ("glow", "28", "set data.size, or glow.levels"),
+        ("realnvp", "33", "set data.size, or realnvp.scales"),
+        ("gmm", "100", "set data.size, or gmm.encoder"),
+        (
+            "mahalanobis",
+            "100",
+            "set data.size, or mahalanobis.encoder",
+        ),
+    ] {
+        let size = format!("data.size={size}");
+        let mut arguments = vec!["experiment", "digits-3", "--method", method, "--set", &size];
+        let through = format!("{method}.encoder=pixels");
+        if matches!(method, "gmm" | "mahalanobis") {
+            arguments.extend(["--set", &through]);
+        }
+        refused(&arguments, advice);
+    }
+}

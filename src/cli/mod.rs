@@ -7,11 +7,13 @@ mod experiment;
 mod fit;
 mod labelled;
 mod list;
+mod many;
 mod page;
 mod score;
 mod select;
 mod slurm_task;
 mod sweep;
+mod verdicts;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,19 +1,19 @@
 //! `score MODEL PATHS...`: a verdict for every image.
 
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::labelled::{self, tell_skipped};
+use super::verdicts::{Format, Printer};
 use super::{DeviceChoice, command_line, page};
 use crate::backend::Backend;
 use crate::data::folder::{Layout, MvtecTest, layout, list};
 use crate::folder::{FolderPage, SCORING_BATCH, Scored, Scoring, ScoringOptions};
-use crate::method::{Detector, HeatSource, Verdict};
+use crate::method::{Detector, HeatSource};
 use crate::progress::progress;
 use crate::report::Timing;
 
@@ -68,68 +68,16 @@ pub struct ScoreArgs {
     device: DeviceChoice,
 }
 
-/// How verdicts are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// Aligned columns.
-    Table,
-    /// Comma-separated values with a header.
-    Csv,
-    /// One JSON object per line.
-    Jsonl,
-}
-
 pub fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let open = Backend::choose(args.device.name.as_deref())?;
-    let backend = format!("{}, {}", open.backend.name(), open.description());
     let detector = Detector::load_on(&args.model, &open.device)?;
     detector.check_device(&open)?;
     let ready = started.elapsed();
-    if let (Some(masks), Some(heatmaps)) = (&args.masks, &args.heatmaps)
-        && same_place(masks, heatmaps)
-    {
-        bail!("--masks and --heatmaps name the same folder, and their files have the same names");
-    }
-    if let Some(path) = &args.report {
-        page::check(path, args.force)?;
-    }
-    let options = ScoringOptions {
-        alpha: args.alpha,
-        overlays: args.heatmaps,
-        heat: args.heat,
-        masks: args.masks,
-        strict: args.strict,
-    };
     // What cannot be done is said before the files are looked for.
-    detector.conformal().check(args.alpha)?;
+    refuse_impossible(&args, &detector)?;
     let (files, tests) = files(&args.paths)?;
-    // Nothing else comes of the scoring than what is printed, file by file.
-    let only_prints = options.overlays.is_none()
-        && options.masks.is_none()
-        && args.report.is_none()
-        && tests.is_none()
-        && !(args.fail_on_anomaly || args.timings || args.strict);
-    let mut scoring = Scoring::new(&detector, tests, options)?;
-    let mut printer = Printer::new(args.format, args.alpha);
-    let progress = progress("scoring", files.len());
-    for batch in files.chunks(SCORING_BATCH) {
-        let verdicts = scoring.add(batch)?;
-        // Both may be one terminal.
-        progress.suspend(|| {
-            let mut each = verdicts.iter();
-            each.try_for_each(|(path, verdict)| printer.print(path, verdict))
-        })?;
-        progress.inc(batch.len() as u64);
-        if printer.reader_is_gone && only_prints {
-            break;
-        }
-    }
-    progress.finish_and_clear();
-    let scored = scoring.finish()?;
-    if let ([only], 0) = (&scored.skipped[..], scored.images) {
-        bail!("{}: {}", only.path.display(), only.reason);
-    }
+    let scored = score_all(&args, &detector, &files, tests)?;
     tell_skipped(&scored.skipped, "");
     if scored.images == 0 {
         bail!(
@@ -144,27 +92,8 @@ pub fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
         tell_timings(ready, &scored);
     }
     if let Some(path) = &args.report {
-        let paths: Vec<String> = args
-            .paths
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect();
-        let page = FolderPage {
-            detector: &detector,
-            scored: &scored,
-            alpha: args.alpha,
-            title: paths.join(", "),
-            model: args.model.display().to_string(),
-            held_out: false,
-            setup: vec![("Backend".to_owned(), backend)],
-            timings: vec![Timing {
-                stage: "load the model".to_owned(),
-                seconds: ready.as_secs_f64(),
-                images_per_second: None,
-            }],
-            command: command_line(),
-            notes: Vec::new(),
-        };
+        let backend = format!("{}, {}", open.backend.name(), open.description());
+        let page = page_of(&args, &detector, &scored, (backend, ready));
         page::write(path, &page.render()?)?;
         eprintln!("report {}", path.display());
     }
@@ -172,13 +101,109 @@ pub fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(if failed { ANOMALY_STATUS } else { 0 }))
 }
 
+/// Refuses what cannot be done whatever the files are.
+fn refuse_impossible(args: &ScoreArgs, detector: &Detector) -> anyhow::Result<()> {
+    if let (Some(masks), Some(heatmaps)) = (&args.masks, &args.heatmaps)
+        && same_place(masks, heatmaps)
+    {
+        bail!("--masks and --heatmaps name the same folder, and their files have the same names");
+    }
+    if let Some(path) = &args.report {
+        page::check(path, args.force)?;
+    }
+    Ok(detector.conformal().check(args.alpha)?)
+}
+
+/// Scores the files, and prints the verdicts as they come.
+fn score_all(
+    args: &ScoreArgs,
+    detector: &Detector,
+    files: &[PathBuf],
+    tests: Option<Vec<MvtecTest>>,
+) -> anyhow::Result<Scored> {
+    // Nothing else comes of the scoring than what is printed, file by file.
+    let only_prints = args.heatmaps.is_none()
+        && args.masks.is_none()
+        && args.report.is_none()
+        && tests.is_none()
+        && !(args.fail_on_anomaly || args.timings || args.strict);
+    let options = ScoringOptions {
+        alpha: args.alpha,
+        overlays: args.heatmaps.clone(),
+        heat: args.heat,
+        masks: args.masks.clone(),
+        strict: args.strict,
+    };
+    let mut scoring = Scoring::new(detector, tests, options)?;
+    let mut printer = Printer::new(args.format, args.alpha);
+    let progress = progress("scoring", files.len());
+    for batch in files.chunks(SCORING_BATCH) {
+        let verdicts = scoring.add(batch)?;
+        // Both may be one terminal.
+        progress.suspend(|| {
+            let mut each = verdicts.iter();
+            each.try_for_each(|(path, verdict)| printer.print(path, verdict))
+        })?;
+        progress.inc(batch.len() as u64);
+        if printer.reader_is_gone() && only_prints {
+            break;
+        }
+    }
+    progress.finish_and_clear();
+    let scored = scoring.finish()?;
+    match (&scored.skipped[..], scored.images) {
+        ([only], 0) => bail!("{}: {}", only.path.display(), only.reason),
+        _ => Ok(scored),
+    }
+}
+
+/// The page of what was scored, on the `backend`, by a model that was `ready` after so long.
+fn page_of<'a>(
+    args: &ScoreArgs,
+    detector: &'a Detector,
+    scored: &'a Scored,
+    (backend, ready): (String, Duration),
+) -> FolderPage<'a> {
+    let paths: Vec<String> = args
+        .paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    FolderPage {
+        detector,
+        scored,
+        alpha: args.alpha,
+        title: paths.join(", "),
+        model: args.model.display().to_string(),
+        held_out: false,
+        setup: vec![("Backend".to_owned(), backend)],
+        timings: vec![Timing {
+            stage: "load the model".to_owned(),
+            seconds: ready.as_secs_f64(),
+            images_per_second: None,
+        }],
+        command: command_line(),
+        notes: Vec::new(),
+    }
+}
+
 /// True for two names of one folder; of folders that are not there yet, as far as the names say it.
 fn same_place(left: &Path, right: &Path) -> bool {
-    let place = |path: &Path| {
-        let found = path.canonicalize().or_else(|_| std::path::absolute(path));
-        found.unwrap_or_else(|_| path.to_owned())
-    };
     place(left) == place(right)
+}
+
+/// Where a path leads, links and `..` followed.
+fn place(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    whole
+        .components()
+        .fold(PathBuf::new(), |place, part| match part {
+            Component::ParentDir => place.parent().unwrap_or(&place).to_owned(),
+            part => {
+                let next = place.join(part);
+                next.canonicalize().unwrap_or(next)
+            }
+        })
 }
 
 /// The files to score, and their labels where they have any.
@@ -211,96 +236,29 @@ fn tell_timings(ready: Duration, scored: &Scored) {
     );
 }
 
-/// Prints verdicts as they come; a reader that has gone (`| head`) is no error, a full disk is one.
-struct Printer {
-    format: Format,
-    alpha: f64,
-    begun: bool,
-    reader_is_gone: bool,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Printer {
-    fn new(format: Format, alpha: f64) -> Self {
-        Self {
-            format,
-            alpha,
-            begun: false,
-            reader_is_gone: false,
+    #[test]
+    fn folders_that_are_not_there_yet_are_told_apart_by_where_they_would_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("a")).unwrap();
+        for (left, right, same) in [
+            ("maps", "maps/", true),
+            ("a/../maps", "maps", true),
+            ("b/../maps", "maps", true),
+            ("./maps/x", "maps/x", true),
+            ("maps", "masks", false),
+            ("a/maps", "maps", false),
+        ] {
+            assert_eq!(same_place(&at(left), &at(right)), same, "{left} {right}");
         }
-    }
-
-    fn print(&mut self, path: &Path, verdict: &Verdict) -> anyhow::Result<()> {
-        let anomalous = verdict.is_anomalous(self.alpha);
-        let name = path.display().to_string();
-        let text = match self.format {
-            Format::Table => {
-                let word = if anomalous { "ANOMALOUS" } else { "normal" };
-                format!(
-                    "{word:<9}  {:>8.4}  {:>9.2}  {:<15}  {name}\n",
-                    verdict.p_value, verdict.score, verdict.driver
-                )
-            }
-            Format::Csv => {
-                let mut writer = csv::Writer::from_writer(Vec::new());
-                let mut row = vec![
-                    name,
-                    verdict.score.to_string(),
-                    verdict.p_value.to_string(),
-                    anomalous.to_string(),
-                    verdict.driver.clone(),
-                ];
-                row.extend(verdict.scores.iter().map(|(_, value)| value.to_string()));
-                writer.write_record(row)?;
-                String::from_utf8(writer.into_inner()?)?
-            }
-            Format::Jsonl => {
-                let scores: serde_json::Map<String, serde_json::Value> = verdict
-                    .scores
-                    .iter()
-                    .map(|&(name, value)| (name.to_owned(), value.into()))
-                    .collect();
-                let line = serde_json::json!({
-                    "path": name,
-                    "score": verdict.score,
-                    "p_value": verdict.p_value,
-                    "anomalous": anomalous,
-                    "driver": verdict.driver,
-                    "scores": scores,
-                });
-                format!("{line}\n")
-            }
-        };
-        let header = match std::mem::replace(&mut self.begun, true) {
-            true => String::new(),
-            false => self.header(verdict),
-        };
-        let mut out = std::io::stdout().lock();
-        let written = out
-            .write_all(format!("{header}{text}").as_bytes())
-            .and_then(|()| out.flush());
-        match written {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => self.reader_is_gone = true,
-            Err(error) => bail!("cannot write to standard output: {error}"),
-            Ok(()) => {}
-        }
-        Ok(())
-    }
-
-    fn header(&self, verdict: &Verdict) -> String {
-        match self.format {
-            Format::Table => format!(
-                "{:<9}  {:>8}  {:>9}  {:<15}  image\n",
-                "verdict", "p-value", "score", "driven by"
-            ),
-            Format::Csv => {
-                let scores: String = verdict
-                    .scores
-                    .iter()
-                    .map(|(name, _)| format!(",{name}"))
-                    .collect();
-                format!("path,score,p_value,anomalous,driver{scores}\n")
-            }
-            Format::Jsonl => String::new(),
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(at("a"), at("link")).unwrap();
+            assert!(same_place(&at("link/maps"), &at("a/maps")));
         }
     }
 }

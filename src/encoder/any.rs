@@ -10,7 +10,7 @@ use super::{
     AutoEncoder, AutoEncoderConfig, OnnxNetwork, OnnxSizes, Pca, Projection, ResNet, ResNetConfig,
     SqueezeNet,
 };
-use crate::data::{Images, Samples, Vectors};
+use crate::data::{Conversion, Images, Samples, Vectors};
 
 /// Vectors that are projected at a time.
 const PROJECTION_BATCH: usize = 1024;
@@ -268,6 +268,20 @@ impl EncoderSizes {
         }
     }
 
+    /// What keeps an encoder of these sizes from being in so many bytes of a file, if anything does: a damaged one must not
+    /// ask for more memory than there is.
+    pub(crate) fn fits(&self, bytes: usize) -> Result<(), String> {
+        match self {
+            Self::Autoencoder(config) => config.fits(bytes),
+            // What they may be is little.
+            Self::Pca { .. }
+            | Self::SqueezeNet { .. }
+            | Self::SimClr { .. }
+            | Self::Onnx { .. }
+            | Self::Pixels { .. } => Ok(()),
+        }
+    }
+
     /// An encoder of these sizes, to be filled with stored weights; `onnx` is the file of its network,
     /// where it has one.
     ///
@@ -326,14 +340,19 @@ impl EncoderSizes {
     }
 }
 
-/// Images of at most a few million values.
-fn check_image(shape: [usize; 3]) -> Result<(), String> {
+/// What keeps images of this `[channels, height, width]` from being described at all: more values than the program
+/// brings any image to.
+pub(crate) fn check_image(shape: [usize; 3]) -> Result<(), String> {
     let [channels, height, width] = shape;
-    match (1..=3).contains(&channels)
-        && [height, width].iter().all(|side| (4..=1024).contains(side))
-    {
+    let largest = *Conversion::SIDES.end();
+    let sides = [height, width]
+        .iter()
+        .all(|side| (4..=largest).contains(side));
+    match (1..=3).contains(&channels) && sides && height * width <= Conversion::MOST_PIXELS {
         true => Ok(()),
-        false => Err(format!("images of shape {shape:?} are not supported")),
+        false => Err(format!(
+            "images of shape {shape:?} are not supported: set data.size"
+        )),
     }
 }
 

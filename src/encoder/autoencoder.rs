@@ -49,12 +49,23 @@ impl AutoEncoderConfig {
         }
     }
 
+    /// What keeps networks of these sizes from being in so many bytes of a file, if anything does: a damaged one must not
+    /// ask for more memory than there is.
+    pub(crate) fn fits(&self, bytes: usize) -> Result<(), String> {
+        let widths = self.widths();
+        let convolutions = widths.windows(2).map(|pair| 16 * pair[0] * pair[1]);
+        match convolutions.sum::<usize>() <= bytes / size_of::<f32>() {
+            true => Ok(()),
+            false => Err("it is too short for the networks that it describes".to_owned()),
+        }
+    }
+
     /// What keeps images of `shape` from being trained on, if anything does.
     pub(crate) fn check_images(&self, shape: [usize; 3]) -> Result<(), String> {
         match shape == self.image_shape() && matches!(self.size, 32 | 64 | 128) {
             true => self.check(),
             false => Err(format!(
-                "{}x{} pixels, and an autoencoder wants squares of 32, 64 or 128",
+                "{}x{} pixels, and an autoencoder wants squares of 32, 64 or 128: set data.size to one of these, and data.fit to resize or crop",
                 shape[1], shape[2]
             )),
         }
@@ -152,6 +163,17 @@ mod tests {
             let latents = model.encode(images);
             assert_eq!(latents.dims(), [2, 6]);
             assert_eq!(model.decode(latents).dims(), [2, channels, size, size]);
+        }
+    }
+
+    #[test]
+    fn networks_fit_in_what_they_take_and_not_in_a_quarter_of_it() {
+        for size in [32, 64] {
+            let config = config(size, 1);
+            let model = config.init(&mut StdRng::seed_from_u64(0), &test_device());
+            let bytes = burn::module::Module::num_params(&model) * size_of::<f32>();
+            assert_eq!(config.fits(bytes), Ok(()));
+            assert!(config.fits(bytes / 4).is_err());
         }
     }
 

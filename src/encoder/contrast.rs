@@ -14,6 +14,7 @@ use crate::train::{Kind, Monitor, StepOutput};
 /// The stage, with the monitors in the order of its step's output.
 pub const SIMCLR_STAGE: Kind = Kind {
     name: "simclr",
+    section: "simclr",
     monitors: &[
         Monitor {
             name: "NT-Xent",

@@ -20,6 +20,7 @@ mod training;
 mod view;
 mod visual_words;
 
+pub(crate) use any::check_image;
 pub use any::{Encoder, EncoderSizes, Exported, Pixels, Pretrained, SelfSupervised};
 pub use autoencoder::{AutoEncoder, AutoEncoderConfig};
 pub use backbone::{Backbone, BackboneLook};

@@ -71,7 +71,7 @@ impl ResNetConfig {
         match shape == self.image_shape() && self.size.is_power_of_two() {
             true => self.check(),
             false => Err(format!(
-                "{}x{} pixels, and a network that is trained without labels wants squares of 16, 32, 64 or another power of two",
+                "{}x{} pixels, and a network that is trained without labels wants squares of 16, 32, 64 or another power of two: set data.size to one of these, and data.fit to resize or crop",
                 shape[1], shape[2]
             )),
         }

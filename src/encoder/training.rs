@@ -9,6 +9,7 @@ use crate::train::{Kind, Monitor, StepOutput};
 /// The encoder stage, with the monitors in the order of its step's output.
 pub const ENCODER_STAGE: Kind = Kind {
     name: "encoder",
+    section: "encoder",
     monitors: &[
         Monitor {
             name: "L1",

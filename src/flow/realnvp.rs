@@ -96,6 +96,31 @@ impl RealNvpConfig {
         }
     }
 
+    /// Fewest numbers that a flow of these sizes holds, which are most of them.
+    fn least_numbers(&self) -> usize {
+        // Trained Gaussians have diagonal covariances.
+        let each = match self.base {
+            BaseKind::Fitted => self.dim * self.dim,
+            BaseKind::Trained => self.dim,
+        };
+        let half = self.dim / 2;
+        let network = match self.layers {
+            0 => half * 2 * half,
+            layers => half * self.hidden + (layers - 1) * self.hidden * self.hidden,
+        };
+        let couplings = network.saturating_mul(self.couplings);
+        couplings.saturating_add(each.saturating_mul(self.gaussians))
+    }
+
+    /// What keeps a flow of these sizes from being in so many bytes of a file, if anything does: a damaged one must
+    /// not ask for more memory than there is.
+    pub(crate) fn fits(&self, bytes: usize) -> Result<(), String> {
+        match self.least_numbers() <= bytes / size_of::<f32>() {
+            true => Ok(()),
+            false => Err("it is too short for the flow that it describes".to_owned()),
+        }
+    }
+
     /// Builds the flow, the identity up to a permutation, with weights drawn from `rng`.
     pub fn init(&self, rng: &mut impl Rng, device: &Device) -> RealNvp {
         let mut layers = Vec::new();
@@ -263,5 +288,42 @@ impl Transform<2> for RealNvp {
     fn inverse(&self, z: Tensor<2>, context: Option<&Tensor<2>>) -> (Tensor<2>, Tensor<1>) {
         let layers = self.layers.iter().rev();
         Self::chain(layers, z, |layer, z| layer.inverse(z, context))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    #[test]
+    fn a_flow_fits_in_what_it_takes_and_not_in_a_quarter_of_it() {
+        let wide = RealNvpConfig {
+            dim: 9,
+            couplings: 3,
+            hidden: 64,
+            layers: 3,
+            ..RealNvpConfig::base_alone(9, 0)
+        };
+        for config in [
+            wide,
+            RealNvpConfig { layers: 0, ..wide },
+            RealNvpConfig { layers: 1, ..wide },
+            RealNvpConfig::base_alone(40, 7),
+        ] {
+            let flow = config.init(
+                &mut StdRng::seed_from_u64(0),
+                &crate::backend::test_device(),
+            );
+            let bytes = flow.num_params() * size_of::<f32>();
+            assert_eq!(config.fits(bytes), Ok(()), "{config:?}");
+            assert!(config.fits(bytes / 4).is_err(), "{config:?}");
+        }
+        let impossible = RealNvpConfig {
+            gaussians: 10_000,
+            ..RealNvpConfig::base_alone(4096, 0)
+        };
+        assert!(impossible.check().is_ok() && impossible.fits(1 << 30).is_err());
     }
 }

@@ -9,6 +9,7 @@ use crate::train::{Kind, Monitor, StepOutput};
 /// The flow stage, with the monitors in the order of its step's output.
 pub const FLOW_STAGE: Kind = Kind {
     name: "flow",
+    section: "flow",
     monitors: &[
         Monitor {
             name: "NLL",

@@ -6,8 +6,8 @@ use super::FolderFit;
 use super::order::Resolved;
 use super::split::{CALIBRATION, split};
 use crate::backend::OpenDevice;
-use crate::data::SplitShares;
 use crate::data::folder::{Layout, Loaded, Skipped, in_proportion, layout, load_watched};
+use crate::data::{Conversion, Images, SplitShares};
 use crate::files::sha256;
 use crate::method::{
     Calibration, Clock, Context, Detector, Fitted, Identity, MethodError, Parts, Scores,
@@ -45,58 +45,43 @@ impl Attempt {
     ///
     /// # Errors
     /// [`RunError`] as for [`fit_folder`](super::fit_folder).
-    pub fn new(
+    pub fn fit(
         studies: &Studies,
         (fit, name): (&FolderFit, &str),
         open: &OpenDevice,
         watch: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<Self, RunError> {
+        let resolved = fit.resolve(studies, name)?;
+        fit.check()?;
+        let read = Read::of(fit, &resolved, watch)?;
         let Resolved {
             choice,
             settings,
             method,
             plan,
-        } = fit.resolve(studies, name)?;
-        fit.check()?;
-        let group_by = settings.data.group_by()?;
-        let layout = layout(&fit.folder)?;
-        let (normal, ignored) = match &layout {
-            Layout::Plain { normal, ignored }
-            | Layout::Mvtec {
-                normal, ignored, ..
-            } => (normal, ignored.to_string()),
-        };
-        let conversion = in_proportion(settings.conversion(), normal);
-        plan.check(conversion.shape())?;
-        let read = |done| watch(done, normal.len());
-        let Loaded {
-            images,
-            paths,
-            sides,
-            skipped,
-        } = load_watched(normal, conversion, fit.strict, &read)?;
-        let groups = layout.groups(&fit.folder, &paths, group_by.as_ref())?;
+        } = resolved;
         let shares = SplitShares {
             train: 1.0 - fit.calibration_share,
             validation: settings.data.validation_share,
         };
+        let Read {
+            images,
+            conversion,
+            files,
+            groups,
+            ignored,
+        } = read;
         let parts = split(&images, groups.as_deref(), shares, fit.seed).map_err(|reason| {
-            let reason = format!("{reason}{}", and_skipped(&skipped));
+            let reason = format!("{reason}{}", and_skipped(&files.skipped));
             StudyError::setting(fit.folder.display().to_string(), reason)
         })?;
         // The parts have them.
         drop(images);
-        let files = Files {
-            paths,
-            sides,
-            skipped,
-        };
         // A file that cannot be read is said where it is needed.
         let weights = plan.weights_file(&fit.backbone);
         let weights = weights.and_then(|file| sha256(&file).ok());
         let identity = Identity::new(method.name(), plan.as_ref(), &settings, weights);
-        let place = place(fit, name);
-        let workspace = Workspace::for_fit(&place, &identity, &settings, fit.force)?;
+        let workspace = Workspace::for_fit(&place(fit, name), &identity, &settings, fit.force)?;
         let log = workspace.log();
         crate::logging::to_file(&log);
         let mut context = Context {
@@ -139,6 +124,55 @@ impl Attempt {
     }
 }
 
+/// The images of a folder as a method wants them, and what is known about them.
+struct Read {
+    images: Images,
+    conversion: Conversion,
+    files: Files,
+    groups: Option<Vec<usize>>,
+    ignored: String,
+}
+
+impl Read {
+    /// Reads them, once it is known that the method can look at such images.
+    fn of(
+        fit: &FolderFit,
+        Resolved { settings, plan, .. }: &Resolved,
+        watch: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<Self, RunError> {
+        let group_by = settings.data.group_by()?;
+        let layout = layout(&fit.folder)?;
+        let (normal, ignored) = match &layout {
+            Layout::Plain { normal, ignored }
+            | Layout::Mvtec {
+                normal, ignored, ..
+            } => (normal, ignored.to_string()),
+        };
+        let conversion = in_proportion(settings.conversion(), normal);
+        plan.check(conversion.shape())?;
+        let read = |done| watch(done, normal.len());
+        let Loaded {
+            images,
+            paths,
+            sides,
+            skipped,
+        } = load_watched(normal, conversion, fit.strict, &read)?;
+        let groups = layout.groups(&fit.folder, &paths, group_by.as_ref())?;
+        let files = Files {
+            paths,
+            sides,
+            skipped,
+        };
+        Ok(Self {
+            images,
+            conversion,
+            files,
+            groups,
+            ignored,
+        })
+    }
+}
+
 /// In words, where files could not be read: how many, and why the first could not.
 fn and_skipped(skipped: &[Skipped]) -> String {
     let Some(first) = skipped.first() else {
@@ -154,21 +188,27 @@ fn and_skipped(skipped: &[Skipped]) -> String {
 
 /// The error, of the file where it is of one image.
 fn named(error: MethodError, parts: &Parts, files: &Files) -> RunError {
-    let MethodError::NotFinite { part, image } = error else {
+    let MethodError::NotFinite { ref part, image } = error else {
         return error.into();
     };
-    let found = parts.get(part).and_then(|part| part.indices.get(image));
-    let Some(path) = found.and_then(|&index| files.paths.get(index)) else {
+    let Some(path) = path_of(image, part, parts, files) else {
         return error.into();
     };
     let reason = "the encoder describes it by numbers that are not finite: take another encoder, or leave this file out";
     StudyError::setting(path.display().to_string(), reason).into()
 }
 
+/// The file of an image of a part.
+fn path_of<'a>(image: usize, part: &str, parts: &Parts, files: &'a Files) -> Option<&'a PathBuf> {
+    let found = parts.get(part)?.indices.get(image)?;
+    files.paths.get(*found)
+}
+
 /// The calibrated detector.
 ///
 /// # Errors
-/// [`RunError`] when there are too few scores to calibrate it by, or it cannot be asked for its heat maps.
+/// [`RunError`] when there are too few scores to calibrate it by, one of them is no number, or it cannot be asked for
+/// its heat maps.
 pub(super) fn detector(
     Fitted { scorer, scores, .. }: Fitted,
     parts: &Parts,
@@ -180,6 +220,14 @@ pub(super) fn detector(
         let none = || Scores::none(scorer.score_names());
         found.map_or_else(none, |(_, scores)| scores.clone())
     };
+    for part in ["validation", CALIBRATION] {
+        if let Some(image) = scores_of(part).first_not_finite()
+            && let Some(path) = path_of(image, part, parts, files)
+        {
+            let reason = "its score is no finite number: take another encoder or method, or leave this file out";
+            return Err(StudyError::setting(path.display().to_string(), reason).into());
+        }
+    }
     let [validation, held_out] = ["validation", CALIBRATION].map(scores_of);
     let calibration = Calibration::fit(scorer.deciding(), &validation, &held_out)?;
     let mut detector = Detector::new(scorer, calibration, origin);

@@ -90,12 +90,12 @@ pub fn fit_folder(
 ) -> Result<FittedFolder, RunError> {
     let started = std::time::Instant::now();
     let open = Backend::choose(fit.device.as_deref())?;
-    let first = Attempt::new(studies, (fit, &fit.method), &open, watch)?;
+    let first = Attempt::fit(studies, (fit, &fit.method), &open, watch)?;
     let (attempt, comparison) = match &fit.rival {
         None => (first, None),
         Some(rival) => against(
             first,
-            Attempt::new(studies, (fit, rival), &open, watch),
+            Attempt::fit(studies, (fit, rival), &open, watch),
             fit,
         )?,
     };

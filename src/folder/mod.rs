@@ -3,14 +3,14 @@
 
 mod attempt;
 mod fit;
+mod metrics;
 mod order;
 mod report;
 mod scoring;
 mod split;
-mod test;
 
 pub use fit::{Comparison, FittedFolder, fit_folder};
+pub use metrics::{FolderMetrics, MaskMetrics, PixelMetrics};
 pub use order::FolderFit;
 pub use report::FolderPage;
 pub use scoring::{Kept, SCORING_BATCH, Scored, Scoring, ScoringOptions};
-pub use test::{FolderMetrics, MaskMetrics, PixelMetrics};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use image::DynamicImage;
 
-use super::test::{FolderMetrics, FolderTest};
+use super::metrics::{FolderMetrics, FolderTest};
 use crate::data::Picture;
 use crate::data::folder::{Loaded, MvtecTest, Skipped, load};
 use crate::files::{self, FileError};

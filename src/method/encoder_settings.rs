@@ -223,19 +223,26 @@ impl AutoEncoderSettings {
         }
     }
 
+    /// Makes sure that it can be trained on images of this shape.
+    ///
+    /// # Errors
+    /// [`DetectorError::Shape`] when it cannot.
+    pub(super) fn check(&self, shape: [usize; 3]) -> Result<(), DetectorError> {
+        let checked = self.sizes(shape).check_images(shape);
+        checked.map_err(DetectorError::Shape)
+    }
+
     /// Trains it in its stage.
     ///
     /// # Errors
-    /// [`MethodError`] when the training fails or is stopped.
+    /// [`MethodError`] when the training fails or is stopped, or there is no such network for the images.
     pub fn fit(
         &self,
         context: &mut Context,
         parts: &Parts,
     ) -> Result<(AutoEncoder, StageSummary), MethodError> {
+        self.check(context.image_shape())?;
         let sizes = self.sizes(context.image_shape());
-        sizes
-            .check_images(context.image_shape())
-            .map_err(DetectorError::Shape)?;
         let model = sizes.init(&mut context.rng("encoder weights"), context.device);
         context.train_on_images(&ENCODER_STAGE, &self.training, model, parts)
     }

@@ -4,14 +4,14 @@ use sha2::Digest;
 use toml::Table;
 
 use super::context::weights_hash;
-use super::features::{features_of, onnx_identity};
+use super::features::{onnx_identity, part_features};
 use super::{
-    AutoEncoderSettings, Context, EncoderKind, EncoderSettings, MethodError, Parts, Representation,
-    SimClrSettings, as_table, simclr,
+    AutoEncoderSettings, Context, DetectorError, EncoderKind, EncoderSettings, MethodError, Parts,
+    Representation, SimClrSettings, as_table, simclr,
 };
 use crate::encoder::{
     BackboneError, BackboneLook, Encoder, EncoderSizes, Exported, OnnxFile, Pca, Pixels,
-    Pretrained, PretrainedLook, Projection, SqueezeNet,
+    Pretrained, PretrainedLook, Projection, SqueezeNet, check_image,
 };
 use crate::files::hex;
 use crate::study::Settings;
@@ -86,6 +86,36 @@ impl Encoding {
                 Table::from_iter([(simclr::SECTION.to_owned(), as_table(settings).into())])
             }
             _ => Table::new(),
+        }
+    }
+
+    /// Makes sure that images of this shape can be described.
+    ///
+    /// # Errors
+    /// [`DetectorError::Shape`] when they cannot.
+    pub fn check(&self, shape: [usize; 3]) -> Result<(), DetectorError> {
+        match self {
+            Self::Autoencoder(settings) => settings.check(shape),
+            Self::SimClr { settings, .. } => settings.check(shape),
+            Self::Pca { .. } | Self::SqueezeNet { .. } | Self::Onnx { .. } | Self::Pixels => {
+                check_image(shape).map_err(DetectorError::Shape)
+            }
+        }
+    }
+
+    /// Entries of the description of an image of this shape.
+    pub fn entries(&self, shape: [usize; 3]) -> usize {
+        match *self {
+            Self::Autoencoder(ref settings) => settings.latent,
+            Self::SqueezeNet {
+                components,
+                pixel_components,
+                ..
+            } => components + pixel_components,
+            Self::Pca { components }
+            | Self::SimClr { components, .. }
+            | Self::Onnx { components, .. } => components,
+            Self::Pixels => shape.iter().product(),
         }
     }
 
@@ -182,11 +212,9 @@ impl Encoding {
             } => {
                 let device = context.device;
                 let network = SqueezeNet::load(context.weights, device)?.with_input(input);
-                let (dim, seen_by) = (network.latent(), (device, context.display));
-                let features = match &parts.train().features {
-                    Some(features) => features.clone(),
-                    None => features_of(dim, train, seen_by, |images| network.encode(images)),
-                };
+                let (part, at) = (parts.train(), (device, context.display));
+                let features =
+                    part_features(part, network.latent(), at, |images| network.encode(images));
                 let projection = Projection::fit(&features, components, rng, device);
                 let pixels =
                     (pixel_components > 0).then(|| Pca::fit(train, pixel_components, rng, device));
@@ -203,14 +231,13 @@ impl Encoding {
                 let device = context.device;
                 let channels = context.image_shape()[0];
                 let network = onnx.load(channels).map_err(BackboneError::from)?;
-                let (dim, seen_by) = (network.features(), (device, context.display));
-                let features = match &parts.train().features {
-                    Some(features) => features.clone(),
-                    None => features_of(dim, train, seen_by, |images| network.encode(images)),
-                };
+                let (part, at) = (parts.train(), (device, context.display));
+                let features = part_features(part, network.features(), at, |images| {
+                    network.encode(images)
+                });
                 // Somebody else's network may do anything.
                 if let Some(image) = features.first_not_finite() {
-                    let part = "train";
+                    let part = "train".to_owned();
                     return Err(MethodError::NotFinite { part, image });
                 }
                 let projection = Projection::fit(&features, components, rng, device);
@@ -228,7 +255,7 @@ impl Encoding {
     /// What the fitted encoder makes of every part, computed once and kept beside the run.
     ///
     /// # Errors
-    /// [`MethodError`] when the file cannot be written.
+    /// [`MethodError`] when an image is described by numbers that are not finite, or the file cannot be written.
     pub fn represent(
         &self,
         encoder: &Encoder,
@@ -249,7 +276,7 @@ impl Encoding {
                 return Ok(found);
             }
         }
-        let latent = self.sizes(context.image_shape(), &frozen).latent();
+        let latent = self.entries(context.image_shape());
         let mut representations = Vec::new();
         for part in parts.iter() {
             let (count, name) = (part.images.len(), part.name.clone());
@@ -265,6 +292,9 @@ impl Encoding {
                 },
                 _ => Representation::of(&frozen, latent, &part.images, context.device),
             };
+            if let Some(image) = representation.latents.first_not_finite() {
+                return Err(MethodError::NotFinite { part: name, image });
+            }
             representations.push((name, representation));
         }
         // Pixels are no smaller than the images that they were made from.

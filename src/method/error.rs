@@ -30,7 +30,7 @@ pub enum MethodError {
     )]
     NotFinite {
         /// Name of the part that the image belongs to.
-        part: &'static str,
+        part: String,
         /// Its place there, from 0.
         image: usize,
     },
@@ -70,10 +70,8 @@ pub enum DetectorError {
         /// What is wrong.
         reason: String,
     },
-    /// Images that a method cannot look at.
-    #[error(
-        "the method cannot look at these images: {0}: set data.size, or other positions.layers or positions.scales"
-    )]
+    /// Images that a method cannot look at: why, and what to set.
+    #[error("the method cannot look at these images: {0}")]
     Shape(String),
     /// Scores that cannot be turned into p-values.
     #[error("the detector cannot be calibrated: {0}")]

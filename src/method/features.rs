@@ -1,8 +1,11 @@
 //! What a pretrained network makes of images, once for all runs, and what that depends on.
 
+use std::borrow::Cow;
+
 use burn::tensor::{Device, Tensor};
 use sha2::{Digest, Sha256};
 
+use super::Part;
 use super::context::weights_hash;
 use crate::data::{Images, Samples, Vectors};
 use crate::encoder::{Backbone, OnnxNetwork, SqueezeNet};
@@ -43,8 +46,21 @@ pub(crate) fn backbone_features(
     features_of(network.features(), images, (device, display), encode)
 }
 
+/// What a network makes of the images of a part, `dim` entries of each: known before, or computed now.
+pub(super) fn part_features<'a>(
+    part: &'a Part,
+    dim: usize,
+    at: (&Device, Display),
+    encode: impl Fn(Tensor<4>) -> Tensor<2>,
+) -> Cow<'a, Vectors> {
+    match &part.features {
+        Some(known) => Cow::Borrowed(known),
+        None => Cow::Owned(features_of(dim, &part.images, at, encode)),
+    }
+}
+
 /// Features of `dim` entries of every image.
-pub(super) fn features_of(
+fn features_of(
     dim: usize,
     images: &Images,
     (device, display): (&Device, Display),

@@ -182,8 +182,8 @@ pub struct Entry {
     pub sections: &'static [Section],
     /// What it reads of the settings: its own sections, and of others' what it looks at.
     pub plan: fn(&Settings) -> Result<Box<dyn Plan>, toml::de::Error>,
-    /// Its scores, in words, by name.
-    pub words: &'static [(&'static str, &'static str)],
+    /// Its scores, in words, by name: its own, and those of what it shares with other methods.
+    pub words: &'static [&'static [(&'static str, &'static str)]],
     /// Its training stages, in their order; which of them a run has is in its summary.
     pub stages: &'static [&'static Kind],
     /// What a reader of its numbers should know.
@@ -195,7 +195,8 @@ pub struct Entry {
 impl Entry {
     /// A score in words. A [`Scorer`] may say more of one: see [`Scorer::words`].
     pub fn describe<'a>(&self, score: &'a str) -> &'a str {
-        let words = self.words.iter().find(|(name, _)| *name == score);
+        let mut all = self.words.iter().copied().flatten();
+        let words = all.find(|(name, _)| *name == score);
         words.map_or(score, |(_, words)| words)
     }
 }
@@ -223,9 +224,7 @@ pub trait Plan: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`MethodError`] with what to do.
-    fn check(&self, _shape: [usize; 3]) -> Result<(), MethodError> {
-        Ok(())
-    }
+    fn check(&self, shape: [usize; 3]) -> Result<(), MethodError>;
 
     /// The encoder of whole images that the method looks through, if it is of that kind: the
     /// answers below follow from it.

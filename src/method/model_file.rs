@@ -106,6 +106,9 @@ impl Description {
         if let Some(calibration) = &self.calibration {
             calibration.check(scorer.deciding())?;
         }
+        if let Some(levels) = &self.masks {
+            levels.check_speck()?;
+        }
         match self.heat_range {
             Some(range) if !range.iter().all(|value| value.is_finite()) => {
                 Err("the range of its heat maps is not finite".to_owned())

@@ -114,6 +114,7 @@ impl<D: Density> OnLatents<D> {
             standardizer,
         } = parse_sizes::<Described<D::Sizes>>(described)?;
         sizes.check()?;
+        sizes.fits(bytes.len())?;
         check_shape(conversion, sizes.image_shape())?;
         let latent = sizes.latent();
         let numbers = D::numbers(density, latent);
@@ -254,6 +255,22 @@ impl Looks {
         table
     }
 
+    /// Makes sure that images of this shape can be described, and a density `D` of their descriptions held.
+    ///
+    /// # Errors
+    /// [`DetectorError::Shape`] when not.
+    pub fn check<D: Density>(&self, shape: [usize; 3]) -> Result<(), DetectorError> {
+        self.encoding.check(shape)?;
+        let entries = self.encoding.entries(shape);
+        match D::MOST_ENTRIES {
+            Some(most) if entries > most => Err(DetectorError::Shape(format!(
+                "{entries} values each, and a full covariance of {most} is the largest that is held: set data.size, or {}.encoder to one that makes less of an image",
+                self.section
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Fits the encoder, then what `density` makes of the training latents, and scores the parts that
     /// are to be scored.
     pub fn fit<D: Density>(
@@ -262,17 +279,8 @@ impl Looks {
         parts: &Parts,
         density: impl FnOnce(&mut Context, &Vectors) -> (D, Option<Standardizer>),
     ) -> Result<Fitted, MethodError> {
+        self.check::<D>(context.image_shape())?;
         let (encoder, stages) = self.encoding.fit(context, parts)?;
-        let entries = self
-            .encoding
-            .sizes(context.image_shape(), &encoder)
-            .latent();
-        if let Some(most) = D::MOST_ENTRIES.filter(|&most| entries > most) {
-            let reason = format!(
-                "{entries} values each, and a full covariance of {most} is the largest that is held"
-            );
-            return Err(DetectorError::Shape(reason).into());
-        }
         let representations = self.encoding.represent(&encoder, context, parts)?;
         let latents = &representations[0].1.latents;
         let (density, standardizer) = density(context, latents);

@@ -21,10 +21,10 @@ use super::{
     Stored, Terms, derive,
 };
 use crate::data::{Conversion, Dequantised, Images, Samples};
-use crate::flow::image::{ImageFlow, PIXEL_STAGE};
+use crate::flow::image::ImageFlow;
 use crate::report::ImageRows;
 use crate::study::Check;
-use crate::train::{Optimisation, StageSummary};
+use crate::train::{Kind, Optimisation, StageSummary};
 
 /// Images per forward pass. The scores do not depend on it.
 const BATCH: usize = 64;
@@ -43,6 +43,8 @@ pub(super) const WORDS: &[(&str, &str)] = &[
 pub trait FlowSizes: Serialize + DeserializeOwned + Copy + Debug + Send + Sync + 'static {
     /// Name of the method, and of its scorer in a model file.
     const METHOD: &'static str;
+    /// What it trains.
+    const STAGE: &'static Kind;
 
     /// `[channels, height, width]` of an image.
     fn shape(&self) -> [usize; 3];
@@ -154,6 +156,14 @@ impl<S: FlowSizes> PixelFlow<S> {
         Ok(Box::new(Self::new(conversion, sizes, usage, flow, device)))
     }
 
+    /// Makes sure that there is a flow of these sizes.
+    ///
+    /// # Errors
+    /// [`DetectorError::Shape`] when not.
+    pub(super) fn check(sizes: &S) -> Result<(), DetectorError> {
+        sizes.check().map_err(DetectorError::Shape)
+    }
+
     /// Trains a flow of these sizes and scores every part.
     ///
     /// # Errors
@@ -164,6 +174,7 @@ impl<S: FlowSizes> PixelFlow<S> {
         context: &mut Context,
         parts: &Parts,
     ) -> Result<Fitted, MethodError> {
+        Self::check(&sizes)?;
         let (flow, summary) = train(&sizes, training, context, parts)?;
         let scorer = Self::new(context.conversion, sizes, usage, flow, context.device);
         let scores = context.score_images(&scorer, parts)?;
@@ -219,7 +230,7 @@ fn train<S: FlowSizes>(
     let train = Dequantised::fresh(train, derive(context.seed, "dequantisation"));
     let flow = flow.initialised_from(train.batch(&first.into_vec(), context.device));
     let samples = (Arc::new(train), Arc::new(Dequantised::fixed(valid, 0)));
-    context.train(&PIXEL_STAGE, training, flow, samples, &input)
+    context.train(S::STAGE, training, flow, samples, &input)
 }
 
 impl<S: FlowSizes> Scorer for PixelFlow<S> {

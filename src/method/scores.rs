@@ -53,6 +53,15 @@ impl Scores {
         largest.map(|(name, _)| name)
     }
 
+    /// The first image with a score that is no finite number, if there is one.
+    pub fn first_not_finite(&self) -> Option<usize> {
+        let firsts = self
+            .columns
+            .iter()
+            .filter_map(|column| column.iter().position(|score| !score.is_finite()));
+        firsts.min()
+    }
+
     /// The columns in the order of [`names`](Self::names).
     pub fn columns(&self) -> &[Vec<f32>] {
         &self.columns

@@ -86,6 +86,15 @@ impl SimClrSettings {
         }
     }
 
+    /// Makes sure that the network can be trained on images of this shape.
+    ///
+    /// # Errors
+    /// [`DetectorError::Shape`] when it cannot.
+    pub(super) fn check(&self, shape: [usize; 3]) -> Result<(), DetectorError> {
+        let checked = self.sizes(shape).check_images(shape);
+        checked.map_err(DetectorError::Shape)
+    }
+
     /// Trains the network in its stage, and leaves the head behind.
     ///
     /// # Errors
@@ -95,10 +104,8 @@ impl SimClrSettings {
         context: &mut Context,
         parts: &Parts,
     ) -> Result<(ResNet, StageSummary), MethodError> {
+        self.check(context.image_shape())?;
         let sizes = self.sizes(context.image_shape());
-        sizes
-            .check_images(context.image_shape())
-            .map_err(DetectorError::Shape)?;
         let model = SimClr::new(
             sizes,
             self.projection,

@@ -341,7 +341,12 @@ fn every_score_that_decides_is_one_of_the_scores_and_has_words() {
             .unwrap_or_else(|| panic!("nobody loads a {kind}"));
         for name in names {
             assert!(
-                entry.words.iter().any(|(known, _)| known == name),
+                entry
+                    .words
+                    .iter()
+                    .copied()
+                    .flatten()
+                    .any(|(known, _)| known == name),
                 "{kind}: {name}"
             );
         }

@@ -4,8 +4,8 @@ use askama::Template;
 
 use super::folder_content::FolderReport;
 use super::format::panel;
-use super::parts::{Figure, Times};
-use super::{ReportError, curves, histogram, thumbnail};
+use super::parts::{Figure, Numbering, Times};
+use super::{ReportError, thumbnail};
 
 /// Renders `report` as one self-contained HTML page: no network, no script, fit for print.
 ///
@@ -55,32 +55,12 @@ impl<'a> Page<'a> {
                 label: image.label.as_deref(),
             });
         }
-        // Only what is shown has a number.
-        let mut number = usize::from(!worst.is_empty());
-        let mut label = || {
-            number += 1;
-            panel(number, 0, 1)
-        };
+        let numbering = &mut Numbering::after(usize::from(!worst.is_empty()));
         let mut figures = Vec::new();
         for content in &report.histograms {
-            let (svg, note) = histogram::histogram(content)?;
-            figures.push(Figure {
-                label: label(),
-                title: content.title.clone(),
-                svg,
-                caption: format!("{} {note}", content.caption).trim().to_owned(),
-            });
+            figures.push(Figure::of_histogram(numbering.label(), content)?);
         }
-        if !report.roc.is_empty() {
-            figures.push(Figure {
-                label: label(),
-                title: "ROC curves".to_owned(),
-                svg: curves::roc(&report.roc)?,
-                caption: "Defective images are the positive class; the dashed diagonal is chance. \
-                          AUROC is exact, from all scores."
-                    .to_owned(),
-            });
-        }
+        figures.extend(Figure::of_roc(numbering, &report.roc, "Defective")?);
         Ok(Self {
             report,
             worst_label: panel(1, 0, 1),

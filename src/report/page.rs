@@ -2,13 +2,14 @@
 
 use askama::Template;
 
-use super::content::{Extremes, Gallery, RunReport};
+use super::content::{Extremes, Gallery, LearningCurve, RunReport};
 use super::explained::ExplainedPart;
-use super::format::{panel, short};
+use super::format::short;
 use super::image_grid::{Picture, sheet, single};
-use super::parts::{Figure, Times};
+use super::parts::{Figure, Numbering, Times};
 use super::table::{Row, latex, rows};
-use super::{ReportError, curves, histogram};
+use super::{ReportError, curves};
+use crate::data::Images;
 
 /// Images across a sheet of reconstructions or samples.
 const SHEET_COLUMNS: usize = 12;
@@ -68,92 +69,29 @@ struct Tile<'a> {
 
 impl<'a> Page<'a> {
     fn new(report: &'a RunReport) -> Result<Self, ReportError> {
-        // Numbers follow the order on the page, and only what is shown gets one.
-        let mut number = 0;
-        let mut next = |shown: bool| {
-            number += usize::from(shown);
-            number
-        };
-
-        let figure = next(!report.histograms.is_empty());
-        let mut histograms = Vec::new();
-        for (index, content) in report.histograms.iter().enumerate() {
-            let (svg, note) = histogram::histogram(content)?;
-            histograms.push(Figure {
-                label: panel(figure, index, report.histograms.len()),
-                title: content.title.clone(),
-                svg,
-                caption: format!("{} {note}", content.caption).trim().to_owned(),
-            });
-        }
-        let roc = if report.roc.is_empty() {
-            None
-        } else {
-            Some(Figure {
-                label: panel(next(true), 0, 1),
-                title: "ROC curves".into(),
-                svg: curves::roc(&report.roc)?,
-                caption: "Anomalous images are the positive class; the dashed diagonal is chance. \
-                          AUROC is exact, from all scores."
-                    .into(),
-            })
-        };
+        // In the order of the page.
+        let numbering = &mut Numbering::after(0);
+        let panels = numbering.panels(report.histograms.len()).into_iter();
+        let histograms = panels
+            .zip(&report.histograms)
+            .map(|(label, content)| Figure::of_histogram(label, content))
+            .collect::<Result<_, _>>()?;
+        let roc = Figure::of_roc(numbering, &report.roc, "Anomalous")?;
         // The first table is that of the metrics.
         let tables = usize::from(!report.metrics.is_empty());
         let explained = match &report.explained {
-            Some(content) => Some(ExplainedPart::new(content, next(true), tables + 1)?),
+            Some(content) => Some(ExplainedPart::new(content, numbering.next(), tables + 1)?),
             None => None,
         };
         let mut extremes = Vec::new();
         for content in &report.extremes {
-            extremes.extend(ends(content, &mut next)?);
+            extremes.extend(ends(content, numbering)?);
         }
-        let mut reconstructions = Vec::new();
-        for content in &report.reconstructions {
-            let sets = [&content.originals, &content.reconstructions];
-            if let Some(picture) = sheet(&content.title, &sets, SHEET_COLUMNS)? {
-                reconstructions.push(Sheet {
-                    label: panel(next(true), 0, 1),
-                    title: format!("Reconstructions: {}", content.title),
-                    picture,
-                });
-            }
-        }
+        let reconstructions = reconstructions(report, numbering)?;
         let samples = match &report.samples {
-            Some(images) => sheet("samples", &[images], SHEET_COLUMNS)?,
+            Some(images) => Sheet::of("Samples", &[images], numbering)?,
             None => None,
         };
-        let samples = samples.map(|picture| Sheet {
-            label: panel(next(true), 0, 1),
-            title: "Samples".into(),
-            picture,
-        });
-        let mut pictures = Vec::new();
-        for content in &report.pictures {
-            let rows: Vec<_> = content.rows.iter().collect();
-            if let Some(picture) = sheet(&content.title, &rows, SHEET_COLUMNS)? {
-                pictures.push(Captioned {
-                    sheet: Sheet {
-                        label: panel(next(true), 0, 1),
-                        title: content.title.clone(),
-                        picture,
-                    },
-                    caption: &content.caption,
-                });
-            }
-        }
-        let figure = next(!report.curves.is_empty());
-        let mut learning = Vec::new();
-        for (index, content) in report.curves.iter().enumerate() {
-            let (svg, caption) = curves::learning(content)?;
-            learning.push(Figure {
-                label: panel(figure, index, report.curves.len()),
-                title: content.title.clone(),
-                svg,
-                caption,
-            });
-        }
-
         Ok(Self {
             report,
             rows: rows(&report.metrics),
@@ -164,16 +102,76 @@ impl<'a> Page<'a> {
             extremes,
             reconstructions,
             samples,
-            pictures,
-            learning,
+            pictures: pictures(report, numbering)?,
+            learning: learning(report, numbering)?,
             times: Times::new(&report.timings, report.peak_memory_mib),
         })
     }
 }
 
+impl Sheet {
+    /// Of rows of images; none where there are no images.
+    fn of(
+        title: &str,
+        rows: &[&Images],
+        numbering: &mut Numbering,
+    ) -> Result<Option<Self>, ReportError> {
+        let picture = sheet(title, rows, SHEET_COLUMNS)?;
+        Ok(picture.map(|picture| Self {
+            label: numbering.label(),
+            title: title.to_owned(),
+            picture,
+        }))
+    }
+}
+
+/// Images above what the method makes of them.
+fn reconstructions(
+    report: &RunReport,
+    numbering: &mut Numbering,
+) -> Result<Vec<Sheet>, ReportError> {
+    let mut sheets = Vec::new();
+    for content in &report.reconstructions {
+        let sets = [&content.originals, &content.reconstructions];
+        let title = format!("Reconstructions: {}", content.title);
+        sheets.extend(Sheet::of(&title, &sets, numbering)?);
+    }
+    Ok(sheets)
+}
+
+/// The method's own pictures.
+fn pictures<'a>(
+    report: &'a RunReport,
+    numbering: &mut Numbering,
+) -> Result<Vec<Captioned<'a>>, ReportError> {
+    let mut sheets = Vec::new();
+    for content in &report.pictures {
+        let rows: Vec<_> = content.rows.iter().collect();
+        let caption = &content.caption;
+        let sheet = Sheet::of(&content.title, &rows, numbering)?;
+        sheets.extend(sheet.map(|sheet| Captioned { sheet, caption }));
+    }
+    Ok(sheets)
+}
+
+/// The learning curves of all stages.
+fn learning(report: &RunReport, numbering: &mut Numbering) -> Result<Vec<Figure>, ReportError> {
+    let panels = numbering.panels(report.curves.len()).into_iter();
+    let figure = |(label, content): (String, &LearningCurve)| {
+        let (svg, caption) = curves::learning(content)?;
+        Ok(Figure {
+            label,
+            title: content.title.clone(),
+            svg,
+            caption,
+        })
+    };
+    panels.zip(&report.curves).map(figure).collect()
+}
+
 fn ends<'a>(
     content: &'a Extremes,
-    next: &mut impl FnMut(bool) -> usize,
+    numbering: &mut Numbering,
 ) -> Result<Option<Ends<'a>>, ReportError> {
     let most = tiles(&content.title, &content.most)?;
     let least = tiles(&content.title, &content.least)?;
@@ -181,7 +179,7 @@ fn ends<'a>(
         return Ok(None);
     }
     Ok(Some(Ends {
-        label: panel(next(true), 0, 1),
+        label: numbering.label(),
         title: &content.title,
         rows: [("most anomalous", most), ("least anomalous", least)],
     }))

@@ -1,7 +1,37 @@
 //! What several pages are made of.
 
-use super::content::Timing;
-use super::format::{count, duration};
+use super::content::{Histogram, RocCurve, Timing};
+use super::format::{count, duration, panel};
+use super::{ReportError, curves, histogram};
+
+/// Numbers figures in their order on the page: what is not shown gets none.
+pub(super) struct Numbering(usize);
+
+impl Numbering {
+    /// After so many figures.
+    pub fn after(figures: usize) -> Self {
+        Self(figures)
+    }
+
+    /// The next number.
+    pub fn next(&mut self) -> usize {
+        self.0 += 1;
+        self.0
+    }
+
+    /// The label of the next figure.
+    pub fn label(&mut self) -> String {
+        panel(self.next(), 0, 1)
+    }
+
+    /// Labels of so many panels of one figure.
+    pub fn panels(&mut self, count: usize) -> Vec<String> {
+        let figure = if count == 0 { 0 } else { self.next() };
+        (0..count)
+            .map(|index| panel(figure, index, count))
+            .collect()
+    }
+}
 
 /// A plot with its number.
 pub(super) struct Figure {
@@ -9,6 +39,44 @@ pub(super) struct Figure {
     pub title: String,
     pub svg: String,
     pub caption: String,
+}
+
+impl Figure {
+    /// A histogram of scores.
+    ///
+    /// # Errors
+    /// [`ReportError`] when it cannot be drawn.
+    pub fn of_histogram(label: String, content: &Histogram) -> Result<Self, ReportError> {
+        let (svg, note) = histogram::histogram(content)?;
+        Ok(Self {
+            label,
+            title: content.title.clone(),
+            svg,
+            caption: format!("{} {note}", content.caption).trim().to_owned(),
+        })
+    }
+
+    /// ROC curves, where there are any; `positive` names the images of the positive class.
+    ///
+    /// # Errors
+    /// [`ReportError`] when they cannot be drawn.
+    pub fn of_roc(
+        numbering: &mut Numbering,
+        roc: &[RocCurve],
+        positive: &str,
+    ) -> Result<Option<Self>, ReportError> {
+        if roc.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            label: numbering.label(),
+            title: "ROC curves".to_owned(),
+            svg: curves::roc(roc)?,
+            caption: format!(
+                "{positive} images are the positive class; the dashed diagonal is chance. AUROC is exact, from all scores."
+            ),
+        }))
+    }
 }
 
 /// Where the time went, in text.

@@ -74,6 +74,11 @@ impl Pools {
         })
     }
 
+    /// `[channels, height, width]` of the images that are trained on.
+    pub fn shape(&self) -> [usize; 3] {
+        self.own.images.shape()
+    }
+
     /// Adds a pretrained network's features of every image, computed once and kept in `folder`.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use super::{
     peak_memory_mib,
 };
 use crate::backend::{Backend, OpenDevice};
-use crate::data::{DataStore, Images};
+use crate::data::{DataStore, DatasetName, Framing, Images};
 use crate::encoder::{ENCODER_STAGE, SIMCLR_STAGE, SqueezeNet};
 use crate::files;
 use crate::method::{
@@ -76,6 +76,18 @@ pub fn reevaluate(
     run.evaluate_again(store, false)
 }
 
+/// The images, of a shape that the method can look at: told before they are read where it is known then.
+fn load(experiment: &Experiment, plan: &dyn Plan, store: &DataStore) -> Result<Pools, RunError> {
+    let data = &experiment.settings.data;
+    // The shape that keeps the proportions of somebody's own pictures is theirs.
+    if data.dataset != DatasetName::Folder || data.fit != Framing::Keep {
+        plan.check(experiment.settings.conversion().shape())?;
+    }
+    let pools = Pools::load(experiment, store)?;
+    plan.check(pools.shape())?;
+    Ok(pools)
+}
+
 /// A run whose folder is open.
 pub(super) struct Run<'a> {
     experiment: &'a Experiment,
@@ -111,7 +123,7 @@ impl<'a> Run<'a> {
         let complete = !options.fresh && RunFolder::new(root.clone()).is_complete();
         let pools = match complete {
             true => None,
-            false => Some(Pools::load(experiment, store)?),
+            false => Some(load(experiment, plan.as_ref(), store)?),
         };
         let workspace = Workspace::for_run(root, &identity, &experiment.settings, options.fresh)?;
         let log = options.log.clone().unwrap_or_else(|| workspace.log());
@@ -132,7 +144,7 @@ impl<'a> Run<'a> {
         }
         let pools = match pools {
             Some(pools) => pools,
-            None => Pools::load(experiment, store)?,
+            None => load(experiment, run.plan.as_ref(), store)?,
         };
         clock.step("load images", None);
         Ok((run, Some((pools, clock))))

@@ -209,20 +209,31 @@ impl SweepTable {
     /// # Errors
     /// [`RunError`] when a number is not finite.
     pub fn report(&self) -> Result<SweepReport, RunError> {
-        let dataset = self.dataset;
-        let classes = self.classes();
         let methods: Vec<SweepMethod> = self
             .methods()
             .into_iter()
             .map(|method| self.method(method))
             .collect();
-        // What made the rows, which may be older than this program.
-        let made_by = |of: fn(&SweepResult) -> &String| -> String {
-            let rows = self.results.iter().filter(|row| row.auroc.is_some());
-            let values: BTreeSet<&str> = rows.map(|row| of(row).as_str()).collect();
-            let values = values.into_iter().filter(|value| !value.is_empty());
-            values.collect::<Vec<_>>().join(", ")
-        };
+        let tag = |class: usize| class_tags(self.dataset, class)[0].clone();
+        Ok(SweepReport {
+            title: match self.stand_in {
+                0 => self.study.clone(),
+                number => format!("{} with stand-in {number}", self.study),
+            },
+            summary_sentence: self.summary(&methods),
+            setup: self.setup(),
+            classes: self.classes().into_iter().map(tag).collect(),
+            pairs: pairs(&methods)?,
+            methods,
+            test_name: "Wilcoxon signed-rank over classes (seeds averaged), two-sided, Holm-adjusted over all pairs".to_owned(),
+            failures: self.failed(),
+            command: self.command.clone(),
+            notes: self.notes(),
+        })
+    }
+
+    /// The method with the highest mean, in a sentence.
+    fn summary(&self, methods: &[SweepMethod]) -> String {
         // A mean over fewer classes is not to be compared with one over all.
         let whole = |method: &&SweepMethod| method.cells.iter().all(|cells| !cells.is_empty());
         let best = methods
@@ -230,73 +241,81 @@ impl SweepTable {
             .filter(whole)
             .filter_map(|method| Some((method.mean?, &method.name)))
             .max_by(|left, right| left.0.total_cmp(&right.0));
-        let seeds: Vec<String> = self.seeds().iter().map(u64::to_string).collect();
-        let (title, protocol) = match self.stand_in {
-            0 => (self.study.clone(), String::new()),
-            number => (
-                format!("{} with stand-in {number}", self.study),
-                format!(
-                    " with stand-ins (the anomaly is the class {number} after the one left out)"
-                ),
+        let Some((mean, name)) = best else {
+            return String::new();
+        };
+        let stand_ins = match self.stand_in {
+            0 => String::new(),
+            number => format!(
+                " with stand-ins (the anomaly is the class {number} after the one left out)"
             ),
         };
-        let mut notes = vec![
-            "Where a method trains, its numbers are those of the model chosen on held-out normal images; no anomalous image took part in training, selection or thresholds. Networks are in evaluation mode.".to_owned(),
-            "Time is the sum over a method's cells; an autoencoder that several methods share is counted for each.".to_owned(),
+        let compared = match self.dataset {
+            DatasetName::Folder => "A folder of normal and defective images".to_owned(),
+            dataset => format!(
+                "Leave-one-class-out on {dataset}{stand_ins}, {} classes",
+                self.classes().len()
+            ),
+        };
+        format!(
+            "{compared}, seeds {}: the highest mean AUROC is that of {name}, {mean:.3}.",
+            self.seeds_in_words()
+        )
+    }
+
+    fn seeds_in_words(&self) -> String {
+        let seeds: Vec<String> = self.seeds().iter().map(u64::to_string).collect();
+        seeds.join(", ")
+    }
+
+    /// What made the rows, which may be older than this program.
+    fn setup(&self) -> Vec<(String, String)> {
+        let made_by = |of: fn(&SweepResult) -> &String| -> String {
+            let rows = self.results.iter().filter(|row| row.auroc.is_some());
+            let values: BTreeSet<&str> = rows.map(|row| of(row).as_str()).collect();
+            let values = values.into_iter().filter(|value| !value.is_empty());
+            values.collect::<Vec<_>>().join(", ")
+        };
+        let all = [
+            ("Data set", self.dataset.to_string()),
+            ("Seeds", self.seeds_in_words()),
+            ("Backend", made_by(|row| &row.backend)),
+            ("Revision of the runs", made_by(|row| &row.revision)),
+            ("Pretrained weights, SHA-256", made_by(|row| &row.weights)),
         ];
-        let notes_of = |name: &str| name.parse::<Method>().map(|method| method.entry().notes);
-        for own in self.methods().into_iter().flat_map(|name| notes_of(name)) {
-            notes.extend(own.iter().map(|&note| note.to_owned()));
-        }
-        let mut seen = BTreeSet::new();
-        notes.retain(|note| seen.insert(note.clone()));
-        if self.stand_in > 0 {
-            notes.insert(
-                0,
-                "These numbers are for choosing settings: another class stands in as the anomaly for each class left out, of which no image was used.".to_owned(),
-            );
-        }
-        Ok(SweepReport {
-            title,
-            summary_sentence: best.map_or_else(String::new, |(mean, name)| {
-                let compared = match dataset {
-                    DatasetName::Folder => "A folder of normal and defective images".to_owned(),
-                    _ => format!("Leave-one-class-out on {dataset}{protocol}, {} classes", classes.len()),
-                };
-                format!(
-                    "{compared}, seeds {}: the highest mean AUROC is that of {name}, {mean:.3}.",
-                    seeds.join(", ")
-                )
-            }),
-            setup: [
-                ("Data set", dataset.to_string()),
-                ("Seeds", seeds.join(", ")),
-                ("Backend", made_by(|row| &row.backend)),
-                ("Revision of the runs", made_by(|row| &row.revision)),
-                ("Pretrained weights, SHA-256", made_by(|row| &row.weights)),
-            ]
-            .into_iter()
+        all.into_iter()
             .filter(|(_, value)| !value.is_empty())
             .map(|(key, value)| (key.to_owned(), value))
-            .collect(),
-            classes: classes
-                .iter()
-                .map(|&class| class_tags(dataset, class)[0].clone())
-                .collect(),
-            pairs: pairs(&methods)?,
-            methods,
-            test_name: "Wilcoxon signed-rank over classes (seeds averaged), two-sided, Holm-adjusted over all pairs".to_owned(),
-            failures: self
-                .results
-                .iter()
-                .filter(|row| row.auroc.is_none())
-                .map(|row| {
-                    (format!("{} {} seed {}", row.experiment, row.method, row.seed), row.error.clone())
-                })
-                .collect(),
-            command: self.command.clone(),
-            notes,
+            .collect()
+    }
+
+    /// What a reader of the numbers should know, each once.
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.stand_in > 0 {
+            notes.push("These numbers are for choosing settings: another class stands in as the anomaly for each class left out, of which no image was used.");
+        }
+        notes.extend([
+            "Where a method trains, its numbers are those of the model chosen on held-out normal images; no anomalous image took part in training, selection or thresholds. Networks are in evaluation mode.",
+            "Time is the sum over a method's cells; an autoencoder that several methods share is counted for each.",
+        ]);
+        let of_method = |name: &str| name.parse::<Method>().map(|method| method.entry().notes);
+        for own in self.methods().into_iter().flat_map(|name| of_method(name)) {
+            notes.extend(own);
+        }
+        let mut seen = BTreeSet::new();
+        notes.retain(|&note| seen.insert(note));
+        notes.into_iter().map(str::to_owned).collect()
+    }
+
+    /// The cells without a number, and why.
+    fn failed(&self) -> Vec<(String, String)> {
+        let rows = self.results.iter().filter(|row| row.auroc.is_none());
+        rows.map(|row| {
+            let cell = format!("{} {} seed {}", row.experiment, row.method, row.seed);
+            (cell, row.error.clone())
         })
+        .collect()
     }
 
     fn method(&self, method: &str) -> SweepMethod {

@@ -19,11 +19,13 @@ pub enum TrainError {
     },
     /// The loss became infinite or not a number.
     #[error(
-        "stage {stage} diverged in epoch {epoch}: its loss is not finite. Lower `{stage}.training.learning_rate` (it is {learning_rate}) and start over with --fresh"
+        "stage {stage} diverged in epoch {epoch}: its loss is not finite. Lower `{section}.training.learning_rate` (it is {learning_rate}) and start over with --fresh"
     )]
     Diverged {
         /// Name of the stage.
         stage: String,
+        /// Section of the settings that its `training` stands in.
+        section: &'static str,
         /// The epoch in which it happened.
         epoch: usize,
         /// The learning rate used.
@@ -51,17 +53,19 @@ pub enum TrainError {
     },
     /// No epoch has a usable validation loss.
     #[error(
-        "stage {stage} has no epoch with a finite validation loss: start over with --fresh and a lower learning rate"
+        "stage {stage} has no epoch with a finite validation loss: start over with --fresh and a lower `{section}.training.learning_rate`"
     )]
     NoModel {
         /// Name of the stage.
         stage: String,
+        /// Section of the settings that its `training` stands in.
+        section: &'static str,
     },
     /// A setting the learner refuses.
-    #[error("`{stage}.training`: {reason}")]
+    #[error("`{section}.training`: {reason}")]
     Setting {
-        /// Name of the stage.
-        stage: String,
+        /// Section of the settings.
+        section: &'static str,
         /// What is wrong.
         reason: String,
     },

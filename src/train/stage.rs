@@ -45,8 +45,10 @@ pub struct StageSummary {
 /// What a stage trains, as it is called and shown.
 #[derive(Debug)]
 pub struct Kind {
-    /// Name in messages, in the experiment file and of its folder: `encoder`, `flow`.
+    /// Name in messages and of its folder: `encoder`, `gan`.
     pub name: &'static str,
+    /// Section of the settings that its `training` stands in: `encoder`, `anogan`.
+    pub section: &'static str,
     /// What the step output's values are, the loss first.
     pub monitors: &'static [Monitor],
     /// Name of the throughput: `Images`, `Latents`.
@@ -230,7 +232,7 @@ impl Stage<'_> {
         }
         let rates = self.optimisation.scheduler(steps);
         let rates = rates.map_err(|reason| TrainError::Setting {
-            stage: self.kind.name.to_owned(),
+            section: self.kind.section,
             reason,
         })?;
         // A model made on a plain device has no gradients until it is told to train.
@@ -329,6 +331,7 @@ impl Stage<'_> {
                 ..
             } if reason == DIVERGED => Err(TrainError::Diverged {
                 stage,
+                section: self.kind.section,
                 epoch: finished + 1,
                 learning_rate: self.optimisation.learning_rate,
             }),
@@ -354,6 +357,7 @@ impl Stage<'_> {
         let Some(best_epoch) = history.best_epoch(self.loss()) else {
             return Err(TrainError::NoModel {
                 stage: self.kind.name.to_owned(),
+                section: self.kind.section,
             });
         };
         let path = checkpoint::path(&self.checkpoints(), checkpoint::PARTS[0], best_epoch);

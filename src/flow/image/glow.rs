@@ -37,7 +37,7 @@ impl GlowConfig {
                 return Err(format!("the flow's {name} is {value}, outside {allowed:?}"));
             }
         }
-        super::check_shape(self.shape, self.levels)
+        super::check_shape(self.shape, self.levels, "glow.levels")
     }
 
     /// Builds the flow with weights drawn from `rng`; its scales have yet to be set from data.

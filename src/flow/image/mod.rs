@@ -33,7 +33,7 @@ pub use realnvp::{ImageRealNvpConfig, Masking};
 pub use residual_network::{ResidualNetwork, ResidualSizes};
 pub use split_prior::SplitPrior;
 pub use squeeze::{Order, Squeeze};
-pub use training::PIXEL_STAGE;
+pub use training::pixel_stage;
 
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -81,15 +81,19 @@ fn constant_parameter<const D: usize>(
     Param::from_tensor(Tensor::full(shape, value, device))
 }
 
-/// What keeps images of this shape from being halved so often, if anything does.
-fn check_shape([channels, height, width]: [usize; 3], halvings: usize) -> Result<(), String> {
+/// What keeps images of this shape from being halved so often, if anything does: `scales` is the setting that says how
+/// often.
+fn check_shape(
+    [channels, height, width]: [usize; 3],
+    halvings: usize,
+    scales: &str,
+) -> Result<(), String> {
     let divisor = 1 << halvings;
     let fits = |side: usize| (1..=1024).contains(&side) && side.is_multiple_of(divisor);
     match (1..=4).contains(&channels) && fits(height) && fits(width) {
         true => Ok(()),
         false => Err(format!(
-            "images of shape {:?} cannot be halved {halvings} times",
-            [channels, height, width]
+            "{width}x{height} pixels (width x height) of {channels} channels, and sides of at most 1024 are wanted that {divisor} divides: set data.size, or {scales}"
         )),
     }
 }

@@ -56,7 +56,12 @@ impl ImageRealNvpConfig {
                 return Err(format!("the flow's {name} is {value}, outside {allowed:?}"));
             }
         }
-        super::check_shape(self.shape, self.scales)
+        let halvings = match self.masks {
+            Masking::MultiScale => self.scales - 1,
+            // Upper and lower half, quarters, or every other pixel of each.
+            Masking::Checkerboard | Masking::Horizontal | Masking::Cycle => 1,
+        };
+        super::check_shape(self.shape, halvings, "realnvp.scales")
     }
 
     /// Builds the flow, the identity but for the order, with weights drawn from `rng`.

@@ -145,6 +145,55 @@ fn whole_flows_keep_their_promises() {
 }
 
 #[test]
+fn whatever_shape_is_not_refused_has_a_flow() {
+    let device = test_device();
+    for masks in [
+        Masking::MultiScale,
+        Masking::Checkerboard,
+        Masking::Horizontal,
+        Masking::Cycle,
+    ] {
+        for (scales, shape) in [
+            (1, [1, 5, 7]),
+            (2, [2, 6, 10]),
+            (2, [1, 5, 6]),
+            (3, [1, 4, 8]),
+            (3, [1, 6, 4]),
+        ] {
+            let config = ImageRealNvpConfig {
+                shape,
+                masks,
+                scales,
+                width: 2,
+                blocks: 1,
+                bottleneck: 3,
+            };
+            if config.check().is_ok() {
+                let [channels, height, width] = shape;
+                let flow = shaken(config.init(&mut rng(), &device));
+                let images = pixels([2, channels, height, width], &device);
+                assert_invertible(&flow, images, None);
+            } else {
+                let even = shape[1].is_multiple_of(2) && shape[2].is_multiple_of(2);
+                assert!(
+                    !even || (masks == Masking::MultiScale && scales == 3),
+                    "{config:?}"
+                );
+            }
+        }
+    }
+    let glow = |shape| GlowConfig {
+        shape,
+        levels: 2,
+        steps: 1,
+        width: 2,
+    };
+    assert!(glow([1, 6, 8]).check().is_err());
+    let flow = shaken(glow([1, 4, 8]).init(&mut rng(), &device));
+    assert_invertible(&flow, pixels([2, 1, 4, 8], &device), None);
+}
+
+#[test]
 fn the_log_likelihood_is_that_of_the_noise_and_the_volume() {
     let x = pixels([5, 3, 4, 4], &test_device());
     for flow in flows(3, &test_device()) {

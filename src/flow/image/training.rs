@@ -8,22 +8,25 @@ use super::multi_scale::PART;
 use crate::ops;
 use crate::train::{Kind, Monitor, StepOutput, gradients_of_parts};
 
-/// The stage, with the monitors in the order of its step's output.
-pub const PIXEL_STAGE: Kind = Kind {
-    name: "pixel-flow",
-    monitors: &[
-        Monitor {
-            name: "Bits per dim",
-            unit: "bits/dim",
-        },
-        Monitor {
-            name: "Noise norm",
-            unit: "",
-        },
-    ],
-    throughput: "Images",
-    adversarial: false,
-};
+/// The stage of a method with this section of the settings, with the monitors in the order of its step's output.
+pub const fn pixel_stage(section: &'static str) -> Kind {
+    Kind {
+        name: "pixel-flow",
+        section,
+        monitors: &[
+            Monitor {
+                name: "Bits per dim",
+                unit: "bits/dim",
+            },
+            Monitor {
+                name: "Noise norm",
+                unit: "",
+            },
+        ],
+        throughput: "Images",
+        adversarial: false,
+    }
+}
 
 impl ImageFlow {
     /// What is monitored of a batch, each a mean over its images: the bits per dimension, which are the loss,

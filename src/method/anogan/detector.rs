@@ -67,6 +67,7 @@ impl AnoganDetector {
     ) -> Result<Box<dyn Scorer>, String> {
         let Described { sizes, search } = parse_sizes(described)?;
         sizes.check()?;
+        sizes.fits(bytes.len())?;
         search.check()?;
         check_shape(conversion, sizes.image_shape())?;
         let weights = filled(bytes, |rng| {

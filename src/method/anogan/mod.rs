@@ -27,11 +27,11 @@ pub(super) static ENTRY: Entry = Entry {
         fault,
     }],
     plan: |settings| Ok(Box::new(settings.section::<AnoganSettings>("anogan")?)),
-    words: &[
+    words: &[&[
         ("search_loss", "loss of the search"),
         ("residual", "residual of the pixels"),
         ("feature_distance", "distance of the features"),
-    ],
+    ]],
     stages: &[&ANOGAN_STAGE],
     notes: &[
         "AnoGAN's networks are in evaluation mode and of the epoch whose samples are nearest to the normal validation images; they are smaller than DCGAN's unless the settings say otherwise (width 64). Every search starts from the nearest of the same noises, and ends when it makes no progress: a score depends on its image alone. Training images are not searched for.",
@@ -83,9 +83,26 @@ fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
     Ok(fault.or_else(|| optimisation_fault("anogan", &own.training)))
 }
 
+impl AnoganSettings {
+    /// Of the networks for images of this shape.
+    fn sizes(&self, [channels, size, _]: [usize; 3]) -> AutoEncoderConfig {
+        AutoEncoderConfig {
+            channels,
+            size,
+            width: self.width,
+            latent: self.latent,
+        }
+    }
+}
+
 impl Plan for AnoganSettings {
     fn settings(&self) -> Table {
         Table::from_iter([("anogan".to_owned(), as_table(self).into())])
+    }
+
+    fn check(&self, shape: [usize; 3]) -> Result<(), MethodError> {
+        let checked = self.sizes(shape).check_images(shape);
+        Ok(checked.map_err(DetectorError::Shape)?)
     }
 
     /// They could be searched for, in hours.
@@ -94,16 +111,8 @@ impl Plan for AnoganSettings {
     }
 
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
-        let [channels, size, _] = context.image_shape();
-        let sizes = AutoEncoderConfig {
-            channels,
-            size,
-            width: self.width,
-            latent: self.latent,
-        };
-        sizes
-            .check_images(context.image_shape())
-            .map_err(DetectorError::Shape)?;
+        self.check(context.image_shape())?;
+        let sizes = self.sizes(context.image_shape());
         let rule = SearchRule {
             starts: self.starts,
             learning_rate: self.search_rate,

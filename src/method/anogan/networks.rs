@@ -19,6 +19,7 @@ use crate::train::{Kind, Monitor, StepOutput, merge_gradients};
 /// images.
 pub const ANOGAN_STAGE: Kind = Kind {
     name: "gan",
+    section: "anogan",
     monitors: &[
         Monitor {
             name: "Energy distance",

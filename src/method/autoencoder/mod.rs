@@ -28,7 +28,7 @@ pub(super) static ENTRY: Entry = Entry {
     // It has the section `encoder` in common with `encoder-flow`, which brings it.
     sections: &[],
     plan: |settings| Ok(Box::new(Reconstruction::read(settings)?)),
-    words: &[("reconstruction", "reconstruction error")],
+    words: &[&[("reconstruction", "reconstruction error")]],
     stages: &[&ENCODER_STAGE],
     notes: &[],
     loaders: &[(METHOD, AutoEncoderScorer::load)],
@@ -47,6 +47,10 @@ impl Reconstruction {
 impl Plan for Reconstruction {
     fn settings(&self) -> Table {
         Table::from_iter([("encoder".to_owned(), as_table(&self.0).into())])
+    }
+
+    fn check(&self, shape: [usize; 3]) -> Result<(), MethodError> {
+        Ok(self.0.check(shape)?)
     }
 
     fn trains_autoencoder(&self) -> bool {
@@ -112,6 +116,7 @@ impl AutoEncoderScorer {
     ) -> Result<Box<dyn Scorer>, String> {
         let sizes: AutoEncoderConfig = parse_sizes(described)?;
         sizes.check()?;
+        sizes.fits(bytes.len())?;
         check_shape(conversion, sizes.image_shape())?;
         let model: AutoEncoder = filled(bytes, |rng| Ok(sizes.init(rng, device)))?;
         let encoder = Encoder::Autoencoder(model.valid());

@@ -63,7 +63,7 @@ impl BiGanConfig {
         match shape == self.image_shape() && matches!(self.size, 32 | 64) {
             true => self.check(),
             false => Err(format!(
-                "{}x{} pixels, and EGBAD wants squares of 32 or 64",
+                "{}x{} pixels, and EGBAD wants squares of 32 or 64: set data.size to one of these, and data.fit to resize or crop",
                 shape[1], shape[2]
             )),
         }

@@ -33,11 +33,11 @@ pub(super) static ENTRY: Entry = Entry {
         fault,
     }],
     plan: |settings| Ok(Box::new(settings.section::<EgbadSettings>("egbad")?)),
-    words: &[
+    words: &[&[
         ("feature_matching", "reconstruction and features"),
         ("cross_entropy", "reconstruction and cross-entropy"),
         ("residual", "reconstruction error"),
-    ],
+    ]],
     stages: &[&EGBAD_STAGE],
     notes: &[
         "EGBAD's networks are the averaged ones in evaluation mode, of the epoch that brings the normal validation images back best; they are smaller and trained for fewer epochs with a larger step size than the authors' unless the settings say otherwise (theirs: width 32, hidden 1024, 100 epochs, 0.00001). Its authors publish AUPRC.",
@@ -77,23 +77,32 @@ fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
     Ok(fault.or_else(|| optimisation_fault("egbad", &own.training)))
 }
 
-impl Plan for EgbadSettings {
-    fn settings(&self) -> Table {
-        Table::from_iter([("egbad".to_owned(), as_table(self).into())])
-    }
-
-    fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
-        let [channels, size, _] = context.image_shape();
-        let sizes = BiGanConfig {
+impl EgbadSettings {
+    /// Of the networks for images of this shape.
+    fn sizes(&self, [channels, size, _]: [usize; 3]) -> BiGanConfig {
+        BiGanConfig {
             channels,
             size,
             width: self.width,
             hidden: self.hidden,
             latent: self.latent,
-        };
-        sizes
-            .check_images(context.image_shape())
-            .map_err(DetectorError::Shape)?;
+        }
+    }
+}
+
+impl Plan for EgbadSettings {
+    fn settings(&self) -> Table {
+        Table::from_iter([("egbad".to_owned(), as_table(self).into())])
+    }
+
+    fn check(&self, shape: [usize; 3]) -> Result<(), MethodError> {
+        let checked = self.sizes(shape).check_images(shape);
+        Ok(checked.map_err(DetectorError::Shape)?)
+    }
+
+    fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
+        self.check(context.image_shape())?;
+        let sizes = self.sizes(context.image_shape());
         let model = Egbad::new(&sizes, &mut context.rng("egbad weights"), context.device);
         let rounds = adversarial::rounds(parts, self.latent, context.seed);
         let input = input_digest(parts);

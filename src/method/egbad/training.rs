@@ -25,6 +25,7 @@ const DECAY: f64 = 0.999;
 /// the averaged networks bring normal validation images back does.
 pub const EGBAD_STAGE: Kind = Kind {
     name: "bigan",
+    section: "egbad",
     monitors: &[
         Monitor {
             name: "Reconstruction error",

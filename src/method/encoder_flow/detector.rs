@@ -55,6 +55,9 @@ impl Sizes {
     fn check(&self) -> Result<(), String> {
         self.flow.check()?;
         self.encoder.check()?;
+        if self.flow.context > 0 {
+            return Err("a whole image has no place that its flow could know".to_owned());
+        }
         match self.flow.dim == self.encoder.latent() {
             true => Ok(()),
             false => Err("the flow is not of the latent's dimension".to_owned()),
@@ -152,6 +155,8 @@ impl EncoderFlow {
             standardizer,
         } = parse_sizes(described)?;
         sizes.check()?;
+        sizes.flow.fits(bytes.len())?;
+        sizes.encoder.fits(bytes.len())?;
         check_shape(conversion, sizes.encoder.image_shape())?;
         standardizer.check(sizes.flow.dim)?;
         let onnx = onnx_in(&bytes)?;

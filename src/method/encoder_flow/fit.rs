@@ -7,8 +7,8 @@ use super::{EncoderFlow, Sizes};
 use crate::flow::Standardizer;
 use crate::method::representation::standardized;
 use crate::method::{
-    Context, EncoderKind, EncoderSettings, Encoding, Fitted, FlowSettings, MethodError, Parts,
-    Plan, Scores, as_table,
+    Context, DetectorError, EncoderKind, EncoderSettings, Encoding, Fitted, FlowSettings,
+    MethodError, Parts, Plan, Scores, as_table,
 };
 use crate::study::Settings;
 
@@ -62,6 +62,17 @@ impl Plan for WholeImages {
         ]);
         table.extend(self.encoding.other_settings());
         table
+    }
+
+    fn check(&self, shape: [usize; 3]) -> Result<(), MethodError> {
+        self.encoding.check(shape)?;
+        // How much there is to learn from does not matter here.
+        let flow = self.flow.sizes(self.encoding.entries(shape), usize::MAX);
+        Ok(flow.check().map_err(|reason| {
+            DetectorError::Shape(format!(
+                "{reason}: set data.size, or an encoder that makes less of an image (encoder.kind, encoder.latent)"
+            ))
+        })?)
     }
 
     fn encoding(&self) -> Option<&Encoding> {

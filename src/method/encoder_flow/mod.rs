@@ -46,15 +46,13 @@ pub(super) static ENTRY: Entry = Entry {
         })
     },
     words: &[
-        ("nll", "flow NLL"),
-        ("reconstruction", "reconstruction error"),
-        ("latent_norm", "norm after the flow"),
+        &[
+            ("nll", "flow NLL"),
+            ("reconstruction", "reconstruction error"),
+            ("latent_norm", "norm after the flow"),
+        ],
         // Of all methods that look at positions: their scorer is one, and is loaded here.
-        on_positions::WORDS[0],
-        on_positions::WORDS[1],
-        on_positions::WORDS[2],
-        on_positions::WORDS[3],
-        on_positions::WORDS[4],
+        on_positions::WORDS,
     ],
     stages: &[&ENCODER_STAGE, &SIMCLR_STAGE, &FLOW_STAGE],
     notes: &["Log-likelihoods are those of the standardised latent, in nats."],

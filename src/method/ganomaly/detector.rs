@@ -48,6 +48,7 @@ impl GanomalyDetector {
     ) -> Result<Box<dyn Scorer>, String> {
         let sizes: AutoEncoderConfig = parse_sizes(described)?;
         sizes.check()?;
+        sizes.fits(bytes.len())?;
         check_shape(conversion, sizes.image_shape())?;
         let weights = filled(bytes, |rng| Ok(Ganomaly::new(&sizes, rng, device)))?;
         Ok(Box::new(Self::new(conversion, weights, device)))

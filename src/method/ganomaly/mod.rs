@@ -22,10 +22,10 @@ pub(super) static ENTRY: Entry = Entry {
         fault,
     }],
     plan: |settings| Ok(Box::new(settings.section::<GanomalySettings>("ganomaly")?)),
-    words: &[
+    words: &[&[
         ("encoding_distance", "encoding distance"),
         ("reconstruction", "reconstruction error"),
-    ],
+    ]],
     stages: &[&GANOMALY_STAGE],
     notes: &[
         "GANomaly's networks are in evaluation mode, and smaller and trained for fewer epochs than the authors' unless the settings say otherwise (theirs: width 64, 15 epochs).",
@@ -55,22 +55,31 @@ fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
     Ok(fault.or_else(|| optimisation_fault("ganomaly", &own.training)))
 }
 
+impl GanomalySettings {
+    /// Of the networks for images of this shape.
+    fn sizes(&self, [channels, size, _]: [usize; 3]) -> AutoEncoderConfig {
+        AutoEncoderConfig {
+            channels,
+            size,
+            width: self.width,
+            latent: self.latent,
+        }
+    }
+}
+
 impl Plan for GanomalySettings {
     fn settings(&self) -> Table {
         Table::from_iter([("ganomaly".to_owned(), as_table(self).into())])
     }
 
+    fn check(&self, shape: [usize; 3]) -> Result<(), MethodError> {
+        let checked = self.sizes(shape).check_images(shape);
+        Ok(checked.map_err(DetectorError::Shape)?)
+    }
+
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
-        let [channels, size, _] = context.image_shape();
-        let sizes = AutoEncoderConfig {
-            channels,
-            size,
-            width: self.width,
-            latent: self.latent,
-        };
-        sizes
-            .check_images(context.image_shape())
-            .map_err(DetectorError::Shape)?;
+        self.check(context.image_shape())?;
+        let sizes = self.sizes(context.image_shape());
         let model = Ganomaly::new(&sizes, &mut context.rng("ganomaly weights"), context.device);
         let trained = context.train_on_images(&GANOMALY_STAGE, &self.training, model, parts);
         let (model, summary) = trained?;

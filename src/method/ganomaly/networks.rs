@@ -26,6 +26,7 @@ const COLLAPSED_LOSS: f32 = 1e-5;
 /// GANomaly's one stage, with the monitors in the order of its step's output.
 pub const GANOMALY_STAGE: Kind = Kind {
     name: "ganomaly",
+    section: "ganomaly",
     monitors: &[
         Monitor {
             name: "Generator loss",

@@ -9,9 +9,11 @@ use toml::Table;
 
 use super::pixel_flow::{self, FlowSizes, PixelFlow, Use};
 use super::{Context, Entry, Fitted, MethodError, Parts, Plan, Section, as_table};
-use crate::flow::image::{GlowConfig, ImageFlow, PIXEL_STAGE};
+use crate::flow::image::{GlowConfig, ImageFlow, pixel_stage};
 use crate::study::{Check, Fault, Settings, first_fault, optimisation_fault};
-use crate::train::Optimisation;
+use crate::train::{Kind, Optimisation};
+
+static STAGE: Kind = pixel_stage("glow");
 
 pub(super) static ENTRY: Entry = Entry {
     name: "glow",
@@ -21,8 +23,8 @@ pub(super) static ENTRY: Entry = Entry {
         fault,
     }],
     plan: |settings| Ok(Box::new(settings.section::<GlowSettings>("glow")?)),
-    words: pixel_flow::WORDS,
-    stages: &[&PIXEL_STAGE],
+    words: &[pixel_flow::WORDS],
+    stages: &[&STAGE],
     notes: &[
         "Glow is narrower, has fewer steps and is trained for fewer epochs than the published one unless the settings say otherwise (the variant `glow-paper`).",
         "Bits per dimension are those of the image as the networks see it: a padded border is easy to predict and lowers them.",
@@ -49,6 +51,16 @@ struct GlowSettings {
 }
 
 impl GlowSettings {
+    /// Of the flow on images of this shape.
+    fn sizes(&self, shape: [usize; 3]) -> GlowConfig {
+        GlowConfig {
+            shape,
+            levels: self.levels,
+            steps: self.steps,
+            width: self.width,
+        }
+    }
+
     fn usage(&self) -> Use {
         Use {
             draws: self.draws,
@@ -74,19 +86,19 @@ impl Plan for GlowSettings {
         Table::from_iter([("glow".to_owned(), as_table(self).into())])
     }
 
+    fn check(&self, shape: [usize; 3]) -> Result<(), MethodError> {
+        Ok(PixelFlow::check(&self.sizes(shape))?)
+    }
+
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
-        let sizes = GlowConfig {
-            shape: context.image_shape(),
-            levels: self.levels,
-            steps: self.steps,
-            width: self.width,
-        };
+        let sizes = self.sizes(context.image_shape());
         PixelFlow::fit((sizes, self.usage()), &self.training, context, parts)
     }
 }
 
 impl FlowSizes for GlowConfig {
     const METHOD: &'static str = "glow";
+    const STAGE: &'static Kind = &STAGE;
 
     fn shape(&self) -> [usize; 3] {
         self.shape

@@ -32,14 +32,7 @@ pub(super) static ENTRY: Entry = Entry {
             false => Box::new(Mixture::read(settings)?) as Box<dyn Plan>,
         })
     },
-    words: &[
-        ("nll", "mixture NLL"),
-        WORDS[0],
-        WORDS[1],
-        WORDS[2],
-        WORDS[3],
-        WORDS[4],
-    ],
+    words: &[&[("nll", "mixture NLL")], WORDS],
     stages: &[&ENCODER_STAGE, &SIMCLR_STAGE],
     notes: &["Log-likelihoods are those of the standardised latent, in nats."],
     loaders: &[("gmm", OnLatents::<FullMixture>::load)],
@@ -117,6 +110,10 @@ impl Mixture {
 impl Plan for Mixture {
     fn settings(&self) -> Table {
         self.looks.settings()
+    }
+
+    fn check(&self, shape: [usize; 3]) -> Result<(), MethodError> {
+        Ok(self.looks.check::<FullMixture>(shape)?)
     }
 
     fn encoding(&self) -> Option<&Encoding> {

@@ -38,6 +38,17 @@ impl MaskLevels {
         })
     }
 
+    /// What keeps levels of a file from being those that are given here, if anything does.
+    pub(in crate::method) fn check_speck(&self) -> Result<(), String> {
+        match self.speck == SPECK {
+            true => Ok(()),
+            false => Err(format!(
+                "its masks count {} of a picture as a speck, and this program {SPECK}",
+                self.speck
+            )),
+        }
+    }
+
     /// The least value that no more than a speck of the map's pixels exceeds.
     pub(in crate::method) fn edge(map: &Heatmap) -> f32 {
         let mut values = map.values().to_vec();

@@ -23,7 +23,7 @@ pub(super) static ENTRY: Entry = Entry {
             })
         })?))
     },
-    words: WORDS,
+    words: &[WORDS],
     stages: &[&ENCODER_STAGE],
     notes: &[],
     // Loaded by `encoder-flow`, whose scorer of positions it is.

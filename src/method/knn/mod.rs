@@ -22,7 +22,7 @@ pub(super) static ENTRY: Entry = Entry {
         fault,
     }],
     plan: |settings| Ok(Box::new(NearestNeighbours::read(settings)?)),
-    words: &[("neighbour_distance", "neighbour distance")],
+    words: &[&[("neighbour_distance", "neighbour distance")]],
     stages: &[&ENCODER_STAGE, &SIMCLR_STAGE],
     notes: &[
         "The threshold comes from the held-out normal images: a training image is its own nearest neighbour.",
@@ -85,6 +85,10 @@ impl NearestNeighbours {
 impl Plan for NearestNeighbours {
     fn settings(&self) -> Table {
         self.looks.settings()
+    }
+
+    fn check(&self, shape: [usize; 3]) -> Result<(), MethodError> {
+        Ok(self.looks.check::<Knn>(shape)?)
     }
 
     fn encoding(&self) -> Option<&Encoding> {

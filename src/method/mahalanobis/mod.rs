@@ -29,14 +29,7 @@ pub(super) static ENTRY: Entry = Entry {
             false => Box::new(Distance::read(settings)?) as Box<dyn Plan>,
         })
     },
-    words: &[
-        ("mahalanobis", "Mahalanobis distance"),
-        WORDS[0],
-        WORDS[1],
-        WORDS[2],
-        WORDS[3],
-        WORDS[4],
-    ],
+    words: &[&[("mahalanobis", "Mahalanobis distance")], WORDS],
     stages: &[&ENCODER_STAGE, &SIMCLR_STAGE],
     notes: &[],
     loaders: &[("mahalanobis", OnLatents::<Mahalanobis>::load)],
@@ -87,6 +80,10 @@ impl Distance {
 impl Plan for Distance {
     fn settings(&self) -> Table {
         self.looks.settings()
+    }
+
+    fn check(&self, shape: [usize; 3]) -> Result<(), MethodError> {
+        Ok(self.looks.check::<Mahalanobis>(shape)?)
     }
 
     fn encoding(&self) -> Option<&Encoding> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{KernelDensity, PatchBank, PlaceGaussians};
 use crate::encoder::{POSITION_CONTEXT, Projection, position_contexts};
-use crate::flow::{BaseKind, RealNvp, RealNvpConfig};
+use crate::flow::{RealNvp, RealNvpConfig};
 
 /// A density of the features of positions, or what is compared with one.
 // There are as many as scales: a box would save nothing.
@@ -73,12 +73,8 @@ impl DensitySizes {
                 {
                     return Err("the flow is not of the features' dimension".to_owned());
                 }
-                // Trained Gaussians have diagonal covariances.
-                let each = match flow.base {
-                    BaseKind::Fitted => flow.dim * flow.dim,
-                    BaseKind::Trained => flow.dim,
-                };
-                (features * components).checked_add(each * flow.gaussians)
+                flow.fits(bytes)?;
+                features.checked_mul(*components)
             }
             Self::Kernel { centres } => features.checked_mul(*centres),
             Self::Bank { patches } => features.checked_mul(*patches),

@@ -116,6 +116,9 @@ impl Plan for PositionPlan {
     }
 
     fn check(&self, shape: [usize; 3]) -> Result<(), MethodError> {
+        let [_, height, width] = shape;
+        let poses = self.description.poses();
+        poses.check([height, width]).map_err(DetectorError::Shape)?;
         self.description.check(shape)
     }
 
@@ -134,10 +137,7 @@ impl Plan for PositionPlan {
 
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
         let shape = context.image_shape();
-        let poses = self.description.poses();
-        poses
-            .check([shape[1], shape[2]])
-            .map_err(DetectorError::Shape)?;
+        self.check(shape)?;
         let (config, source) = self.description.config(shape)?;
         let scales = self.description.scales.clone();
         let flows = match &self.density {

@@ -12,7 +12,7 @@ use super::{
 use crate::data::{Images, Samples};
 use crate::encoder::{POSITION_CONTEXT, Projection};
 use crate::flow::{MixtureConfig, RealNvp, RealNvpConfig};
-use crate::method::{Context, FlowSettings, MethodError, Parts};
+use crate::method::{Context, DetectorError, FlowSettings, MethodError, Parts};
 use crate::train::StageSummary;
 
 /// Positions that a density is fitted to, at most.
@@ -89,16 +89,34 @@ impl Fit<'_> {
         self.scale.rows(context, valid, self.poses, VALIDATED)
     }
 
-    /// Whitened components of the training positions; 0 for all.
-    fn projection(&mut self, context: &Context, train: &Rows, components: usize) -> Projection {
-        let kept = kept(components, self.features());
+    /// Components that are kept of the features of a position; 0 for all.
+    ///
+    /// # Errors
+    /// [`DetectorError::Shape`] when these are more than a density is fitted to.
+    fn kept(&self, components: usize) -> Result<usize, MethodError> {
+        let features = self.features();
+        let kept = match components {
+            0 => features,
+            some => some.min(features),
+        };
+        match RealNvpConfig::base_alone(kept, 0).check() {
+            Ok(()) => Ok(kept),
+            Err(_) => Err(DetectorError::Shape(format!(
+                "a position has {features} features, too many to keep all of them: set positions.components"
+            ))
+            .into()),
+        }
+    }
+
+    /// Whitened components of the training positions.
+    fn projection(&mut self, context: &Context, train: &Rows, kept: usize) -> Projection {
         Projection::fit(&train.features, kept, &mut self.rng, context.device)
     }
 
     fn gaussian(&mut self, context: &Context, components: usize) -> Result<Density, MethodError> {
+        let components = self.kept(components)?;
         let train = self.train_rows(context, TRAINED)?;
         let projection = self.projection(context, &train, components);
-        let components = kept(components, self.features());
         // A standard normal of whitened components is their Gaussian.
         let sizes = RealNvpConfig::base_alone(components, 0);
         let flow = sizes.init(&mut self.rng, context.device);
@@ -116,9 +134,9 @@ impl Fit<'_> {
         components: usize,
         own: MixtureConfig,
     ) -> Result<Density, MethodError> {
+        let components = self.kept(components)?;
         let train = self.train_rows(context, TRAINED)?;
         let projection = self.projection(context, &train, components);
-        let components = kept(components, self.features());
         let sizes = RealNvpConfig::base_alone(components, own.gaussians * own.starts);
         let start = sizes.init(&mut self.rng, context.device);
         let latents = latents(&projection, &train, components, None, context);
@@ -145,10 +163,10 @@ impl Fit<'_> {
         if !flow.trains() && flow.gaussians == 0 {
             return self.gaussian(context, components.components);
         }
+        let kept = self.kept(components.components)?;
         let train = self.train_rows(context, TRAINED)?;
         let valid = self.valid_rows(context)?;
-        let projection = self.projection(context, &train, components.components);
-        let kept = kept(components.components, self.features());
+        let projection = self.projection(context, &train, kept);
         let head = match components.head {
             0 => kept,
             head => head.min(kept),
@@ -237,12 +255,4 @@ fn of_flow(
 ) -> Density {
     let sizes = DensitySizes::Flow { components, flow };
     (PositionDensity::Flow(density), sizes, stages)
-}
-
-/// Components that are kept of so many features.
-fn kept(components: usize, features: usize) -> usize {
-    match components {
-        0 => features,
-        some => some.min(features),
-    }
 }

@@ -60,6 +60,7 @@ impl Scale<'_> {
                 let features: Vec<f32> = features.into_data().iter().collect();
                 if let Some(entry) = features.iter().position(|value| !value.is_finite()) {
                     let image = indices[entry / (places * rows.features.dim())];
+                    let part = part.to_owned();
                     return Err(MethodError::NotFinite { part, image });
                 }
                 for image in features.chunks_exact(places * rows.features.dim()) {

@@ -312,7 +312,11 @@ impl Description {
         config
             .check()
             .and_then(|()| scales.try_for_each(|&scale| config.check_scale(scale)))
-            .map_err(DetectorError::Shape)?;
+            .map_err(|reason| {
+                DetectorError::Shape(format!(
+                    "{reason}: set data.size, or other positions.layers or positions.scales"
+                ))
+            })?;
         Ok((config, opened))
     }
 }

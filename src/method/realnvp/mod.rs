@@ -10,9 +10,11 @@ use toml::Table;
 
 use super::pixel_flow::{self, FlowSizes, PixelFlow, Use};
 use super::{Context, Entry, Fitted, MethodError, Parts, Plan, Section, as_table};
-use crate::flow::image::{ImageFlow, ImageRealNvpConfig, Masking, PIXEL_STAGE};
+use crate::flow::image::{ImageFlow, ImageRealNvpConfig, Masking, pixel_stage};
 use crate::study::{Check, Fault, Settings, first_fault, optimisation_fault};
-use crate::train::Optimisation;
+use crate::train::{Kind, Optimisation};
+
+static STAGE: Kind = pixel_stage("realnvp");
 
 pub(super) static ENTRY: Entry = Entry {
     name: "realnvp",
@@ -22,8 +24,8 @@ pub(super) static ENTRY: Entry = Entry {
         fault,
     }],
     plan: |settings| Ok(Box::new(settings.section::<RealNvpSettings>("realnvp")?)),
-    words: pixel_flow::WORDS,
-    stages: &[&PIXEL_STAGE],
+    words: &[pixel_flow::WORDS],
+    stages: &[&STAGE],
     notes: &[
         "RealNVP's networks are smaller and trained for fewer epochs than the published ones unless the settings say otherwise (the variant `realnvp-paper`).",
         "Bits per dimension are those of the image as the networks see it: a padded border is easy to predict and lowers them.",
@@ -54,6 +56,18 @@ struct RealNvpSettings {
 }
 
 impl RealNvpSettings {
+    /// Of the flow on images of this shape.
+    fn sizes(&self, shape: [usize; 3]) -> ImageRealNvpConfig {
+        ImageRealNvpConfig {
+            shape,
+            masks: self.masks,
+            scales: self.scales,
+            width: self.width,
+            blocks: self.blocks,
+            bottleneck: self.bottleneck,
+        }
+    }
+
     fn usage(&self) -> Use {
         Use {
             draws: self.draws,
@@ -84,21 +98,19 @@ impl Plan for RealNvpSettings {
         Table::from_iter([("realnvp".to_owned(), as_table(self).into())])
     }
 
+    fn check(&self, shape: [usize; 3]) -> Result<(), MethodError> {
+        Ok(PixelFlow::check(&self.sizes(shape))?)
+    }
+
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
-        let sizes = ImageRealNvpConfig {
-            shape: context.image_shape(),
-            masks: self.masks,
-            scales: self.scales,
-            width: self.width,
-            blocks: self.blocks,
-            bottleneck: self.bottleneck,
-        };
+        let sizes = self.sizes(context.image_shape());
         PixelFlow::fit((sizes, self.usage()), &self.training, context, parts)
     }
 }
 
 impl FlowSizes for ImageRealNvpConfig {
     const METHOD: &'static str = "realnvp";
+    const STAGE: &'static Kind = &STAGE;
 
     fn shape(&self) -> [usize; 3] {
         self.shape

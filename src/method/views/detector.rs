@@ -75,7 +75,8 @@ pub(super) struct ViewWeights {
 }
 
 impl Weights {
-    fn networks(&self) -> Networks<'_> {
+    /// What views look through.
+    pub fn networks(&self) -> Networks<'_> {
         Networks {
             squeezenet: self.network.as_ref(),
             onnx: self.onnx.as_ref(),

@@ -20,16 +20,16 @@ pub use detector::Views;
 pub use settings::{ViewSettings, ViewsSettings};
 pub use sizes::{ViewFlow, ViewSizes};
 
-use super::features::features_of;
+use super::features::part_features;
 use super::flow_settings::FlowSettings;
 use super::{
-    AutoEncoderSettings, Context, EncoderSettings, Entry, Fitted, MethodError, Part, Parts, Plan,
-    Scores, Section, SimClrSettings, as_table,
+    AutoEncoderSettings, Context, DetectorError, EncoderSettings, Entry, Fitted, MethodError, Part,
+    Parts, Plan, Scores, Section, SimClrSettings, as_table,
 };
 use crate::data::{Samples, Vectors};
 use crate::encoder::{
-    BackboneError, BackboneLook, Batch, ENCODER_STAGE, Look, Networks, OnnxFile, Projection,
-    SIMCLR_STAGE, SqueezeNet,
+    BackboneError, BackboneLook, Batch, ENCODER_STAGE, Look, Networks, OnnxFile, OnnxNetwork,
+    Projection, SIMCLR_STAGE, SqueezeNet, check_image,
 };
 use crate::flow::{BaseKind, FLOW_STAGE};
 use crate::train::{Display, StageSummary};
@@ -64,7 +64,7 @@ pub(super) static ENTRY: Entry = Entry {
             flow,
         }))
     },
-    words: detector::WORDS,
+    words: &[detector::WORDS],
     stages: &[&ENCODER_STAGE, &SIMCLR_STAGE, &FLOW_STAGE],
     notes: &[
         "Scores of views are negative log-likelihoods in deviations from their mean on normal validation images (of guards, the square of what exceeds nearly all of these); the deciding score is the mean of the views and the sum of the guards.",
@@ -136,7 +136,10 @@ impl ViewsPlan {
             }
             // Somebody else's network may do anything.
             match rows.first_not_finite() {
-                Some(image) => Err(MethodError::NotFinite { part: name, image }),
+                Some(image) => Err(MethodError::NotFinite {
+                    part: name.to_owned(),
+                    image,
+                }),
                 None => Ok(rows),
             }
         };
@@ -178,6 +181,20 @@ impl Plan for ViewsPlan {
         as_table(self)
     }
 
+    fn check(&self, shape: [usize; 3]) -> Result<(), MethodError> {
+        check_image(shape).map_err(DetectorError::Shape)?;
+        if let Some(settings) = &self.encoder.autoencoder {
+            settings.check(shape)?;
+        }
+        if let Some(settings) = &self.simclr {
+            settings.check(shape)?;
+        }
+        if let Some(dictionary) = self.views.dictionary(shape) {
+            dictionary.check(shape).map_err(DetectorError::Shape)?;
+        }
+        Ok(())
+    }
+
     fn pretrained(&self) -> Option<BackboneLook> {
         let squeezenet = self.views.pretrained().map(BackboneLook::SqueezeNet);
         squeezenet.or_else(|| self.encoder.onnx.clone().map(BackboneLook::Onnx))
@@ -192,19 +209,55 @@ impl Plan for ViewsPlan {
     }
 
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
+        self.check(context.image_shape())?;
+        let flows = self.views.list.len() * usize::from(self.flow.trains());
+        let trained = [self.trains_autoencoder(), self.trains_simclr()];
+        context.stages[1] = flows + trained.map(usize::from).iter().sum::<usize>();
+        let (mut weights, mut stages) = self.networks(context, parts)?;
+        let mut sizes = self.sizes(context.image_shape(), weights.onnx.as_ref());
+        // Training and validation images first.
+        let at = (context.device, context.display);
+        let seen: Vec<Seen> = parts
+            .iter()
+            .map(|part| (part, features(part, weights.networks(), at)))
+            .collect();
+        for (index, view) in self.views.list.iter().enumerate() {
+            context.say(&format!("view {}: {}", index + 1, view.name()));
+            let fitted = self.fit_view(index, (context, &seen), &sizes, weights.networks())?;
+            let (flow, fitted, stage) = fitted;
+            sizes.views.push(flow);
+            weights.views.push(fitted);
+            stages.extend(stage);
+        }
+        let mut scorer = Views::new(context.conversion, sizes, weights, context.device);
+        let scores = self.standardised(&mut scorer, &seen, context);
+        context.scored(&scores);
+        Ok(Fitted {
+            scorer: Box::new(scorer),
+            scores,
+            stages,
+            made_up: None,
+        })
+    }
+}
+
+impl ViewsPlan {
+    /// The networks that views look through, loaded or trained, and no view yet.
+    fn networks(
+        &self,
+        context: &mut Context,
+        parts: &Parts,
+    ) -> Result<(Weights, Vec<StageSummary>), MethodError> {
+        let shape = context.image_shape();
         let network = match self.views.pretrained() {
             Some(look) => Some(SqueezeNet::load(context.weights, context.device)?.with(look)),
             None => None,
         };
-        let shape = context.image_shape();
         let onnx = match &self.encoder.onnx {
             Some(file) => Some(file.load(shape[0]).map_err(BackboneError::from)?),
             None => None,
         };
-        let flows = self.views.list.len() * usize::from(self.flow.trains());
-        let networks = [self.trains_autoencoder(), self.trains_simclr()];
-        context.stages[1] = flows + networks.map(usize::from).iter().sum::<usize>();
-        let (mut views, mut stages) = (Vec::new(), Vec::new());
+        let mut stages = Vec::new();
         let autoencoder = match &self.encoder.autoencoder {
             Some(settings) => {
                 let (network, stage) = settings.fit(context, parts)?;
@@ -221,86 +274,61 @@ impl Plan for ViewsPlan {
             }
             None => None,
         };
-        let mut sizes = ViewSizes {
-            shape,
-            input: self.views.input,
-            onnx: onnx.as_ref().map(|network| network.sizes().clone()),
-            autoencoder: self
-                .encoder
-                .autoencoder
-                .as_ref()
-                .map(|settings| settings.sizes(shape)),
-            simclr: self.simclr.as_ref().map(|settings| settings.sizes(shape)),
-            dictionary: self.views.dictionary(shape),
-            views: Vec::new(),
-        };
-        let dictionary = sizes.dictionary.map(|sizes| {
+        let dictionary = self.views.dictionary(shape).map(|sizes| {
             let images = &parts.train().images;
             let rng = &mut context.rng("dictionary of patches");
             let fitted = sizes.fit(images, rng, context.device);
             context.clock.step("dictionary of patches", None);
             fitted
         });
-        let networks = Networks {
-            squeezenet: network.as_ref(),
-            onnx: onnx.as_ref(),
-            autoencoder: autoencoder.as_ref(),
-            simclr: simclr.as_ref(),
-            dictionary: dictionary.as_ref(),
-        };
-        // Training and validation images first.
-        let seen: Vec<Seen> = parts
-            .iter()
-            .map(|part| {
-                (
-                    part,
-                    features(part, networks, (context.device, context.display)),
-                )
-            })
-            .collect();
-        for (index, view) in self.views.list.iter().enumerate() {
-            context.say(&format!("view {}: {}", index + 1, view.name()));
-            let fitted = self.fit_view(index, (context, &seen), &sizes, networks)?;
-            let (flow, weights, stage) = fitted;
-            sizes.views.push(flow);
-            views.push(weights);
-            stages.extend(stage);
-        }
         let weights = Weights {
             network,
             onnx,
             autoencoder,
             simclr,
             dictionary,
-            views,
+            views: Vec::new(),
         };
-        let mut scorer = Views::new(context.conversion, sizes, weights, context.device);
-        let nll: Vec<(String, Vec<Vec<f32>>)> = seen
-            .iter()
-            .map(|(part, features)| {
-                context.say(&format!(
-                    "scoring {} {} images",
-                    part.images.len(),
-                    part.name
-                ));
-                let found = scorer.nll(&part.images, features.as_deref());
-                (part.name.clone(), found)
-            })
-            .collect();
-        // The second part is the validation images.
+        Ok((weights, stages))
+    }
+
+    /// The sizes for images of this shape, and of no view yet.
+    fn sizes(&self, shape: [usize; 3], onnx: Option<&OnnxNetwork>) -> ViewSizes {
+        let autoencoder = self.encoder.autoencoder.as_ref();
+        ViewSizes {
+            shape,
+            input: self.views.input,
+            onnx: onnx.map(|network| network.sizes().clone()),
+            autoencoder: autoencoder.map(|settings| settings.sizes(shape)),
+            simclr: self.simclr.as_ref().map(|settings| settings.sizes(shape)),
+            dictionary: self.views.dictionary(shape),
+            views: Vec::new(),
+        }
+    }
+
+    /// The scores of every part, once the scorer has been told what those of the validation images, the second part, are
+    /// like.
+    fn standardised(
+        &self,
+        scorer: &mut Views,
+        seen: &[Seen],
+        context: &Context,
+    ) -> Vec<(String, Scores)> {
+        let score = |(part, features): &Seen| {
+            context.say(&format!(
+                "scoring {} {} images",
+                part.images.len(),
+                part.name
+            ));
+            let found = scorer.nll(&part.images, features.as_deref());
+            (part.name.clone(), found)
+        };
+        let nll: Vec<(String, Vec<Vec<f32>>)> = seen.iter().map(score).collect();
         let shares = self.views.list.iter().map(|view| view.guard);
         scorer.standardise(&nll[1].1, &shares.collect::<Vec<_>>());
-        let scores: Vec<(String, Scores)> = nll
-            .into_iter()
+        nll.into_iter()
             .map(|(name, columns)| (name, scorer.combined(columns)))
-            .collect();
-        context.scored(&scores);
-        Ok(Fitted {
-            scorer: Box::new(scorer),
-            scores,
-            stages,
-            made_up: None,
-        })
+            .collect()
     }
 }
 
@@ -313,19 +341,15 @@ fn features<'a>(
     networks: Networks,
     at: (&Device, Display),
 ) -> Option<Cow<'a, Vectors>> {
-    if let Some(known) = &part.features {
-        return Some(Cow::Borrowed(known));
+    match (networks.squeezenet, networks.onnx) {
+        (Some(network), _) => Some(part_features(part, network.latent(), at, |batch| {
+            network.encode(batch)
+        })),
+        (None, Some(network)) => Some(part_features(part, network.features(), at, |batch| {
+            network.encode(batch)
+        })),
+        (None, None) => None,
     }
-    let computed = match (networks.squeezenet, networks.onnx) {
-        (Some(network), _) => features_of(network.latent(), &part.images, at, |batch| {
-            network.encode(batch)
-        }),
-        (None, Some(network)) => features_of(network.features(), &part.images, at, |batch| {
-            network.encode(batch)
-        }),
-        (None, None) => return None,
-    };
-    Some(Cow::Owned(computed))
 }
 
 /// Most views.

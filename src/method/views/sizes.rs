@@ -6,7 +6,7 @@ use super::detector::NAMES;
 use crate::data::Conversion;
 use crate::encoder::{
     AutoEncoderConfig, Look, NetworkSizes, OnnxSizes, PretrainedLook, ResNetConfig, SqueezeNet,
-    View, VisualWordsConfig,
+    View, VisualWordsConfig, check_image,
 };
 use crate::flow::RealNvpConfig;
 use crate::method::Spread;
@@ -104,13 +104,7 @@ impl ViewSizes {
             return Err(format!("{} views are not supported", self.views.len()));
         }
         check_shape(conversion, self.shape)?;
-        let [channels, size, _] = self.shape;
-        if !matches!(channels, 1 | 3) || !(4..=1024).contains(&size) {
-            return Err(format!(
-                "images of shape {:?} are not supported",
-                self.shape
-            ));
-        }
+        check_image(self.shape)?;
         if !SqueezeNet::INPUTS.contains(&self.input) {
             return Err(format!(
                 "an input of {} pixels is not supported",
@@ -160,9 +154,12 @@ impl ViewSizes {
         }
         for view in &self.views {
             view.flow.check()?;
+            if view.flow.context > 0 {
+                return Err("a view has no place that its flow could know".to_owned());
+            }
+            view.flow.fits(bytes)?;
             let dim = self.dim(&view.view);
-            let numbers = view.flow.dim * view.flow.dim.max(1) * view.flow.gaussians.max(1);
-            if view.flow.dim > dim || numbers.max(dim) > bytes {
+            if view.flow.dim > dim || dim > bytes {
                 return Err("a view's flow is not of its description's size".to_owned());
             }
             if !view.spread().is_sound() || view.guard.is_some_and(|from| !from.is_finite()) {

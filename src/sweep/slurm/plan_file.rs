@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SlurmError;
 use crate::data::{DataStore, FetchOptions};
-use crate::files::{self, FileError};
+use crate::files;
 use crate::method::schema;
 use crate::run::RunOptions;
 use crate::study::{Studies, Study};
@@ -130,6 +130,51 @@ impl PlannedCell {
 }
 
 impl PlanFile {
+    /// What keeps its indices from naming anything, if anything does.
+    fn check(&self) -> Result<(), String> {
+        let cells = self.cells.len();
+        let parts = self.parts().len();
+        for (index, cell) in self.cells.iter().enumerate() {
+            if cell.part >= parts {
+                return Err(format!(
+                    "its cell {index} is of table {} of {parts}",
+                    cell.part
+                ));
+            }
+            if let Some(shared) = cell.shares.filter(|&shared| shared >= cells) {
+                return Err(format!(
+                    "its cell {index} shares with cell {shared} of {cells}"
+                ));
+            }
+        }
+        for array in &self.arrays {
+            if let Some(cell) = array.tasks.values().find(|&&cell| cell >= cells) {
+                return Err(format!(
+                    "a task of `{}` is cell {cell} of {cells}",
+                    array.name
+                ));
+            }
+            if let Some(after) = array.after.filter(|&after| after >= self.arrays.len()) {
+                return Err(format!(
+                    "`{}` waits for array {after}, which there is not",
+                    array.name
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What keeps its cells from being of classes of the data set, if anything does.
+    pub(super) fn check_classes(&self, classes: usize) -> Result<(), SlurmError> {
+        match self.cells.iter().find(|cell| cell.class >= classes) {
+            None => Ok(()),
+            Some(cell) => Err(SlurmError::Asked(format!(
+                "the plan {} is damaged: it has a cell of class {}, and the data set has {classes}. Submit again",
+                self.id, cell.class
+            ))),
+        }
+    }
+
     /// Version of the files that are written.
     pub(super) const FORMAT: u32 = FORMAT;
 
@@ -248,8 +293,16 @@ impl PlanFolder {
                 path.display()
             )));
         }
-        let plan = serde_json::from_value(value);
-        Ok(plan.map_err(|error| FileError::contents(&path, error))?)
+        let damaged = |reason: String| {
+            SlurmError::Asked(format!(
+                "{} is damaged: {reason}. Submit again",
+                path.display()
+            ))
+        };
+        let plan: PlanFile =
+            serde_json::from_value(value).map_err(|error| damaged(error.to_string()))?;
+        plan.check().map_err(damaged)?;
+        Ok(plan)
     }
 
     /// Reads the plan, as soon as a shared file system shows what was written on another machine.

@@ -8,6 +8,7 @@ use crate::data::folder::{Loaded, MvtecTest, Skipped, load_mask};
 use crate::evaluate::{EvaluateError, PixelRanking, auroc};
 use crate::method::{Detector, HeatSource, Verdict};
 use crate::run::RunError;
+use crate::study::StudyError;
 
 /// Metrics of a labelled folder.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,13 +91,20 @@ impl<'a> FolderTest<'a> {
     /// read. Images that are not among those to be tested are passed over.
     ///
     /// # Errors
-    /// [`RunError`] when, with `strict`, a mask cannot be read.
+    /// [`RunError`] when a score is no finite number or, with `strict`, a mask cannot be read.
     pub fn add(&mut self, loaded: &Loaded, verdicts: &[Verdict]) -> Result<Vec<Skipped>, RunError> {
         let mut known = Vec::new();
         for (index, (path, verdict)) in loaded.paths.iter().zip(verdicts).enumerate() {
             let Some(test) = self.tests.get(path) else {
                 continue;
             };
+            if !verdict.score.is_finite() {
+                let reason = format!(
+                    "its score is {}, and there is no AUROC with it: the detector has no numbers for this picture",
+                    verdict.score
+                );
+                return Err(StudyError::setting(path.display().to_string(), reason).into());
+            }
             match &test.defect {
                 None => self.good.push(verdict.score),
                 Some(defect) => {

@@ -1,0 +1,120 @@
+//! How verdicts are printed.
+
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+use anyhow::bail;
+use clap::ValueEnum;
+
+use crate::method::Verdict;
+
+/// In which form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// Aligned columns.
+    Table,
+    /// Comma-separated values with a header.
+    Csv,
+    /// One JSON object per line.
+    Jsonl,
+}
+
+/// Prints verdicts as they come; a reader that has gone (`| head`) is no error, a full disk is one.
+pub(super) struct Printer {
+    format: Format,
+    alpha: f64,
+    begun: bool,
+    reader_is_gone: bool,
+}
+
+impl Printer {
+    pub(super) fn new(format: Format, alpha: f64) -> Self {
+        Self {
+            format,
+            alpha,
+            begun: false,
+            reader_is_gone: false,
+        }
+    }
+
+    /// True when nobody reads any more.
+    pub(super) fn reader_is_gone(&self) -> bool {
+        self.reader_is_gone
+    }
+
+    /// Prints one verdict, and before the first a header where the format has one.
+    pub(super) fn print(&mut self, path: &Path, verdict: &Verdict) -> anyhow::Result<()> {
+        let anomalous = verdict.is_anomalous(self.alpha);
+        let name = path.display().to_string();
+        let text = match self.format {
+            Format::Table => {
+                let word = if anomalous { "ANOMALOUS" } else { "normal" };
+                format!(
+                    "{word:<9}  {:>8.4}  {:>9.2}  {:<15}  {name}\n",
+                    verdict.p_value, verdict.score, verdict.driver
+                )
+            }
+            Format::Csv => {
+                let mut writer = csv::Writer::from_writer(Vec::new());
+                let mut row = vec![
+                    name,
+                    verdict.score.to_string(),
+                    verdict.p_value.to_string(),
+                    anomalous.to_string(),
+                    verdict.driver.clone(),
+                ];
+                row.extend(verdict.scores.iter().map(|(_, value)| value.to_string()));
+                writer.write_record(row)?;
+                String::from_utf8(writer.into_inner()?)?
+            }
+            Format::Jsonl => {
+                let scores: serde_json::Map<String, serde_json::Value> = verdict
+                    .scores
+                    .iter()
+                    .map(|&(name, value)| (name.to_owned(), value.into()))
+                    .collect();
+                let line = serde_json::json!({
+                    "path": name,
+                    "score": verdict.score,
+                    "p_value": verdict.p_value,
+                    "anomalous": anomalous,
+                    "driver": verdict.driver,
+                    "scores": scores,
+                });
+                format!("{line}\n")
+            }
+        };
+        let header = match std::mem::replace(&mut self.begun, true) {
+            true => String::new(),
+            false => self.header(verdict),
+        };
+        let mut out = std::io::stdout().lock();
+        let written = out
+            .write_all(format!("{header}{text}").as_bytes())
+            .and_then(|()| out.flush());
+        match written {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => self.reader_is_gone = true,
+            Err(error) => bail!("cannot write to standard output: {error}"),
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
+    fn header(&self, verdict: &Verdict) -> String {
+        match self.format {
+            Format::Table => format!(
+                "{:<9}  {:>8}  {:>9}  {:<15}  image\n",
+                "verdict", "p-value", "score", "driven by"
+            ),
+            Format::Csv => {
+                let scores: String = verdict
+                    .scores
+                    .iter()
+                    .map(|(name, _)| format!(",{name}"))
+                    .collect();
+                format!("path,score,p_value,anomalous,driver{scores}\n")
+            }
+            Format::Jsonl => String::new(),
+        }
+    }
+}
