@@ -150,6 +150,49 @@ fn every_method_gives_the_same_scores_on_every_backend() {
     }
 }
 
+/// The loss of validation data after the only epoch of the run's stage.
+fn loss_after_an_epoch(method: Method, (stage, loss): (&str, &str), folder: &Path) -> f64 {
+    let run = run_folder(folder, "digits-3", method.name(), 0);
+    let history = std::fs::read_to_string(run.join(stage).join("history.json")).unwrap();
+    let history: serde_json::Value = serde_json::from_str(&history).unwrap();
+    history["epochs"][0]["valid"][loss].as_f64().unwrap()
+}
+
+/// Gradients and steps are right where an epoch of training comes to what it comes to on the CPU.
+#[test]
+fn an_epoch_comes_to_the_same_on_every_backend() {
+    let autoencoder = [("encoder", "L1"), ("flow", "NLL")];
+    let simclr = &["encoder.kind=simclr"][..];
+    // Fewer images and scales: gradients of convolutions are slow on a software GPU.
+    let realnvp = &["data.limit=100", "realnvp.scales=1", "realnvp.blocks=1"][..];
+    let glow = &["data.limit=100", "glow.levels=1"][..];
+    for (method, settings, stages) in [
+        (Method::EncoderFlow, &[][..], &autoencoder[..]),
+        (Method::EncoderFlow, simclr, &[("simclr", "NT-Xent")]),
+        (Method::Ganomaly, &[], &[("ganomaly", "Generator loss")]),
+        (Method::RealNvp, realnvp, &[("pixel-flow", "Bits per dim")]),
+        (Method::Glow, glow, &[("pixel-flow", "Bits per dim")]),
+    ] {
+        let trained_on = |backend| {
+            let folder = tempfile::tempdir().unwrap();
+            fit(method, settings, backend, folder.path()).unwrap();
+            let loss = |&stage| loss_after_an_epoch(method, stage, folder.path());
+            stages.iter().map(loss).collect::<Vec<f64>>()
+        };
+        let expected = trained_on(Backend::Flex);
+        let others = devices().into_iter().map(|open| open.backend);
+        for backend in others.filter(|&backend| backend != Backend::Flex) {
+            let losses = trained_on(backend);
+            for ((found, expected), stage) in losses.iter().zip(&expected).zip(stages) {
+                let off = (found - expected).abs() / (1.0 + expected.abs());
+                let what = format!("{method} {stage:?} on {}", backend.name());
+                println!("{what}: {found:.5}, on flex {expected:.5}, {off:.0e} apart");
+                assert!(off < 2e-3, "{what}: {found}, on flex {expected}");
+            }
+        }
+    }
+}
+
 #[test]
 fn every_stage_trains_on_every_backend() {
     let (autoencoder, simclr) = (&[][..], &["encoder.kind=simclr"][..]);

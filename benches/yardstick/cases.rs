@@ -2,7 +2,7 @@
 //! takes it. `benches/pytorch/models.py` has the same sizes.
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::optim::{AdamConfig, ModuleOptimizer};
+use burn::optim::ModuleOptimizer;
 use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::TrainStep;
 use encoder_flow::data::{Conversion, Framing, Images, Samples, Vectors};
@@ -17,7 +17,7 @@ use encoder_flow::method::on_positions::{
     ComponentFlow, DensitySizes, OnPositions, PositionDensity, PositionSizes, PositionWeights,
     ScaleSizes,
 };
-use encoder_flow::train::{StepOutput, clip_global_norm};
+use encoder_flow::train::{Optimisation, Schedule, StepOutput, clip_global_norm};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
@@ -53,6 +53,22 @@ pub const POSITION_FLOW: RealNvpConfig = RealNvpConfig {
 pub struct Settings {
     pub beta_1: f32,
     pub clip_norm: f64,
+}
+
+impl Settings {
+    /// As a stage optimises: with the program's own Adam.
+    fn optimisation(self) -> Optimisation {
+        Optimisation {
+            epochs: 1,
+            batch_size: 1,
+            learning_rate: RATE,
+            schedule: Schedule::Constant,
+            beta_1: f64::from(self.beta_1),
+            weight_decay: 0.0,
+            clip_norm: self.clip_norm,
+            patience: 0,
+        }
+    }
 }
 
 /// Of the networks on images.
@@ -290,11 +306,7 @@ impl<M: Module + TrainStep<Output = StepOutput>> Training<M> {
     pub fn new(model: M, settings: Settings) -> Self {
         Self {
             model: Some(model),
-            // The moments and epsilon of every stage.
-            adam: AdamConfig::new()
-                .with_beta_1(settings.beta_1)
-                .with_epsilon(1e-8)
-                .init(),
+            adam: settings.optimisation().optimizer(),
             settings,
         }
     }

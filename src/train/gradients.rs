@@ -48,14 +48,16 @@ fn clip_on_device<M: Module>(
     gradients: GradientsParams,
     max_norm: f64,
 ) -> GradientsParams {
-    let mut squares = SquaredNorm {
+    let mut all = Flattened {
         gradients: &gradients,
-        sum: None,
+        rows: Vec::new(),
     };
-    module.visit(&mut squares);
-    let Some(sum) = squares.sum else {
+    module.visit(&mut all);
+    if all.rows.is_empty() {
         return gradients;
-    };
+    }
+    // At once: on a GPU the sum of a small gradient takes as long as that of a large one.
+    let sum = Tensor::cat(all.rows, 0).square().sum();
     let factor = (sum.sqrt().add_scalar(1e-6).recip() * max_norm).clamp_max(1.0);
     let mut scale = Scale { gradients, factor };
     module.visit(&mut scale);
@@ -148,20 +150,17 @@ impl ModuleVisitor for KnownSquares<'_> {
     }
 }
 
-/// Sum of the squares of all gradients, on the device.
-struct SquaredNorm<'a> {
+/// All gradients, each as one row of numbers.
+struct Flattened<'a> {
     gradients: &'a GradientsParams,
-    sum: Option<Tensor<1>>,
+    rows: Vec<Tensor<1>>,
 }
 
-impl ModuleVisitor for SquaredNorm<'_> {
+impl ModuleVisitor for Flattened<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            let square = gradient.square().sum();
-            self.sum = Some(match self.sum.take() {
-                Some(sum) => sum + square,
-                None => square,
-            });
+            let numbers = gradient.shape().num_elements();
+            self.rows.push(gradient.reshape([numbers]));
         }
     }
 }

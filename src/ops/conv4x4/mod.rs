@@ -12,10 +12,10 @@ use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
-use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
-use burn::tensor::{Tensor, module};
+use burn::tensor::Tensor;
 
 use self::kernel::Geometry;
+use super::in_parts::{Convolution, convolve};
 use super::{Home, Training, contiguous, flex, tensor, training, values};
 
 /// The convolution that halves the side: kernel 4, stride 2, padding 1, no bias.
@@ -101,16 +101,12 @@ impl Direction {
 
     /// Burn's operation.
     fn plain(self, input: Tensor<4>, weight: Tensor<4>) -> Tensor<4> {
-        match self {
-            Self::Down => {
-                let options = ConvOptions::new([2, 2], [1, 1], [1, 1], 1);
-                module::conv2d(input, weight, None, options)
-            }
-            Self::Up => {
-                let options = ConvTransposeOptions::new([2, 2], [1, 1], [0, 0], [1, 1], 1);
-                module::conv_transpose2d(input, weight, None, options)
-            }
-        }
+        let (stride, padding) = (2, 1);
+        let kind = match self {
+            Self::Down => Convolution::Down { stride, padding },
+            Self::Up => Convolution::Up { stride, padding },
+        };
+        convolve(kind, input, weight)
     }
 
     fn run(self, geometry: &Geometry, input: FlexTensor, weight: FlexTensor) -> FlexTensor {

@@ -13,6 +13,7 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Tensor, module};
 
 use self::kernel::Geometry;
+use super::in_parts::{Convolution, convolve, is_faster};
 use super::{Home, Training, contiguous, flex, tensor, training, values};
 
 /// The convolution with an odd square kernel that keeps height and width.
@@ -30,7 +31,7 @@ pub(crate) fn conv2d_same(input: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>) 
             Tensor::from_primitive::<Flex>(output)
         }
         (Home::Training, Some(geometry)) if together => record(geometry, input, weight, bias),
-        _ => plain(input, weight, bias),
+        _ => elsewhere(input, weight, bias),
     }
 }
 
@@ -50,6 +51,19 @@ fn geometry(input: [usize; 4], weight: [usize; 4], bias: [usize; 1]) -> Option<G
         width,
         kernel,
     })
+}
+
+/// Where the kernels do not run.
+fn elsewhere(input: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>) -> Tensor<4> {
+    let [to, _, kernel, _] = weight.dims();
+    let kind = Convolution::Down {
+        stride: 1,
+        padding: kernel / 2,
+    };
+    match is_faster(kind, &input, &weight) {
+        true => convolve(kind, input, weight) + bias.reshape([1, to, 1, 1]),
+        false => plain(input, weight, bias),
+    }
 }
 
 /// Burn's operation.

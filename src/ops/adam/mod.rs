@@ -1,9 +1,14 @@
 //! Adam's step: one pass over a parameter, its gradient and its moments.
 
+#[cfg(feature = "wgpu")]
+mod gpu;
+
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::{Adam, AdamConfig, AdamState, AdaptiveMomentumState, Optimizer};
+#[cfg(feature = "wgpu")]
+use burn::tensor::DType;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
@@ -58,6 +63,10 @@ pub(crate) fn adam_step<const D: usize>(
         .chain(moments)
         .all(|each| Home::of(each) == Home::Flex && each.dims() == shape);
     if !together {
+        #[cfg(feature = "wgpu")]
+        if is_gpu_step(&parameter, &gradient) {
+            return gpu_step(rule, rate, parameter, gradient, state);
+        }
         return rule.plain().step(rate, parameter, gradient, state);
     }
 
@@ -94,6 +103,47 @@ pub(crate) fn adam_step<const D: usize>(
         Tensor::from_primitive::<Flex>(updated),
         Some(AdamState { momentum }),
     )
+}
+
+/// Whether both are on a GPU, without automatic differentiation, in `f32`.
+#[cfg(feature = "wgpu")]
+fn is_gpu_step<const D: usize>(parameter: &Tensor<D>, gradient: &Tensor<D>) -> bool {
+    let whole = parameter.dims() == gradient.dims() && parameter.dims().iter().all(|&n| n > 0);
+    let fits = |tensor: &Tensor<D>| {
+        let device = tensor.device();
+        crate::backend::is_gpu(&device) && !device.is_autodiff() && tensor.dtype() == DType::F32
+    };
+    whole && fits(parameter) && fits(gradient)
+}
+
+#[cfg(feature = "wgpu")]
+fn gpu_step<const D: usize>(
+    rule: &AdamRule,
+    rate: f64,
+    parameter: Tensor<D>,
+    gradient: Tensor<D>,
+    state: Option<AdamState<D>>,
+) -> (Tensor<D>, Option<AdamState<D>>) {
+    let (time, moments, max_moment_2) = match state {
+        Some(AdamState { momentum }) => {
+            let moments = [momentum.moment_1, momentum.moment_2];
+            (momentum.time + 1, moments, momentum.max_moment_2)
+        }
+        None => {
+            let zeros = Tensor::zeros(parameter.dims(), &parameter.device());
+            (1, [zeros.clone(), zeros], None)
+        }
+    };
+    let factors = Factors::new(rule, rate, time);
+    let decay = rule.weight_decay.unwrap_or(0.0);
+    let stepped = gpu::step(&factors, decay, [parameter, gradient], moments);
+    let momentum = AdaptiveMomentumState {
+        time,
+        moment_1: stepped.first,
+        moment_2: stepped.second,
+        max_moment_2,
+    };
+    (stepped.parameter, Some(AdamState { momentum }))
 }
 
 /// A moment before the first step.
@@ -325,5 +375,41 @@ mod tests {
         let (expected, _) = RULE.plain().step(RATE, parameter, gradient, None);
         assert!(found.is_autodiff());
         assert_eq!(read(found), read(expected));
+    }
+
+    /// Where there is a GPU: the step is Burn's there, with and without moments and decay.
+    #[cfg(feature = "wgpu")]
+    #[test]
+    fn a_step_on_a_gpu_is_the_one_on_the_cpu() {
+        use crate::backend::Backend;
+        use crate::ops::tests::assert_close;
+
+        let Ok(open) = Backend::Wgpu.open() else {
+            println!("skipped: no GPU");
+            return;
+        };
+        let rules = [
+            RULE,
+            AdamRule {
+                weight_decay: Some(0.01),
+                ..RULE
+            },
+        ];
+        for rule in rules {
+            let run = |device: &Device| {
+                let parameter = normal([3, 5, 7], 1, device);
+                // A view, as gradients of convolutions are.
+                let gradient = || normal([7, 3, 5], 2, device).permute([1, 2, 0]);
+                let (parameter, state) = adam_step(&rule, RATE, parameter, gradient(), None);
+                let (parameter, state) = adam_step(&rule, RATE, parameter, gradient() * 0.5, state);
+                let momentum = state.expect("a state").momentum;
+                assert_eq!(momentum.time, 2);
+                [parameter, momentum.moment_1, momentum.moment_2].map(read)
+            };
+            let expected = run(&Device::flex());
+            for (found, expected) in run(&open.device).iter().zip(&expected) {
+                assert_close(found, expected, "a step");
+            }
+        }
     }
 }
