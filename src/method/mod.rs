@@ -4,48 +4,26 @@
 //! words for its scores), whose [`Entry`] is one arm of [`Method::entry`]. Help texts, reports,
 //! curves, model files and sweeps know it from there.
 
-mod adversarial;
-mod agreement;
 pub mod anogan;
 pub mod autoencoder;
-mod calibration;
-mod clock;
-mod context;
 mod detector;
 pub mod egbad;
 pub mod encoder_flow;
-mod encoder_settings;
-mod encoding;
 mod error;
-mod features;
-mod flow_settings;
+mod fitting;
 pub mod ganomaly;
 pub mod glow;
 pub mod gmm;
-mod heat;
-mod heatmap;
-mod identity;
 pub mod kernel;
 pub mod knn;
 pub mod mahalanobis;
-mod maps;
-mod model_file;
 pub mod on_latents;
 pub mod on_positions;
 pub mod padim;
-mod parts;
 pub mod patchcore;
-mod pictures;
 pub mod pixel_flow;
 mod pixel_pictures;
 pub mod realnvp;
-mod representation;
-mod scorer;
-mod scores;
-mod seed;
-mod simclr;
-mod spread;
-mod terms;
 pub mod views;
 
 use std::fmt;
@@ -56,28 +34,16 @@ use burn::tensor::Device;
 use serde_json::Value;
 use toml::Table;
 
-pub use calibration::Calibration;
-pub use clock::Clock;
-pub use context::{Context, Fitted};
-pub use detector::{Detector, Verdict};
-pub use encoder_settings::{AutoEncoderSettings, EncoderKind, EncoderSettings};
-pub use encoding::Encoding;
-pub(crate) use encoding::train_autoencoder;
+pub use detector::{
+    Calibration, Description, Detector, HeatSource, Heatmap, MaskLevels, Scorer, Scores, Spread,
+    Stored, Terms, Verdict,
+};
 pub use error::{DetectorError, MethodError};
-pub(crate) use features::{backbone_features, features_fingerprint};
-pub use flow_settings::FlowSettings;
-pub use heat::HeatSource;
-pub use heatmap::{Heatmap, MaskLevels};
-pub use identity::Identity;
-pub use model_file::{Description, Stored};
-pub use parts::{Part, Parts};
-pub use representation::Representation;
-pub use scorer::Scorer;
-pub use scores::Scores;
-pub(crate) use seed::derive;
-pub use simclr::SimClrSettings;
-pub use spread::Spread;
-pub use terms::Terms;
+pub use fitting::{
+    AutoEncoderSettings, Clock, Context, EncoderKind, EncoderSettings, Encoding, Fitted,
+    FlowSettings, Identity, Part, Parts, Representation, SimClrSettings,
+};
+pub(crate) use fitting::{backbone_features, derive, features_fingerprint, train_autoencoder};
 
 use crate::data::Conversion;
 use crate::encoder::BackboneLook;

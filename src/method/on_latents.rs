@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toml::Table;
 
-use super::model_file::{check_shape, filled, onnx_in, parse_sizes};
-use super::pictures::{reconstruct, residuals};
-use super::representation::standardized;
+use super::detector::model_file::{check_shape, filled, onnx_in, parse_sizes};
+use super::detector::pictures::{reconstruct, residuals};
+use super::fitting::representation::standardized;
 use super::{
     Context, DetectorError, EncoderKind, EncoderSettings, Encoding, Fitted, HeatSource, Heatmap,
     MethodError, Parts, Representation, Scorer, Scores, Stored,
@@ -310,7 +310,7 @@ pub(super) mod tests {
     use crate::backend::test_device;
     use crate::data::Framing;
     use crate::encoder::Pca;
-    use crate::method::scorer::tests::noise;
+    use crate::method::detector::scorer::tests::noise;
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 

@@ -12,9 +12,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::context::digest;
-use super::model_file::{check_shape, filled, parse_sizes};
-use super::pictures::{heatmaps, to_bytes};
+use super::detector::model_file::{check_shape, filled, parse_sizes};
+use super::detector::pictures::{heatmaps, to_bytes};
+use super::fitting::context::digest;
 use super::pixel_pictures::pictures;
 use super::{
     Context, DetectorError, Fitted, HeatSource, Heatmap, MethodError, Parts, Scorer, Scores,
@@ -319,7 +319,7 @@ pub(super) mod tests {
     use super::*;
     use crate::backend::test_device;
     use crate::data::Framing;
-    use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
+    use crate::method::detector::scorer::tests::{assert_score_of_image_alone, noise};
 
     /// A detector of grey images of 32 pixels whose scales have been set from noise.
     pub fn of_sizes<S: FlowSizes>(sizes: S) -> PixelFlow<S> {

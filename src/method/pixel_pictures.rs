@@ -3,7 +3,7 @@
 
 use burn::tensor::{Device, Tensor};
 
-use super::pictures::to_bytes;
+use super::detector::pictures::to_bytes;
 use crate::data::{Dequantised, Images, Samples};
 use crate::flow::image::ImageFlow;
 use crate::report::ImageRows;

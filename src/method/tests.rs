@@ -357,7 +357,7 @@ fn every_score_that_decides_is_one_of_the_scores_and_has_words() {
 /// standardised.
 #[test]
 fn terms_add_up_to_their_score() {
-    let images = scorer::tests::noise(20, 8);
+    let images = detector::scorer::tests::noise(20, 8);
     let mut with_terms = 0;
     for scorer in scorers() {
         let scores = scorer.score(&images).unwrap();
@@ -398,7 +398,7 @@ fn terms_add_up_to_their_score() {
 /// A score that is made of others says so, and knows them.
 #[test]
 fn summands_are_scores_whose_weighted_sum_decides() {
-    let images = scorer::tests::noise(20, 9);
+    let images = detector::scorer::tests::noise(20, 9);
     for scorer in scorers() {
         let summands = scorer.summands();
         if summands.is_empty() {

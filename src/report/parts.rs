@@ -1,8 +1,9 @@
 //! What several pages are made of.
 
-use super::content::{Histogram, RocCurve, Timing};
-use super::format::{count, duration, panel};
-use super::{ReportError, curves, histogram};
+use crate::report::figures::curves;
+use crate::report::figures::histogram;
+use crate::report::format::{count, duration, panel};
+use crate::report::{Histogram, ReportError, RocCurve, Timing};
 
 /// Numbers figures in their order on the page: what is not shown gets none.
 pub(super) struct Numbering(usize);

@@ -10,10 +10,10 @@ use super::search::{Found, search};
 use super::{Anogan, SearchRule};
 use crate::data::{Conversion, Images, Samples, Vectors};
 use crate::encoder::AutoEncoderConfig;
-use crate::method::adversarial::noise;
-use crate::method::model_file::{check_shape, filled, parse_sizes};
-use crate::method::pictures::{heatmaps, to_bytes};
-use crate::method::representation::for_each_batch;
+use crate::method::detector::model_file::{check_shape, filled, parse_sizes};
+use crate::method::detector::pictures::{heatmaps, to_bytes};
+use crate::method::fitting::adversarial::noise;
+use crate::method::fitting::representation::for_each_batch;
 use crate::method::{DetectorError, HeatSource, Heatmap, Scorer, Scores, Stored};
 
 /// Scores images by how near to them the generator comes.

@@ -11,10 +11,9 @@ pub use detector::AnoganDetector;
 pub use networks::{ANOGAN_STAGE, Anogan};
 pub use search::SearchRule;
 
-use super::context::input_digest;
-use super::{
-    Context, DetectorError, Entry, Fitted, MethodError, Parts, Plan, Section, adversarial, as_table,
-};
+use super::fitting::adversarial;
+use super::fitting::context::input_digest;
+use super::{Context, DetectorError, Entry, Fitted, MethodError, Parts, Plan, Section, as_table};
 use crate::encoder::{AutoEncoderConfig, EncoderSizes};
 use crate::study::{Check, Fault, Settings, first_fault, optimisation_fault};
 use crate::train::Optimisation;

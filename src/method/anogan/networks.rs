@@ -9,7 +9,7 @@ use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 
 use crate::encoder::{AutoEncoderConfig, ConvDecoder, ConvEncoder, initialise};
-use crate::method::adversarial::{Round, against_made, against_real};
+use crate::method::fitting::adversarial::{Round, against_made, against_real};
 use crate::train::{Kind, Monitor, StepOutput, merge_gradients};
 
 /// AnoGAN's one stage, with the monitors in the order of its step's output.
@@ -184,7 +184,9 @@ fn mean_distance(left: Tensor<2>, right: Tensor<2>) -> Tensor<1> {
 mod tests {
     use super::*;
     use crate::backend::test_device;
-    use crate::method::adversarial::tests::{assert_gradients_of, gradients_of, normal, round};
+    use crate::method::fitting::adversarial::tests::{
+        assert_gradients_of, gradients_of, normal, round,
+    };
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 

@@ -6,8 +6,8 @@ use burn::tensor::Device;
 use serde_json::Value;
 use toml::Table;
 
-use super::model_file::{check_shape, filled, parse_sizes};
-use super::pictures::{reconstruct, residuals};
+use super::detector::model_file::{check_shape, filled, parse_sizes};
+use super::detector::pictures::{reconstruct, residuals};
 use super::{
     AutoEncoderSettings, Context, DetectorError, EncoderSettings, Encoding, Entry, Fitted,
     HeatSource, Heatmap, MethodError, Parts, Plan, Representation, Scorer, Scores, Stored,
@@ -178,7 +178,7 @@ pub(super) mod tests {
     use super::*;
     use crate::backend::test_device;
     use crate::data::Framing;
-    use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
+    use crate::method::detector::scorer::tests::{assert_score_of_image_alone, noise};
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 

@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use super::{BiGan, BiGanConfig};
 use crate::data::{Conversion, Images, Samples};
-use crate::method::adversarial::noise;
-use crate::method::model_file::{check_shape, filled, parse_sizes};
-use crate::method::pictures::{reconstruct, residuals, to_bytes};
-use crate::method::representation::for_each_batch;
+use crate::method::detector::model_file::{check_shape, filled, parse_sizes};
+use crate::method::detector::pictures::{reconstruct, residuals, to_bytes};
+use crate::method::fitting::adversarial::noise;
+use crate::method::fitting::representation::for_each_batch;
 use crate::method::{DetectorError, HeatSource, Heatmap, Scorer, Scores, Stored};
 
 /// Scores images by how they are brought back, and by what the discriminator says of that (Zenati et
@@ -170,7 +170,7 @@ pub(in crate::method) mod tests {
     use super::*;
     use crate::backend::test_device;
     use crate::data::Framing;
-    use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
+    use crate::method::detector::scorer::tests::{assert_score_of_image_alone, noise};
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 

@@ -18,10 +18,9 @@ pub use discriminator::Discriminator;
 pub use networks::BiGan;
 pub use training::{EGBAD_STAGE, Egbad};
 
-use super::context::input_digest;
-use super::{
-    Context, DetectorError, Entry, Fitted, MethodError, Parts, Plan, Section, adversarial, as_table,
-};
+use super::fitting::adversarial;
+use super::fitting::context::input_digest;
+use super::{Context, DetectorError, Entry, Fitted, MethodError, Parts, Plan, Section, as_table};
 use crate::study::{Check, Fault, Settings, first_fault, optimisation_fault};
 use crate::train::Optimisation;
 

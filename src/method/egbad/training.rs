@@ -12,8 +12,8 @@ use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use rand::Rng;
 
 use super::{BiGan, BiGanConfig};
-use crate::method::adversarial::{Round, against_made, against_real};
 use crate::method::derive;
+use crate::method::fitting::adversarial::{Round, against_made, against_real};
 use crate::train::{Kind, Monitor, StepOutput, merge_gradients};
 
 /// What a step leaves of the averages (the authors').

@@ -12,9 +12,9 @@ use crate::backend::Backend;
 use crate::data::{Conversion, Images, Samples};
 use crate::encoder::{Encoder, EncoderSizes};
 use crate::flow::{RealNvp, RealNvpConfig, Standardizer, Transform};
-use crate::method::model_file::{check_shape, filled, onnx_in, parse_sizes};
-use crate::method::pictures::{heatmaps, reconstruct, residuals, to_bytes};
-use crate::method::representation::for_each_batch;
+use crate::method::detector::model_file::{check_shape, filled, onnx_in, parse_sizes};
+use crate::method::detector::pictures::{heatmaps, reconstruct, residuals, to_bytes};
+use crate::method::fitting::representation::for_each_batch;
 use crate::method::{
     DetectorError, HeatSource, Heatmap, Representation, Scorer, Scores, Stored, Terms,
 };

@@ -5,7 +5,7 @@ use toml::Table;
 
 use super::{EncoderFlow, Sizes};
 use crate::flow::Standardizer;
-use crate::method::representation::standardized;
+use crate::method::fitting::representation::standardized;
 use crate::method::{
     Context, DetectorError, EncoderKind, EncoderSettings, Encoding, Fitted, FlowSettings,
     MethodError, Parts, Plan, Scores, as_table,

@@ -6,10 +6,9 @@ mod fit;
 
 pub use detector::{EncoderFlow, EncoderFlowWeights, Sizes};
 
+use super::fitting::simclr;
 use super::on_positions::{DensityPlan, OnPositions, PositionPlan, PositionSettings};
-use super::{
-    EncoderSettings, Entry, FlowSettings, Plan, Section, SimClrSettings, on_positions, simclr,
-};
+use super::{EncoderSettings, Entry, FlowSettings, Plan, Section, SimClrSettings, on_positions};
 use crate::encoder::{ENCODER_STAGE, SIMCLR_STAGE};
 use crate::flow::FLOW_STAGE;
 use fit::WholeImages;

@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::Ganomaly;
 use crate::data::{Conversion, Images, Samples};
 use crate::encoder::{AutoEncoder, AutoEncoderConfig};
-use crate::method::model_file::{check_shape, filled, parse_sizes};
-use crate::method::pictures::{reconstruct, residuals};
-use crate::method::representation::for_each_batch;
+use crate::method::detector::model_file::{check_shape, filled, parse_sizes};
+use crate::method::detector::pictures::{reconstruct, residuals};
+use crate::method::fitting::representation::for_each_batch;
 use crate::method::{DetectorError, HeatSource, Heatmap, Scorer, Scores, Stored};
 
 /// Scores images by how far the latent of the reconstruction is from the latent of the image.
@@ -114,7 +114,7 @@ pub(in crate::method) mod tests {
     use crate::backend::test_device;
     use crate::data::Framing;
     use crate::encoder::AutoEncoderConfig;
-    use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
+    use crate::method::detector::scorer::tests::{assert_score_of_image_alone, noise};
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 

@@ -14,8 +14,8 @@ use rand::{Rng, SeedableRng};
 use sha2::Digest;
 
 use crate::encoder::{AutoEncoderConfig, ConvDecoder, ConvEncoder, initialise};
-use crate::method::adversarial::{against_made, against_real};
-use crate::method::context::weights_hash;
+use crate::method::fitting::adversarial::{against_made, against_real};
+use crate::method::fitting::context::weights_hash;
 use crate::train::{Kind, Monitor, StepOutput, merge_gradients};
 
 /// Weight of the reconstruction term; those of the adversarial and the latent term are 1.
@@ -229,7 +229,7 @@ impl InferenceStep for Ganomaly {
 mod tests {
     use super::*;
     use crate::backend::test_device;
-    use crate::method::adversarial::tests::gradients;
+    use crate::method::fitting::adversarial::tests::gradients;
     use burn::optim::AdamConfig;
 
     fn model(device: &Device) -> Ganomaly {

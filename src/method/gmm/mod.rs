@@ -4,10 +4,10 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use super::flow_settings::averaged;
+use super::fitting::flow_settings::averaged;
+use super::fitting::representation::standardized;
 use super::on_latents::{Density, LARGEST_COVARIANCE, Looks, OnLatents};
 use super::on_positions::{DensityPlan, PositionPlan, WORDS};
-use super::representation::standardized;
 use super::{
     Context, EncoderKind, Encoding, Entry, Fitted, MethodError, Parts, Plan, Section, as_table,
 };
@@ -167,8 +167,8 @@ impl Density for FullMixture {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::method::detector::scorer::tests::{assert_score_of_image_alone, noise};
     use crate::method::on_latents::tests::on_noise;
-    use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
 
     pub fn detector() -> OnLatents<FullMixture> {
         let config = MixtureConfig {

@@ -83,9 +83,9 @@ impl Density for Knn {
 #[cfg(test)]
 pub(in crate::method) mod tests {
     use super::*;
+    use crate::method::detector::scorer::tests::{assert_score_of_image_alone, noise};
     use crate::method::on_latents::OnLatents;
     use crate::method::on_latents::tests::on_noise;
-    use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
     use crate::method::{HeatSource, Scorer};
 
     pub fn detector() -> OnLatents<Knn> {

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{Samples, Vectors};
 use crate::flow::whitening;
+use crate::method::fitting::representation::for_each_batch;
 use crate::method::on_latents::{Density, LARGEST_COVARIANCE};
-use crate::method::representation::for_each_batch;
 
 /// Squared Mahalanobis distance from the training latents' mean.
 #[derive(Module, Debug)]
@@ -99,9 +99,9 @@ impl Density for Mahalanobis {
 #[cfg(test)]
 pub(in crate::method) mod tests {
     use super::*;
+    use crate::method::detector::scorer::tests::{assert_score_of_image_alone, noise};
     use crate::method::on_latents::OnLatents;
     use crate::method::on_latents::tests::on_noise;
-    use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
 
     pub fn detector() -> OnLatents<Mahalanobis> {
         on_noise(false, |latents, _, device| {

@@ -10,7 +10,7 @@ use super::{Aggregation, PositionDensity, PositionSizes};
 use crate::data::{Conversion, Images, Samples};
 use crate::encoder::MapEncoder;
 use crate::evaluate::auroc;
-use crate::method::model_file::{check_shape, filled, onnx_in, parse_sizes};
+use crate::method::detector::model_file::{check_shape, filled, onnx_in, parse_sizes};
 use crate::method::{DetectorError, HeatSource, Heatmap, Scorer, Scores, Spread, Stored};
 
 /// Name of the scorer in a model file.

@@ -13,8 +13,8 @@ use crate::encoder::{
 };
 use crate::evaluate::quantile;
 use crate::flow::RealNvp;
-use crate::method::model_file::{filled, onnx_in, parse_sizes};
-use crate::method::pictures::heatmaps;
+use crate::method::detector::model_file::{filled, onnx_in, parse_sizes};
+use crate::method::detector::pictures::heatmaps;
 use crate::method::{DetectorError, HeatSource, Heatmap, Scorer, Scores, Spread, Stored, Terms};
 
 /// Name of the scorer in a model file.

@@ -20,8 +20,8 @@ pub use detector::Views;
 pub use settings::{ViewSettings, ViewsSettings};
 pub use sizes::{ViewFlow, ViewSizes};
 
-use super::features::part_features;
-use super::flow_settings::FlowSettings;
+use super::fitting::features::part_features;
+use super::fitting::flow_settings::FlowSettings;
 use super::{
     AutoEncoderSettings, Context, DetectorError, EncoderSettings, Entry, Fitted, MethodError, Part,
     Parts, Plan, Scores, Section, SimClrSettings, as_table,

@@ -10,7 +10,7 @@ use crate::encoder::{
 };
 use crate::flow::RealNvpConfig;
 use crate::method::Spread;
-use crate::method::model_file::check_shape;
+use crate::method::detector::model_file::check_shape;
 
 /// What a model file says beside the weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 use super::*;
 use crate::backend::test_device;
 use crate::data::Framing;
-use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
+use crate::method::detector::scorer::tests::{assert_score_of_image_alone, noise};
 use burn::module::{ModuleMapper, Param};
 use rand::SeedableRng;
 use rand::rngs::StdRng;

@@ -1,6 +1,8 @@
 use super::*;
 use crate::backend::test_device;
-use crate::method::adversarial::tests::{assert_gradients_of, gradients, gradients_of, round};
+use crate::method::fitting::adversarial::tests::{
+    assert_gradients_of, gradients, gradients_of, round,
+};
 use burn::optim::AdamConfig;
 use rand::SeedableRng;
 use rand::rngs::StdRng;

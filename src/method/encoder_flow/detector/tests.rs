@@ -6,7 +6,7 @@ use crate::data::Framing;
 use crate::encoder::AutoEncoderConfig;
 use crate::flow::transform_tests::randomised;
 use crate::flow::{BaseKind, Mixing};
-use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
+use crate::method::detector::scorer::tests::{assert_score_of_image_alone, noise};
 
 pub fn detector() -> EncoderFlow {
     let device = test_device();

@@ -7,7 +7,7 @@ use crate::data::Framing;
 use crate::encoder::{MapSource, PositionConfig};
 use crate::flow::transform_tests::randomised;
 use crate::flow::{BaseKind, Mixing, RealNvpConfig};
-use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
+use crate::method::detector::scorer::tests::{assert_score_of_image_alone, noise};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 

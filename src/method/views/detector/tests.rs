@@ -8,7 +8,7 @@ use crate::encoder::{
 };
 use crate::flow::transform_tests::randomised;
 use crate::flow::{BaseKind, Mixing, RealNvpConfig};
-use crate::method::scorer::tests::{assert_score_of_image_alone, noise};
+use crate::method::detector::scorer::tests::{assert_score_of_image_alone, noise};
 use crate::method::views::ViewFlow;
 use rand::SeedableRng;
 use rand::rngs::StdRng;

@@ -1,0 +1,175 @@
+//! What holds for model files of every kind of scorer.
+
+use super::*;
+use crate::backend::test_device;
+use crate::method::detector::scorer::tests::noise;
+use crate::method::{Scores, mahalanobis};
+use proptest::prelude::*;
+
+use crate::method::tests::scorers;
+
+fn encoder_flow() -> Box<dyn Scorer> {
+    Box::new(crate::method::encoder_flow::detector::tests::detector())
+}
+
+fn store(scorer: &dyn Scorer, path: &Path) -> Description {
+    let description = Description::new(scorer, None, "a test");
+    save(scorer, &description, path).unwrap();
+    description
+}
+
+fn refused(path: &Path) -> String {
+    let error = load(path, &test_device()).err();
+    error.expect("a wrong file was loaded").to_string()
+}
+
+#[test]
+fn a_stored_detector_scores_identically() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let images = noise(20, 4);
+    for scorer in scorers() {
+        let description = store(scorer.as_ref(), &path);
+        let (loaded, read) = load(&path, &test_device()).unwrap();
+        assert_eq!(read, description);
+        assert_eq!(Description::read(&path).unwrap(), description);
+        let scores = scorer.score(&images).unwrap();
+        assert_eq!(scores, loaded.score(&images).unwrap());
+    }
+}
+
+#[test]
+fn equal_detectors_make_equal_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let scorer = crate::method::on_positions::detectors().remove(0);
+    let bytes = || {
+        store(&scorer, &path);
+        std::fs::read(&path).unwrap()
+    };
+    let first = bytes();
+    assert!((0..20).all(|_| bytes() == first));
+}
+
+#[test]
+fn damaged_foreign_and_newer_files_are_refused_with_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    store(encoder_flow().as_ref(), &path);
+    let whole = std::fs::read(&path).unwrap();
+    let refused = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        refused(&path)
+    };
+    for length in [0, 5, 100, whole.len() / 2, whole.len() - 1] {
+        let error = refused(&whole[..length]);
+        assert!(error.contains("model.safetensors"), "{error}");
+        assert!(error.contains("damaged"), "{length}: {error}");
+    }
+    let format = format!("\\\"format\\\":{FORMAT}");
+    let at = whole
+        .windows(format.len())
+        .position(|window| window == format.as_bytes())
+        .map(|start| start + format.len() - 1);
+    for (digit, expected) in [(b'9', "format 9"), (b'2', "no longer reads: fit it again")] {
+        let mut changed = whole.clone();
+        changed[at.expect("the description is where it is expected")] = digit;
+        let error = refused(&changed);
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+/// A file whose description has been changed.
+fn with_change(scorer: &dyn Scorer, change: impl FnOnce(&mut Description)) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let names = scorer.score_names();
+    let some = || Scores::new(names, vec![vec![1.0, 2.0, 3.0]; names.len()]);
+    let calibration = Calibration::fit(scorer.deciding(), &some(), &some()).unwrap();
+    let mut description = Description::new(scorer, Some(calibration), "a test");
+    change(&mut description);
+    save(scorer, &description, &path).unwrap();
+    refused(&path)
+}
+
+#[test]
+fn a_description_that_does_not_fit_itself_is_refused() {
+    for scorer in scorers() {
+        let scorer = scorer.as_ref();
+        let error = with_change(scorer, |description| description.conversion.width = 64);
+        assert!(error.contains("images of shape"), "{error}");
+        let error = with_change(scorer, |description| description.conversion.channels = 3);
+        assert!(error.contains("images of shape"), "{error}");
+        let error = with_change(scorer, |description| {
+            let other = &["another"];
+            let scores = || Scores::new(other, vec![vec![1.0, 2.0, 3.0]]);
+            let calibration = Calibration::fit(other, &scores(), &scores());
+            description.calibration = Some(calibration.unwrap());
+        });
+        assert!(
+            error.contains("calibrated for the scores another"),
+            "{error}"
+        );
+        let error = with_change(scorer, |description| {
+            description.scorer.kind = "crystal-ball".to_owned();
+        });
+        assert!(error.contains("crystal-ball"), "{error}");
+    }
+}
+
+#[test]
+fn a_scale_of_another_dimension_is_refused() {
+    let mixture: Box<dyn Scorer> = Box::new(crate::method::gmm::tests::detector());
+    let scale = serde_json::json!({"mean": [0.0, 1.0], "deviation": [1.0, 1.0]});
+    for scorer in [mixture, encoder_flow()] {
+        let error = with_change(scorer.as_ref(), |description| {
+            description.scorer.sizes["standardizer"] = scale.clone();
+        });
+        assert!(error.contains("its scale"), "{error}");
+    }
+    let plain = mahalanobis::gaussian::tests::detector();
+    let error = with_change(&plain, |description| description.scorer.sizes = Value::Null);
+    assert!(error.contains("invalid type"), "{error}");
+}
+
+#[test]
+fn what_is_no_model_is_refused_with_what_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = refused(&folder.path().join("none.safetensors"));
+    assert!(text.contains("no such file") && text.contains("fit FOLDER"));
+    let text = refused(folder.path());
+    assert!(text.contains("is a folder: give the file"), "{text}");
+    std::fs::write(folder.path().join("model.safetensors"), "").unwrap();
+    let text = refused(folder.path());
+    assert!(text.contains("the model in it is"), "{text}");
+    let image = folder.path().join("image.png");
+    image::GrayImage::new(40, 30).save(&image).unwrap();
+    let text = refused(&image);
+    assert!(
+        text.contains("is an image: the model comes first"),
+        "{text}"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn no_bytes_bring_the_reader_down(position in 0.0f64..1.0, value: u8, cut in 0.0f64..1.0, both: bool) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        store(&crate::method::on_positions::detectors().remove(0), &path);
+        let mut bytes = std::fs::read(&path).unwrap();
+        // Most of the damage goes to the header, where it matters.
+        let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        bytes[(position * header as f64) as usize] = value;
+        if both {
+            let length = (cut * bytes.len() as f64) as usize;
+            bytes.truncate(length);
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        // What can be loaded can be asked.
+        if let Ok((scorer, _)) = load(&path, &test_device()) {
+            let _ = scorer.score(&noise(2, 1));
+        }
+    }
+}

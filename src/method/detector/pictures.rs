@@ -1,0 +1,60 @@
+//! From tensors back to pictures, for the report and for heat maps.
+
+use burn::tensor::{Device, Tensor};
+
+use crate::data::{Images, Samples};
+use crate::method::Heatmap;
+use crate::method::fitting::representation::for_each_batch;
+
+/// Every image as `model` brings it back, if it does.
+pub(in crate::method) fn reconstruct(
+    images: &Images,
+    device: &Device,
+    model: impl Fn(Tensor<4>) -> Option<Tensor<4>>,
+) -> Option<Images> {
+    let mut pixels = Vec::with_capacity(images.as_bytes().len());
+    for_each_batch(images.len(), |indices| {
+        if let Some(back) = model(images.batch(indices, device)) {
+            pixels.extend(to_bytes(back));
+        }
+    });
+    let back = Images::new(images.shape(), pixels).ok()?;
+    (back.len() == images.len()).then_some(back)
+}
+
+/// `|image - reconstruction|` of every image, mean over the channels, if `model` brings images back.
+pub(in crate::method) fn residuals(
+    images: &Images,
+    device: &Device,
+    model: impl Fn(Tensor<4>) -> Option<Tensor<4>>,
+) -> Option<Vec<Heatmap>> {
+    let [_, height, width] = images.shape();
+    let mut values = Vec::with_capacity(images.len() * height * width);
+    for_each_batch(images.len(), |indices| {
+        let batch = images.batch(indices, device);
+        if let Some(back) = model(batch.clone()) {
+            let residual = (batch - back).abs().mean_dim(1);
+            values.extend(residual.into_data().iter::<f32>());
+        }
+    });
+    heatmaps([height, width], &values).filter(|maps| maps.len() == images.len())
+}
+
+/// One heat map after the other from the values of all.
+pub(in crate::method) fn heatmaps(
+    [height, width]: [usize; 2],
+    values: &[f32],
+) -> Option<Vec<Heatmap>> {
+    let maps = values.chunks_exact(height * width);
+    maps.map(|map| Heatmap::new(height, width, map.to_vec()))
+        .collect()
+}
+
+/// Images from `[-1, 1]` to bytes, `[batch, channels, height, width]`.
+pub(in crate::method) fn to_bytes(images: Tensor<4>) -> impl Iterator<Item = u8> {
+    let values: Vec<f32> = images.into_data().iter::<f32>().collect();
+    // A cast saturates: values beyond the range end at 0 and 255.
+    values
+        .into_iter()
+        .map(|value| ((value + 1.0) * 127.5).round() as u8)
+}

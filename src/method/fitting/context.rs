@@ -1,0 +1,212 @@
+//! What a fit is given beside its images: a device, a seed, a folder to keep its stages in.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use sha2::{Digest, Sha256};
+
+use crate::data::{Conversion, EpochOrder, SampleLoader, Samples};
+use crate::files::{self, hex};
+use crate::method::{Clock, DetectorError, MethodError, Part, Parts, Scorer, Scores, derive};
+use crate::train::{Display, Kind, Optimisation, Stage, StageSummary, Trainable};
+
+/// What a fit needs to know beside its settings and its images.
+pub struct Context<'a> {
+    /// Seed of weights and order.
+    pub seed: u64,
+    /// Where it computes.
+    pub device: &'a Device,
+    /// Folder with a folder for each of its stages, and for what it keeps beside.
+    pub folder: &'a Path,
+    /// Where messages go.
+    pub log: &'a Path,
+    /// Where the pretrained weights are looked for.
+    pub weights: &'a Path,
+    /// What the images have been brought to.
+    pub conversion: Conversion,
+    /// How to show progress.
+    pub display: Display,
+    /// What takes how long.
+    pub clock: Clock,
+    /// Stages begun, and stages expected: `1/2 encoder`.
+    pub stages: [usize; 2],
+    /// False where nobody asks for the scores of training images.
+    pub training_scores: bool,
+}
+
+/// What a fit leaves.
+pub struct Fitted {
+    /// The fitted method.
+    pub scorer: Box<dyn Scorer>,
+    /// Scores of every part that was scored, by the part's name.
+    pub scores: Vec<(String, Scores)>,
+    /// Its training stages.
+    pub stages: Vec<StageSummary>,
+    /// How well its score tells validation images from the same with made-up defects (AUROC), where the fit
+    /// has looked at it.
+    pub made_up: Option<f64>,
+}
+
+impl Context<'_> {
+    /// `[channels, height, width]` of an image.
+    pub fn image_shape(&self) -> [usize; 3] {
+        self.conversion.shape()
+    }
+
+    /// Latents and reconstruction errors of every part.
+    pub(in crate::method) fn latents(&self) -> PathBuf {
+        self.folder.join("latents.safetensors")
+    }
+
+    /// A generator of its own for every purpose.
+    pub fn rng(&self, purpose: &str) -> StdRng {
+        StdRng::seed_from_u64(derive(self.seed, purpose))
+    }
+
+    /// Works in a folder of the run's folder.
+    ///
+    /// # Errors
+    /// Those of `work`, and when the folder cannot be made.
+    pub fn within<T>(
+        &mut self,
+        name: &str,
+        work: impl FnOnce(&mut Context) -> Result<T, MethodError>,
+    ) -> Result<T, MethodError> {
+        let folder = self.folder.join(name);
+        files::create_folder(&folder).map_err(DetectorError::from)?;
+        let mut inner = Context {
+            folder: &folder,
+            clock: std::mem::replace(&mut self.clock, Clock::start()),
+            ..*self
+        };
+        let result = work(&mut inner);
+        self.stages = inner.stages;
+        self.clock = inner.clock;
+        result
+    }
+
+    /// Shows a line.
+    pub fn say(&self, line: &str) {
+        self.display.say(line);
+    }
+
+    /// Trains one stage on the images of the first two parts.
+    ///
+    /// # Errors
+    /// [`MethodError`] when the training fails or is stopped.
+    pub fn train_on_images<M: Trainable<Tensor<4>>>(
+        &mut self,
+        kind: &'static Kind,
+        training: &Optimisation,
+        model: M,
+        parts: &Parts,
+    ) -> Result<(M, StageSummary), MethodError> {
+        let [train, valid] = [parts.train(), parts.validation()].map(|part| part.images.clone());
+        self.train(kind, training, model, (train, valid), &input_digest(parts))
+    }
+
+    /// Trains one stage on samples in memory; `input` is a digest of what they were made from.
+    ///
+    /// # Errors
+    /// [`MethodError`] when the training fails or is stopped.
+    pub fn train<M, S>(
+        &mut self,
+        kind: &'static Kind,
+        training: &Optimisation,
+        model: M,
+        (train, valid): (Arc<S>, Arc<S>),
+        input: &str,
+    ) -> Result<(M, StageSummary), MethodError>
+    where
+        S: Samples,
+        M: Trainable<S::Batch>,
+    {
+        self.stages[0] += 1;
+        let [number, expected] = self.stages;
+        let label = format!("{number}/{expected} {}", kind.name);
+        let stage = Stage {
+            kind,
+            label: &label,
+            input,
+            directory: &self.folder.join(kind.name),
+            log: self.log,
+            optimisation: training,
+            seed: derive(self.seed, &format!("{} order", kind.name)),
+            display: self.display,
+        };
+        let device = self.device;
+        let order = EpochOrder::sequential(valid.count(), 2 * training.batch_size);
+        let (model, summary) = stage.run(
+            model,
+            train.count(),
+            |order| SampleLoader::shared(train, order, device),
+            SampleLoader::shared(valid, order, device),
+        )?;
+        self.clock.stage(&summary);
+        Ok((model, summary))
+    }
+
+    /// True when the part of this name is to be scored.
+    pub(in crate::method) fn scores(&self, part: &str) -> bool {
+        self.training_scores || part != "train"
+    }
+
+    /// Scores the parts that are to be scored, one by one, from the images themselves.
+    ///
+    /// # Errors
+    /// [`MethodError`] when an image cannot be scored.
+    pub fn score_images(
+        &mut self,
+        scorer: &dyn Scorer,
+        parts: &Parts,
+    ) -> Result<Vec<(String, Scores)>, MethodError> {
+        let mut scores = Vec::new();
+        let wanted = parts.iter().filter(|part| self.scores(&part.name));
+        for Part { name, images, .. } in wanted {
+            self.say(&format!("scoring {} {name} images", images.len()));
+            scores.push((name.clone(), scorer.score(images)?));
+        }
+        self.scored(&scores);
+        Ok(scores)
+    }
+
+    /// Notes the time of scoring.
+    pub(in crate::method) fn scored(&mut self, scores: &[(String, Scores)]) {
+        let scored = scores.iter().map(|(_, scores)| scores.len()).sum();
+        self.clock.step("score", Some(scored));
+    }
+}
+
+/// SHA-256 of all weights of a module.
+pub(crate) fn weights_hash<M: Module>(module: &M) -> Sha256 {
+    struct Weights(Sha256);
+    impl ModuleVisitor for Weights {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            for value in param.val().into_data().iter::<f32>() {
+                self.0.update(value.to_le_bytes());
+            }
+        }
+    }
+    let mut weights = Weights(Sha256::new());
+    module.visit(&mut weights);
+    weights.0
+}
+
+/// Digest of the images that a stage is trained on and chosen by.
+pub(in crate::method) fn input_digest(parts: &Parts) -> String {
+    let of = |part: &Part| digest(part.images.as_bytes());
+    digest(
+        [of(parts.train()), of(parts.validation())]
+            .concat()
+            .as_bytes(),
+    )
+}
+
+/// SHA-256 in hexadecimal digits.
+pub(in crate::method) fn digest(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}

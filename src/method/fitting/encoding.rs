@@ -1,0 +1,336 @@
+//! How a method describes whole images: which encoder, how it is fitted, and what it makes of them.
+
+use sha2::Digest;
+use toml::Table;
+
+use super::context::weights_hash;
+use super::features::{onnx_identity, part_features};
+use super::simclr;
+use crate::encoder::{
+    BackboneError, BackboneLook, Encoder, EncoderSizes, Exported, OnnxFile, Pca, Pixels,
+    Pretrained, PretrainedLook, Projection, SqueezeNet, check_image,
+};
+use crate::files::hex;
+use crate::method::{
+    AutoEncoderSettings, Context, DetectorError, EncoderKind, EncoderSettings, MethodError, Parts,
+    Representation, SimClrSettings, as_table,
+};
+use crate::study::Settings;
+use crate::train::StageSummary;
+
+/// An encoder of whole images with what it reads of the settings.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Encoding {
+    /// The encoder of an autoencoder.
+    Autoencoder(AutoEncoderSettings),
+    /// Principal components.
+    Pca {
+        /// Number of components.
+        components: usize,
+    },
+    /// Principal components of a pretrained network's features.
+    SqueezeNet {
+        /// Side to which images are resized before.
+        input: usize,
+        /// Number of components.
+        components: usize,
+        /// Principal components of the image itself beside them; 0 for none.
+        pixel_components: usize,
+    },
+    /// Principal components of the features of a network that is trained without labels.
+    SimClr {
+        /// The network and its stage.
+        settings: SimClrSettings,
+        /// Number of components.
+        components: usize,
+    },
+    /// Principal components of the features of a network from an ONNX file.
+    Onnx {
+        /// The file, and how it is looked through.
+        onnx: OnnxFile,
+        /// Number of components.
+        components: usize,
+    },
+    /// The image's own values.
+    Pixels,
+}
+
+impl Encoding {
+    /// Which encoder it is.
+    pub fn kind(&self) -> EncoderKind {
+        match self {
+            Self::Autoencoder(_) => EncoderKind::Autoencoder,
+            Self::Pca { .. } => EncoderKind::Pca,
+            Self::SqueezeNet { .. } => EncoderKind::SqueezeNet,
+            Self::SimClr { .. } => EncoderKind::SimClr,
+            Self::Onnx { .. } => EncoderKind::Onnx,
+            Self::Pixels => EncoderKind::Pixels,
+        }
+    }
+
+    /// What it reads of the section `encoder`, but for the kind.
+    pub fn settings(&self) -> Table {
+        match self {
+            Self::Autoencoder(settings) => as_table(settings),
+            Self::SqueezeNet { input, .. } => {
+                Table::from_iter([("input".to_owned(), (*input as i64).into())])
+            }
+            Self::Onnx { onnx, .. } => as_table(onnx),
+            Self::Pca { .. } | Self::SimClr { .. } | Self::Pixels => Table::new(),
+        }
+    }
+
+    /// What it reads of other sections, by section.
+    pub fn other_settings(&self) -> Table {
+        match self {
+            Self::SimClr { settings, .. } => {
+                Table::from_iter([(simclr::SECTION.to_owned(), as_table(settings).into())])
+            }
+            _ => Table::new(),
+        }
+    }
+
+    /// Makes sure that images of this shape can be described.
+    ///
+    /// # Errors
+    /// [`DetectorError::Shape`] when they cannot.
+    pub fn check(&self, shape: [usize; 3]) -> Result<(), DetectorError> {
+        match self {
+            Self::Autoencoder(settings) => settings.check(shape),
+            Self::SimClr { settings, .. } => settings.check(shape),
+            Self::Pca { .. } | Self::SqueezeNet { .. } | Self::Onnx { .. } | Self::Pixels => {
+                check_image(shape).map_err(DetectorError::Shape)
+            }
+        }
+    }
+
+    /// Entries of the description of an image of this shape.
+    pub fn entries(&self, shape: [usize; 3]) -> usize {
+        match *self {
+            Self::Autoencoder(ref settings) => settings.latent,
+            Self::SqueezeNet {
+                components,
+                pixel_components,
+                ..
+            } => components + pixel_components,
+            Self::Pca { components }
+            | Self::SimClr { components, .. }
+            | Self::Onnx { components, .. } => components,
+            Self::Pixels => shape.iter().product(),
+        }
+    }
+
+    /// Number of components, for those encoders that have any.
+    pub fn components(&self) -> Option<usize> {
+        match *self {
+            Self::Pca { components }
+            | Self::SqueezeNet { components, .. }
+            | Self::SimClr { components, .. }
+            | Self::Onnx { components, .. } => Some(components),
+            Self::Autoencoder(_) | Self::Pixels => None,
+        }
+    }
+
+    /// How a pretrained network looks at images, if one does.
+    pub fn pretrained(&self) -> Option<BackboneLook> {
+        match self {
+            &Self::SqueezeNet { input, .. } => Some(BackboneLook::SqueezeNet(PretrainedLook {
+                input,
+                moments: false,
+            })),
+            Self::Onnx { onnx, .. } => Some(BackboneLook::Onnx(onnx.clone())),
+            _ => None,
+        }
+    }
+
+    /// The sizes of the fitted `encoder` for images of this shape.
+    pub fn sizes(&self, shape: [usize; 3], encoder: &Encoder) -> EncoderSizes {
+        if let (Self::Onnx { components, .. }, Encoder::Onnx(exported)) = (self, encoder) {
+            return EncoderSizes::Onnx {
+                shape,
+                network: exported.network.sizes().clone(),
+                components: *components,
+            };
+        }
+        match *self {
+            Self::Autoencoder(ref settings) => EncoderSizes::Autoencoder(settings.sizes(shape)),
+            Self::Pca { components } => EncoderSizes::Pca { shape, components },
+            Self::SqueezeNet {
+                input,
+                components,
+                pixel_components: pixels,
+            } => EncoderSizes::SqueezeNet {
+                shape,
+                input,
+                components,
+                pixels,
+            },
+            Self::SimClr {
+                ref settings,
+                components,
+            } => EncoderSizes::SimClr {
+                network: settings.sizes(shape),
+                components,
+            },
+            // An ONNX network's are those of its encoder, above.
+            Self::Onnx { .. } | Self::Pixels => EncoderSizes::Pixels { shape },
+        }
+    }
+
+    /// The encoder: trained in its stage, or computed.
+    ///
+    /// # Errors
+    /// [`MethodError`] when a training fails or is stopped or pretrained weights cannot be had.
+    pub fn fit(
+        &self,
+        context: &mut Context,
+        parts: &Parts,
+    ) -> Result<(Encoder, Vec<StageSummary>), MethodError> {
+        let train = &parts.train().images;
+        let rng = &mut context.rng("principal components");
+        let encoder = match *self {
+            Self::Autoencoder(ref settings) => {
+                let (model, summary) = settings.fit(context, parts)?;
+                return Ok((Encoder::Autoencoder(model), vec![summary]));
+            }
+            Self::SimClr {
+                ref settings,
+                components,
+            } => {
+                let (encoder, summary) = settings.fit_encoder(components, context, parts)?;
+                return Ok((encoder, vec![summary]));
+            }
+            Self::Pixels => {
+                return Ok((Encoder::Pixels(Pixels::new(context.image_shape())), vec![]));
+            }
+            Self::Pca { components } => {
+                Encoder::Pca(Pca::fit(train, components, rng, context.device))
+            }
+            Self::SqueezeNet {
+                input,
+                components,
+                pixel_components,
+            } => {
+                let device = context.device;
+                let network = SqueezeNet::load(context.weights, device)?.with_input(input);
+                let (part, at) = (parts.train(), (device, context.display));
+                let features =
+                    part_features(part, network.latent(), at, |images| network.encode(images));
+                let projection = Projection::fit(&features, components, rng, device);
+                let pixels =
+                    (pixel_components > 0).then(|| Pca::fit(train, pixel_components, rng, device));
+                Encoder::SqueezeNet(Pretrained {
+                    network,
+                    projection,
+                    pixels,
+                })
+            }
+            Self::Onnx {
+                ref onnx,
+                components,
+            } => {
+                let device = context.device;
+                let channels = context.image_shape()[0];
+                let network = onnx.load(channels).map_err(BackboneError::from)?;
+                let (part, at) = (parts.train(), (device, context.display));
+                let features = part_features(part, network.features(), at, |images| {
+                    network.encode(images)
+                });
+                // Somebody else's network may do anything.
+                if let Some(image) = features.first_not_finite() {
+                    let part = "train".to_owned();
+                    return Err(MethodError::NotFinite { part, image });
+                }
+                let projection = Projection::fit(&features, components, rng, device);
+                Encoder::Onnx(Exported {
+                    network,
+                    projection,
+                })
+            }
+        };
+        let count = Some(train.len());
+        context.clock.step("principal components", count);
+        Ok((encoder, Vec::new()))
+    }
+
+    /// What the fitted encoder makes of every part, computed once and kept beside the run.
+    ///
+    /// # Errors
+    /// [`MethodError`] when an image is described by numbers that are not finite, or the file cannot be written.
+    pub fn represent(
+        &self,
+        encoder: &Encoder,
+        context: &mut Context,
+        parts: &Parts,
+    ) -> Result<Vec<(String, Representation)>, MethodError> {
+        let path = context.latents();
+        let frozen = encoder.clone().frozen(context.device);
+        let fingerprint = fingerprint(&frozen, parts);
+        // A cache that cannot be read, or is of something else, is computed again.
+        if let Ok(mut stored) = Representation::load(&path, &fingerprint) {
+            let found = parts.iter().map(|part| {
+                let found = stored.remove_entry(&part.name);
+                found.filter(|(_, found)| found.latents.len() == part.images.len())
+            });
+            if let Some(found) = found.collect::<Option<Vec<_>>>() {
+                context.clock.step("read latents", None);
+                return Ok(found);
+            }
+        }
+        let latent = self.entries(context.image_shape());
+        let mut representations = Vec::new();
+        for part in parts.iter() {
+            let (count, name) = (part.images.len(), part.name.clone());
+            context.say(&format!("encoding {count} {name} images"));
+            let representation = match (&frozen, &part.features) {
+                (Encoder::SqueezeNet(encoder), Some(features)) => Representation {
+                    latents: encoder.latents(features, &part.images, context.device),
+                    reconstruction: None,
+                },
+                (Encoder::Onnx(encoder), Some(features)) => Representation {
+                    latents: encoder.latents(features, context.device),
+                    reconstruction: None,
+                },
+                _ => Representation::of(&frozen, latent, &part.images, context.device),
+            };
+            if let Some(image) = representation.latents.first_not_finite() {
+                return Err(MethodError::NotFinite { part: name, image });
+            }
+            representations.push((name, representation));
+        }
+        // Pixels are no smaller than the images that they were made from.
+        if !matches!(encoder, Encoder::Pixels(_)) {
+            Representation::save(&representations, &fingerprint, &path)?;
+        }
+        let count = Some(parts.images());
+        context.clock.step("encode and decode", count);
+        Ok(representations)
+    }
+}
+
+/// Trains the autoencoder of the section `encoder`, which methods share, and leaves it in its stage's
+/// folder.
+///
+/// # Errors
+/// [`MethodError`] when the section cannot be read, or the training fails or is stopped.
+pub(crate) fn train_autoencoder(
+    settings: &Settings,
+    context: &mut Context,
+    parts: &Parts,
+) -> Result<(), MethodError> {
+    let section = EncoderSettings::read(settings);
+    let section = section.map_err(|error| MethodError::Settings(error.to_string()))?;
+    section.autoencoder().fit(context, parts).map(|_| ())
+}
+
+/// What representations depend on: the images, and the encoder's weights.
+fn fingerprint(encoder: &Encoder, parts: &Parts) -> String {
+    let mut hash = weights_hash(encoder);
+    if let Encoder::Onnx(exported) = encoder {
+        hash.update(onnx_identity(&exported.network));
+    }
+    for part in parts.iter() {
+        hash.update(part.images.as_bytes());
+    }
+    hex(&hash.finalize())
+}

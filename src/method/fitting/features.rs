@@ -1,0 +1,79 @@
+//! What a pretrained network makes of images, once for all runs, and what that depends on.
+
+use std::borrow::Cow;
+
+use burn::tensor::{Device, Tensor};
+use sha2::{Digest, Sha256};
+
+use super::context::weights_hash;
+use crate::data::{Images, Samples, Vectors};
+use crate::encoder::{Backbone, OnnxNetwork, SqueezeNet};
+use crate::files::hex;
+use crate::method::Part;
+use crate::train::Display;
+
+/// Images per forward pass of the pretrained network, whose first maps are large.
+const FEATURE_BATCH: usize = 64;
+
+/// What the features of a network from an ONNX file depend on beside the images.
+pub(in crate::method) fn onnx_identity(network: &OnnxNetwork) -> String {
+    format!("{:?}", network.sizes())
+}
+
+/// What a pretrained network's features depend on: the images, and its weights.
+pub(crate) fn features_fingerprint(network: &Backbone, images: &Images) -> String {
+    let mut hash = match network {
+        Backbone::SqueezeNet(network) => {
+            let mut hash = weights_hash(network);
+            if network.latent() != SqueezeNet::LATENT {
+                hash.update(b"moments");
+            }
+            hash
+        }
+        Backbone::Onnx(network) => Sha256::new().chain_update(onnx_identity(network)),
+    };
+    hash.update(images.as_bytes());
+    hex(&hash.finalize())
+}
+
+/// A pretrained network's features of every image.
+pub(crate) fn backbone_features(
+    network: &Backbone,
+    images: &Images,
+    (device, display): (&Device, Display),
+) -> Vectors {
+    let encode = |images| network.encode(images);
+    features_of(network.features(), images, (device, display), encode)
+}
+
+/// What a network makes of the images of a part, `dim` entries of each: known before, or computed now.
+pub(in crate::method) fn part_features<'a>(
+    part: &'a Part,
+    dim: usize,
+    at: (&Device, Display),
+    encode: impl Fn(Tensor<4>) -> Tensor<2>,
+) -> Cow<'a, Vectors> {
+    match &part.features {
+        Some(known) => Cow::Borrowed(known),
+        None => Cow::Owned(features_of(dim, &part.images, at, encode)),
+    }
+}
+
+/// Features of `dim` entries of every image.
+fn features_of(
+    dim: usize,
+    images: &Images,
+    (device, display): (&Device, Display),
+    encode: impl Fn(Tensor<4>) -> Tensor<2>,
+) -> Vectors {
+    let mut features = Vectors::new(dim);
+    let all: Vec<usize> = (0..images.len()).collect();
+    let bar = display.bar("describing", images.len());
+    for indices in all.chunks(FEATURE_BATCH) {
+        let batch = encode(images.batch(indices, device));
+        features.extend(batch.into_data().iter::<f32>());
+        bar.inc(indices.len() as u64);
+    }
+    bar.finish_and_clear();
+    features
+}

@@ -1,0 +1,92 @@
+//! What a run's numbers depend on.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use toml::Table;
+
+use super::simclr::SECTION as SIMCLR;
+use crate::files::hex;
+use crate::method::Plan;
+use crate::study::{Settings, differences};
+
+/// Everything that decides a run's numbers: two runs of one identity, class left out, seed and
+/// backend have the same. Thresholds are not among it; they are evaluated anew.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// Name of the method.
+    pub method: String,
+    /// SHA-256 of the pretrained weights, where the method reads any; `missing` without the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
+    /// Which images, and their split.
+    pub data: Table,
+    /// What the fit reads of the settings.
+    pub settings: Table,
+}
+
+impl Identity {
+    /// Of a method that does as `plan` says, with the hash of pretrained `weights` if it reads any.
+    pub fn new(
+        method: &str,
+        plan: &dyn Plan,
+        settings: &Settings,
+        weights: Option<String>,
+    ) -> Self {
+        Self {
+            method: method.to_owned(),
+            weights: weights.filter(|_| plan.weights_file(Path::new("")).is_some()),
+            data: crate::method::as_table(&settings.data),
+            settings: plan.settings(),
+        }
+    }
+
+    /// In what another one differs, `this there, that now` with the keys of the settings.
+    pub fn differences(&self, now: &Self) -> Vec<String> {
+        let flat = |identity: &Self| {
+            let mut table = identity.settings.clone();
+            table.insert("data".to_owned(), identity.data.clone().into());
+            table.insert("method".to_owned(), identity.method.clone().into());
+            if let Some(weights) = &identity.weights {
+                table.insert("pretrained weights".to_owned(), weights.clone().into());
+            }
+            table
+        };
+        differences(&flat(self), &flat(now))
+    }
+
+    /// True when both train the autoencoder of the section `encoder`, and the same one.
+    pub fn shares_autoencoder(&self, other: &Self) -> bool {
+        let own = self.autoencoder();
+        own.is_some() && own == other.autoencoder()
+    }
+
+    /// What the autoencoder of the section `encoder` depends on, where one is trained: the images, and
+    /// its settings.
+    pub fn autoencoder(&self) -> Option<String> {
+        let encoder = self.settings.get("encoder")?.as_table()?;
+        let part = |key: &str| Some((key.to_owned(), encoder.get(key)?.clone()));
+        let parts = ["width", "latent", "training"].map(part);
+        let settings = parts.into_iter().collect::<Option<Table>>()?;
+        Some(format!("{}{settings}", self.data))
+    }
+
+    /// True when both train the network of the section `simclr`, and the same one.
+    pub fn shares_simclr(&self, other: &Self) -> bool {
+        let own = self.settings.get(SIMCLR);
+        self.data == other.data && own.is_some() && own == other.settings.get(SIMCLR)
+    }
+
+    /// First twelve digits of its SHA-256.
+    pub fn fingerprint(&self) -> String {
+        let hash = Sha256::new()
+            .chain_update(&self.method)
+            .chain_update(self.weights.as_deref().unwrap_or_default())
+            .chain_update(self.data.to_string())
+            .chain_update(self.settings.to_string())
+            .finalize();
+        hex(&hash[..6])
+    }
+}
