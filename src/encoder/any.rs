@@ -273,12 +273,23 @@ impl EncoderSizes {
     pub(crate) fn fits(&self, bytes: usize) -> Result<(), String> {
         match self {
             Self::Autoencoder(config) => config.fits(bytes),
-            // What they may be is little.
-            Self::Pca { .. }
-            | Self::SqueezeNet { .. }
-            | Self::SimClr { .. }
-            | Self::Onnx { .. }
-            | Self::Pixels { .. } => Ok(()),
+            // Of the image itself; a network's features are few.
+            &Self::Pca {
+                shape,
+                components: of_image,
+            }
+            | &Self::SqueezeNet {
+                shape,
+                pixels: of_image,
+                ..
+            } => {
+                let values: usize = shape.iter().product();
+                match values * of_image.min(values) <= bytes / size_of::<f32>() {
+                    true => Ok(()),
+                    false => Err("it is too short for the components that it describes".to_owned()),
+                }
+            }
+            Self::SimClr { .. } | Self::Onnx { .. } | Self::Pixels { .. } => Ok(()),
         }
     }
 

@@ -75,7 +75,7 @@ impl VisualWordsConfig {
         match possible {
             true => Ok(()),
             false => Err(format!(
-                "a dictionary of {} patches of {} channels is not supported for images of shape {shape:?}: set data.size, or fewer components of the view of patches",
+                "a dictionary of {} patches of {} channels is not supported for images of shape {shape:?}: set data.size, or fewer views.words",
                 self.words, self.channels
             )),
         }

@@ -207,7 +207,7 @@ fn weight_gradient(
     let [images, channels, ..] = large.dims();
     let [_, to, rows, columns] = small.dims();
     let of_image = channels * kernel * kernel * rows * columns;
-    let at_a_time = (WINDOWS / of_image.max(1)).clamp(1, images);
+    let at_a_time = (WINDOWS / of_image.max(1)).min(images).max(1);
     let mut sum: Option<Tensor<3>> = None;
     for first in (0..images).step_by(at_a_time) {
         let count = at_a_time.min(images - first);

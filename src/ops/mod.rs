@@ -4,7 +4,8 @@
 //! Every function here computes what Burn's operation of the same name computes, or what its `plain`
 //! companion makes of several. On flex, with or without automatic differentiation, it runs the kernels
 //! of this module; everywhere else, and for shapes that the kernels do not take, it is Burn's
-//! operation (but on a GPU for batch normalisation and gradients by the weights of convolutions). The tests hold the two
+//! operation (but on a GPU for batch normalisation, gradients by the weights of convolutions and
+//! Adam). The tests hold the two
 //! together.
 //!
 //! Results do not depend on the number of threads: work is cut by the shapes alone, and partial sums

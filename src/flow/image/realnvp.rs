@@ -56,12 +56,12 @@ impl ImageRealNvpConfig {
                 return Err(format!("the flow's {name} is {value}, outside {allowed:?}"));
             }
         }
-        let halvings = match self.masks {
-            Masking::MultiScale => self.scales - 1,
+        let (halvings, setting) = match self.masks {
+            Masking::MultiScale => (self.scales - 1, "realnvp.scales"),
             // Upper and lower half, quarters, or every other pixel of each.
-            Masking::Checkerboard | Masking::Horizontal | Masking::Cycle => 1,
+            Masking::Checkerboard | Masking::Horizontal | Masking::Cycle => (1, "realnvp.masks"),
         };
-        super::check_shape(self.shape, halvings, "realnvp.scales")
+        super::check_shape(self.shape, halvings, setting)
     }
 
     /// Builds the flow, the identity but for the order, with weights drawn from `rng`.

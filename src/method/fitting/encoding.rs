@@ -104,19 +104,12 @@ impl Encoding {
         }
     }
 
-    /// Entries of the description of an image of this shape.
+    /// Entries of the description of an image of this shape; at most so many where an ONNX network, which has yet to be
+    /// read, says how many there are.
     pub fn entries(&self, shape: [usize; 3]) -> usize {
-        match *self {
-            Self::Autoencoder(ref settings) => settings.latent,
-            Self::SqueezeNet {
-                components,
-                pixel_components,
-                ..
-            } => components + pixel_components,
-            Self::Pca { components }
-            | Self::SimClr { components, .. }
-            | Self::Onnx { components, .. } => components,
-            Self::Pixels => shape.iter().product(),
+        match (self.sizes_by_settings(shape), self.components()) {
+            (Some(sizes), _) => sizes.latent(),
+            (None, components) => components.unwrap_or_default(),
         }
     }
 
@@ -152,7 +145,13 @@ impl Encoding {
                 components: *components,
             };
         }
-        match *self {
+        let known = self.sizes_by_settings(shape);
+        known.expect("an ONNX network is fitted to an encoder that holds it")
+    }
+
+    /// The sizes, where they follow from the settings: those of an ONNX network are in its file.
+    fn sizes_by_settings(&self, shape: [usize; 3]) -> Option<EncoderSizes> {
+        Some(match *self {
             Self::Autoencoder(ref settings) => EncoderSizes::Autoencoder(settings.sizes(shape)),
             Self::Pca { components } => EncoderSizes::Pca { shape, components },
             Self::SqueezeNet {
@@ -172,9 +171,9 @@ impl Encoding {
                 network: settings.sizes(shape),
                 components,
             },
-            // An ONNX network's are those of its encoder, above.
-            Self::Onnx { .. } | Self::Pixels => EncoderSizes::Pixels { shape },
-        }
+            Self::Onnx { .. } => return None,
+            Self::Pixels => EncoderSizes::Pixels { shape },
+        })
     }
 
     /// The encoder: trained in its stage, or computed.
@@ -277,7 +276,7 @@ impl Encoding {
                 return Ok(found);
             }
         }
-        let latent = self.entries(context.image_shape());
+        let latent = self.sizes(context.image_shape(), &frozen).latent();
         let mut representations = Vec::new();
         for part in parts.iter() {
             let (count, name) = (part.images.len(), part.name.clone());
@@ -333,4 +332,29 @@ fn fingerprint(encoder: &Encoder, parts: &Parts) -> String {
         hash.update(part.images.as_bytes());
     }
     hex(&hash.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_components_are_kept_than_there_are() {
+        let shape = [1, 16, 16];
+        for (encoding, entries) in [
+            (Encoding::Pca { components: 300 }, 256),
+            (Encoding::Pca { components: 30 }, 30),
+            (
+                Encoding::SqueezeNet {
+                    input: 64,
+                    components: 4096,
+                    pixel_components: 10,
+                },
+                SqueezeNet::LATENT + 10,
+            ),
+            (Encoding::Pixels, 256),
+        ] {
+            assert_eq!(encoding.entries(shape), entries, "{encoding:?}");
+        }
+    }
 }

@@ -35,6 +35,7 @@ impl Representation {
         for_each_batch(images.len(), |indices| {
             let batch = images.batch(indices, device);
             let z = encoder.encode(batch.clone());
+            debug_assert_eq!(z.dims()[1], latent);
             if let (Some(errors), Some(back)) = (&mut reconstruction, encoder.decode(z.clone())) {
                 let error = AutoEncoder::reconstruction_error(batch, back);
                 errors.extend(error.into_data().iter::<f32>());

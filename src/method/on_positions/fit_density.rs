@@ -101,8 +101,8 @@ impl Fit<'_> {
         };
         match RealNvpConfig::base_alone(kept, 0).check() {
             Ok(()) => Ok(kept),
-            Err(_) => Err(DetectorError::Shape(format!(
-                "a position has {features} features, too many to keep all of them: set positions.components"
+            Err(reason) => Err(DetectorError::Shape(format!(
+                "a position has {features} features, of which {kept} are kept: set positions.components ({reason})"
             ))
             .into()),
         }

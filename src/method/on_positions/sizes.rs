@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DensitySizes;
 use super::detector::NAMES;
-use crate::encoder::PositionConfig;
+use crate::encoder::{MapSource, PositionConfig};
 use crate::method::Spread;
 
 /// What a model file says beside the weights.
@@ -40,6 +40,9 @@ impl PositionSizes {
     /// What keeps these sizes from being built out of a file of so many `bytes`, if anything does.
     pub(super) fn check(&self, bytes: usize) -> Result<(), String> {
         self.config.check()?;
+        if let MapSource::Autoencoder(network) = &self.config.source {
+            network.fits(bytes)?;
+        }
         if !(1..NAMES.len()).contains(&self.scales.len()) || !(0.0..=1.0).contains(&self.top) {
             return Err("its scales are not supported".to_owned());
         }

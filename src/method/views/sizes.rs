@@ -122,7 +122,10 @@ impl ViewSizes {
             Some(network) if network.image_shape() != self.shape => {
                 return Err("its autoencoder is for other images".to_owned());
             }
-            Some(network) => network.check()?,
+            Some(network) => {
+                network.check()?;
+                network.fits(bytes)?;
+            }
             None if self
                 .views
                 .iter()

@@ -42,7 +42,7 @@ impl AdamRule {
     }
 }
 
-/// The parameter and the state after a step of `rule.plain()`, bit for bit.
+/// The parameter and the state after a step of `rule.plain()`: bit for bit on flex, and nearly so on a GPU.
 ///
 /// The result is written over the gradient and the moments where nobody else holds them. The
 /// parameter is only read: the learner keeps a copy of the model during a step, so it is never ours

@@ -165,7 +165,7 @@ impl PlanFile {
     }
 
     /// What keeps its cells from being of classes of the data set, if anything does.
-    pub(super) fn check_classes(&self, classes: usize) -> Result<(), SlurmError> {
+    fn check_classes(&self, classes: usize) -> Result<(), SlurmError> {
         match self.cells.iter().find(|cell| cell.class >= classes) {
             None => Ok(()),
             Some(cell) => Err(SlurmError::Asked(format!(
@@ -317,9 +317,12 @@ impl PlanFolder {
     /// The study as it was when the plan was made.
     ///
     /// # Errors
-    /// [`SlurmError`] when it cannot be read.
+    /// [`SlurmError`] when it cannot be read, or has not the classes of the plan.
     pub(super) fn study(&self, plan: &PlanFile) -> Result<Study, SlurmError> {
         let studies = Studies::open(Some(&self.studies()), &schema())?;
-        Ok(studies.study(&plan.study)?.clone())
+        let study = studies.study(&plan.study)?.clone();
+        let dataset = study.shared(&plan.overrides)?.data.dataset;
+        plan.check_classes(dataset.class_names().len())?;
+        Ok(study)
     }
 }
