@@ -164,14 +164,25 @@ fn an_epoch_comes_to_the_same_on_every_backend() {
     let autoencoder = [("encoder", "L1"), ("flow", "NLL")];
     let simclr = &["encoder.kind=simclr"][..];
     // Fewer images and scales: gradients of convolutions are slow on a software GPU.
-    let realnvp = &["data.limit=100", "realnvp.scales=1", "realnvp.blocks=1"][..];
-    let glow = &["data.limit=100", "glow.levels=1"][..];
+    let few = ["data.limit=100", "realnvp.scales=1", "glow.levels=1"];
+    // In several large steps.
+    let steps = |method: &str| {
+        [
+            format!("{method}.training.batch_size=16"),
+            format!("{method}.training.learning_rate=0.005"),
+        ]
+    };
+    let [realnvp, glow] = ["realnvp", "glow"].map(steps);
+    let [realnvp, glow] = [&realnvp, &glow].map(|steps| {
+        let steps = steps.iter().map(String::as_str);
+        few.into_iter().chain(steps).collect::<Vec<_>>()
+    });
     for (method, settings, stages) in [
         (Method::EncoderFlow, &[][..], &autoencoder[..]),
         (Method::EncoderFlow, simclr, &[("simclr", "NT-Xent")]),
         (Method::Ganomaly, &[], &[("ganomaly", "Generator loss")]),
-        (Method::RealNvp, realnvp, &[("pixel-flow", "Bits per dim")]),
-        (Method::Glow, glow, &[("pixel-flow", "Bits per dim")]),
+        (Method::RealNvp, &realnvp, &[("pixel-flow", "Bits per dim")]),
+        (Method::Glow, &glow, &[("pixel-flow", "Bits per dim")]),
     ] {
         let trained_on = |backend| {
             let folder = tempfile::tempdir().unwrap();
