@@ -30,6 +30,16 @@ impl AutoEncoderConfig {
         [self.channels, self.size, self.size]
     }
 
+    /// Of the networks for images of this shape, whose height is their side.
+    pub(crate) fn for_images([channels, size, _]: [usize; 3], width: usize, latent: usize) -> Self {
+        Self {
+            channels,
+            size,
+            width,
+            latent,
+        }
+    }
+
     /// Channels that the first convolution may have.
     pub(crate) const WIDTHS: RangeInclusive<usize> = 1..=512;
 

@@ -217,13 +217,8 @@ impl EncoderSettings {
 
 impl AutoEncoderSettings {
     /// Sizes of the autoencoder of images of this shape.
-    pub fn sizes(&self, [channels, size, _]: [usize; 3]) -> AutoEncoderConfig {
-        AutoEncoderConfig {
-            channels,
-            size,
-            width: self.width,
-            latent: self.latent,
-        }
+    pub fn sizes(&self, shape: [usize; 3]) -> AutoEncoderConfig {
+        AutoEncoderConfig::for_images(shape, self.width, self.latent)
     }
 
     /// Makes sure that it can be trained on images of this shape.

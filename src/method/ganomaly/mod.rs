@@ -57,13 +57,8 @@ fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
 
 impl GanomalySettings {
     /// Of the networks for images of this shape.
-    fn sizes(&self, [channels, size, _]: [usize; 3]) -> AutoEncoderConfig {
-        AutoEncoderConfig {
-            channels,
-            size,
-            width: self.width,
-            latent: self.latent,
-        }
+    fn sizes(&self, shape: [usize; 3]) -> AutoEncoderConfig {
+        AutoEncoderConfig::for_images(shape, self.width, self.latent)
     }
 }
 
