@@ -1,6 +1,7 @@
 //! The step on a GPU: one kernel for each parameter, where Burn's operations are fourteen.
 //!
-//! A parameter is small and a launch is not: with eight couplings, most of a flow's training step was this.
+//! A parameter is small and a launch is not: with eight couplings, a third of a flow's training step was this
+//! and the norm of its gradients (docs/performance.md).
 
 use burn::backend::Wgpu;
 use burn::backend::wgpu::CubeTensor;
