@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use super::FolderFit;
 use super::order::Resolved;
-use super::split::{CALIBRATION, split};
+use super::split::{Split, split};
 use crate::backend::OpenDevice;
 use crate::data::folder::{Layout, Loaded, Skipped, in_proportion, layout, load_watched};
 use crate::data::{Conversion, Images, SplitShares};
 use crate::files::sha256;
 use crate::method::{
-    Calibration, Clock, Context, Detector, Fitted, Identity, MethodError, Parts, Scores,
+    Calibration, Clock, Context, Detector, Fitted, HeldOut, Identity, MethodError, Part, Scores,
 };
 use crate::run::{RunError, Workspace};
 use crate::study::{Studies, StudyError};
@@ -20,7 +20,7 @@ pub(super) struct Attempt {
     /// The method or variant.
     pub name: String,
     pub files: Files,
-    pub parts: Parts,
+    pub split: Split,
     /// The group of every image, where they are grouped.
     pub groups: Option<Vec<usize>>,
     pub fitted: Fitted,
@@ -71,11 +71,11 @@ impl Attempt {
             groups,
             ignored,
         } = read;
-        let parts = split(&images, groups.as_deref(), shares, fit.seed).map_err(|reason| {
+        let split = split(&images, groups.as_deref(), shares, fit.seed).map_err(|reason| {
             let reason = format!("{reason}{}", and_skipped(&files.skipped));
             StudyError::setting(fit.folder.display().to_string(), reason)
         })?;
-        // The parts have them.
+        // The split has them.
         drop(images);
         // A file that cannot be read is said where it is needed.
         let weights = plan.weights_file(&fit.backbone);
@@ -97,10 +97,10 @@ impl Attempt {
             // The p-values come from held-out images.
             training_scores: false,
         };
-        let fitted = match plan.fit(&mut context, &parts) {
+        let fitted = match plan.fit(&mut context, &split.fitted) {
             Ok(fitted) => fitted,
             Err(error) => {
-                let error = named(error, &parts, &files);
+                let error = named(error, &split, &files);
                 // With nothing to continue from, the folder would only stand in the way of other settings, and
                 // nobody continues a rival that has failed. That it cannot be removed says less than why the fit
                 // failed.
@@ -114,7 +114,7 @@ impl Attempt {
         Ok(Self {
             name: choice.name,
             files,
-            parts,
+            split,
             groups,
             fitted,
             workspaces: vec![workspace],
@@ -187,56 +187,56 @@ fn and_skipped(skipped: &[Skipped]) -> String {
 }
 
 /// The error, of the file where it is of one image.
-fn named(error: MethodError, parts: &Parts, files: &Files) -> RunError {
+fn named(error: MethodError, split: &Split, files: &Files) -> RunError {
     let MethodError::NotFinite { ref part, image } = error else {
         return error.into();
     };
-    let Some(path) = path_of(image, part, parts, files) else {
+    let Some(part) = split.parts().into_iter().find(|one| one.name == *part) else {
         return error.into();
     };
     let reason = "the encoder describes it by numbers that are not finite: take another encoder, or leave this file out";
-    StudyError::setting(path.display().to_string(), reason).into()
+    of_file(image, part, files, reason)
 }
 
-/// The file of an image of a part.
-fn path_of<'a>(image: usize, part: &str, parts: &Parts, files: &'a Files) -> Option<&'a PathBuf> {
-    let found = parts.get(part)?.indices.get(image)?;
-    files.paths.get(*found)
+/// What is wrong with an image of a part, with its file.
+fn of_file(image: usize, part: &Part, files: &Files, reason: &str) -> RunError {
+    let index = part.indices.get(image);
+    let path = index.and_then(|&index| files.paths.get(index));
+    let name = path.map_or_else(
+        || format!("image {image} of {}", part.name),
+        |path| path.display().to_string(),
+    );
+    StudyError::setting(name, reason).into()
 }
 
 /// The calibrated detector.
 ///
 /// # Errors
-/// [`RunError`] when there are too few scores to calibrate it by, one of them is no number, or it cannot be asked for
-/// its heat maps.
+/// [`RunError`] when there are too few images to calibrate it by, a score of one of them is no number, or it cannot be
+/// asked for its heat maps.
 pub(super) fn detector(
     Fitted { scorer, scores, .. }: Fitted,
-    parts: &Parts,
+    split: &Split,
     files: &Files,
     origin: &str,
 ) -> Result<Detector, RunError> {
-    let scores_of = |name: &str| {
-        let found = scores.iter().find(|(part, _)| part == name);
-        let none = || Scores::none(scorer.score_names());
-        found.map_or_else(none, |(_, scores)| scores.clone())
-    };
-    for part in ["validation", CALIBRATION] {
-        if let Some(image) = scores_of(part).first_not_finite()
-            && let Some(path) = path_of(image, part, parts, files)
-        {
+    let validation = split.fitted.validation();
+    let known = scores
+        .into_iter()
+        .find(|(name, _)| *name == validation.name);
+    let known = known.map_or_else(|| Scores::none(scorer.score_names()), |(_, scores)| scores);
+    let held_out = &split.held_out;
+    let sides = held_out.indices.iter().map(|&index| files.sides[index]);
+    let sides: Vec<[usize; 2]> = sides.collect();
+    let found = HeldOut::of(scorer.as_ref(), &held_out.images, &sides)?;
+    for (part, scores) in [(validation, &known), (held_out, &found.scores)] {
+        if let Some(image) = scores.first_not_finite() {
             let reason = "its score is no finite number: take another encoder or method, or leave this file out";
-            return Err(StudyError::setting(path.display().to_string(), reason).into());
+            return Err(of_file(image, part, files, reason));
         }
     }
-    let [validation, held_out] = ["validation", CALIBRATION].map(scores_of);
-    let calibration = Calibration::fit(scorer.deciding(), &validation, &held_out)?;
-    let mut detector = Detector::new(scorer, calibration, origin);
-    if let Some(held_out) = parts.get(CALIBRATION) {
-        let indices = held_out.indices.iter();
-        let sides: Vec<[usize; 2]> = indices.map(|&index| files.sides[index]).collect();
-        detector = detector.with_normal_maps(&held_out.images, &sides)?;
-    }
-    Ok(detector)
+    let calibration = Calibration::fit(scorer.deciding(), &known, &found.scores)?;
+    Ok(Detector::new(scorer, calibration, origin).with_normal_maps(found.maps))
 }
 
 /// The model file beside which unfinished work is kept: a rival's has a name of its own.

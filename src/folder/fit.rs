@@ -6,20 +6,18 @@ use std::path::PathBuf;
 
 use super::FolderFit;
 use super::attempt::{Attempt, detector};
-use super::split::{CALIBRATION, deal};
+use super::split::{Split, deal};
 use crate::backend::Backend;
 use crate::data::SplitShares;
 use crate::data::folder::{NearDuplicates, Skipped};
 use crate::evaluate::{Conformal, EvaluateError};
-use crate::method::{Detector, Parts};
+use crate::method::Detector;
 use crate::run::RunError;
 use crate::study::Studies;
 
 /// Share of the images held out for the p-values that is proposed, at most: more would leave too few
 /// to learn from.
 const LARGEST_SHARE: f64 = 0.5;
-/// The parts in the order in which they are counted.
-const PARTS: [&str; 3] = ["train", "validation", CALIBRATION];
 
 /// What `fit` has made.
 pub struct FittedFolder {
@@ -102,29 +100,30 @@ pub fn fit_folder(
     let Attempt {
         name,
         files,
-        parts,
+        split,
         groups,
         fitted,
         workspaces,
         shares,
         ignored,
     } = attempt;
-    let counts = PARTS.map(|name| parts.get(name).map_or(0, |part| part.images.len()));
+    let counts = split.parts().map(|part| part.images.len());
     let origin = format!(
         "{name} fit to {} of {} normal images, seed {}",
         counts[0],
         files.paths.len(),
         fit.seed
     );
-    let detector = detector(fitted, &parts, &files, &origin)?;
+    fit.display
+        .say(&format!("scoring {} held-out images", counts[2]));
+    let detector = detector(fitted, &split, &files, &origin)?;
     detector.check_device(&open)?;
     detector.save(&fit.out)?;
-    let held_out = parts.get(CALIBRATION).into_iter();
-    let held_out = held_out.flat_map(|part| &part.indices);
+    let held_out = split.held_out.indices.iter();
     let held_out_files = held_out.map(|&index| files.paths[index].clone()).collect();
     let duplicates = match groups {
         Some(_) => None,
-        None => Some(near_duplicates(&parts)),
+        None => Some(near_duplicates(&split)),
     };
     for workspace in workspaces {
         // The detector is written: that something is left beside it does not undo that.
@@ -137,7 +136,7 @@ pub fn fit_folder(
         comparison,
         counts,
         held_out: held_out_files,
-        groups: groups.map(|groups| groups_in(&parts, &groups)),
+        groups: groups.map(|groups| groups_in(&split, &groups)),
         duplicates,
         skipped: files.skipped,
         ignored,
@@ -187,19 +186,17 @@ fn halves(own: f64, other: f64) -> bool {
 }
 
 /// How many groups each part shows.
-fn groups_in(parts: &Parts, groups: &[usize]) -> [usize; 3] {
-    PARTS.map(|name| {
-        let indices = parts.get(name).map_or(&[][..], |part| &part.indices);
-        let shown: HashSet<usize> = indices.iter().map(|&index| groups[index]).collect();
+fn groups_in(split: &Split, groups: &[usize]) -> [usize; 3] {
+    split.parts().map(|part| {
+        let shown: HashSet<usize> = part.indices.iter().map(|&index| groups[index]).collect();
         shown.len()
     })
 }
 
 /// Held-out images that nearly equal one that is trained on.
-fn near_duplicates(parts: &Parts) -> NearDuplicates {
-    let held_out = PARTS[1..].iter().filter_map(|name| parts.get(name));
-    let held_out = held_out.map(|part| part.images.as_ref());
-    NearDuplicates::count(&parts.train().images, held_out)
+fn near_duplicates(split: &Split) -> NearDuplicates {
+    let [train, held_out @ ..] = split.parts().map(|part| part.images.as_ref());
+    NearDuplicates::count(train, held_out)
 }
 
 /// What keeps p-values from `conformal`, which were taken from a share of `count` images, from

@@ -1,12 +1,11 @@
 //! How a detector does on a labelled folder of MVTec AD's layout.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::data::DataError;
-use crate::data::folder::{Loaded, MvtecTest, Skipped, load_mask};
+use crate::data::folder::{MvtecTest, Skipped, load_mask};
 use crate::evaluate::{EvaluateError, PixelRanking, auroc};
-use crate::method::{Detector, HeatSource, Verdict};
+use crate::method::{Detector, HeatSource, Heatmap, Verdict};
 use crate::run::RunError;
 use crate::study::StudyError;
 
@@ -46,7 +45,7 @@ pub struct PixelMetrics {
 }
 
 /// Compares the verdicts of a labelled folder with its labels, and the heat maps with its masks,
-/// while the images are scored: a batch is added, and no image and no map of it is kept.
+/// while the images are scored: no image and no map is kept.
 pub struct FolderTest<'a> {
     detector: &'a Detector,
     tests: HashMap<PathBuf, MvtecTest>,
@@ -87,67 +86,78 @@ impl<'a> FolderTest<'a> {
         }
     }
 
-    /// Adds some of the images, with a verdict for each of them; returns the masks that could not be
-    /// read. Images that are not among those to be tested are passed over.
+    /// Sources of the heat maps that are compared with masks.
+    pub fn sources(&self) -> impl Iterator<Item = HeatSource> {
+        self.pixels.iter().map(|&(source, _)| source)
+    }
+
+    /// Adds the verdict on an image; one that is not among those to be tested is passed over.
     ///
     /// # Errors
-    /// [`RunError`] when a score is no finite number or, with `strict`, a mask cannot be read.
-    pub fn add(&mut self, loaded: &Loaded, verdicts: &[Verdict]) -> Result<Vec<Skipped>, RunError> {
-        let mut known = Vec::new();
-        for (index, (path, verdict)) in loaded.paths.iter().zip(verdicts).enumerate() {
-            let Some(test) = self.tests.get(path) else {
-                continue;
-            };
-            if !verdict.score.is_finite() {
-                let reason = format!(
-                    "its score is {}, and there is no AUROC with it: the detector has no numbers for this picture",
-                    verdict.score
-                );
-                return Err(StudyError::setting(path.display().to_string(), reason).into());
+    /// [`RunError`] when its score is no finite number.
+    pub fn add_verdict(&mut self, path: &Path, verdict: &Verdict) -> Result<(), RunError> {
+        let Some(test) = self.tests.get(path) else {
+            return Ok(());
+        };
+        if !verdict.score.is_finite() {
+            let reason = format!(
+                "its score is {}, and there is no AUROC with it: the detector has no numbers for this picture",
+                verdict.score
+            );
+            return Err(StudyError::setting(path.display().to_string(), reason).into());
+        }
+        match &test.defect {
+            None => self.good.push(verdict.score),
+            Some(defect) => {
+                let scores = self.defective.entry(defect.clone()).or_default();
+                scores.push(verdict.score);
             }
-            match &test.defect {
-                None => self.good.push(verdict.score),
-                Some(defect) => {
-                    let scores = self.defective.entry(defect.clone()).or_default();
-                    scores.push(verdict.score);
-                }
-            }
+        }
+        Ok(())
+    }
+
+    /// Adds the heat maps of an image on its picture, of all [sources](Self::sources) at least; returns its mask when
+    /// that could not be read. An image that is not among those to be tested is passed over.
+    ///
+    /// # Errors
+    /// [`RunError`] when, with `strict`, its mask cannot be read.
+    pub fn add_maps(
+        &mut self,
+        path: &Path,
+        maps: &[(HeatSource, Heatmap)],
+    ) -> Result<Option<Skipped>, RunError> {
+        let of = |wanted: HeatSource| maps.iter().find(|(source, _)| *source == wanted);
+        let Some(test) = self.tests.get(path) else {
+            return Ok(None);
+        };
+        let own = self.pixels.first().and_then(|(source, _)| of(*source));
+        let Some((_, own)) = own else {
+            return Ok(None);
+        };
+        let sides = [own.height(), own.width()];
+        let mask = match (&test.defect, &test.mask) {
+            (None, _) => vec![false; sides[0] * sides[1]],
             // Without a mask nothing is known of the pixels of a defective image.
-            if test.defect.is_none() || test.mask.is_some() {
-                known.push(index);
-            }
-        }
-        let mut skipped = Vec::new();
-        if known.is_empty() || self.pixels.is_empty() {
-            return Ok(skipped);
-        }
-        let images = loaded.images.select(&known);
-        let sides: Vec<[usize; 2]> = known.iter().map(|&index| loaded.sides[index]).collect();
-        for (number, (source, ranking)) in self.pixels.iter_mut().enumerate() {
-            let maps = self.detector.heatmaps(&images, &sides, Some(*source))?;
-            // One map and one mask at a time: pictures may be large.
-            for (map, &index) in maps.zip(&known) {
-                let test = &self.tests[&loaded.paths[index]];
-                let mask = match (defective_pixels(test, loaded.sides[index]), &test.mask) {
-                    (Ok(mask), _) => mask,
-                    (Err(error), Some(path)) if !self.strict => {
-                        if number == 0 {
-                            let (path, reason) = (path.clone(), error.reason());
-                            skipped.push(Skipped { path, reason });
-                        }
-                        continue;
-                    }
-                    (Err(error), _) => return Err(error.into()),
-                };
-                ranking.add(map.values(), &mask, map.width());
-                if let Some(found) = self.masks.as_mut().filter(|_| number == 0) {
-                    let levels = self.detector.mask_levels(found.alpha)?;
-                    let marked = levels.mask(&map, found.alpha);
-                    found.add(&mask, &marked, test.defect.is_none());
+            (Some(_), None) => return Ok(None),
+            (Some(_), Some(path)) => match load_mask(path, sides) {
+                Ok(mask) => mask,
+                Err(error) if self.strict => return Err(error.into()),
+                Err(error) => {
+                    let (path, reason) = (path.clone(), error.reason());
+                    return Ok(Some(Skipped { path, reason }));
                 }
+            },
+        };
+        for (source, ranking) in &mut self.pixels {
+            if let Some((_, map)) = of(*source) {
+                ranking.add(map.values(), &mask, map.width());
             }
         }
-        Ok(skipped)
+        if let Some(found) = &mut self.masks {
+            let levels = self.detector.mask_levels(found.alpha)?;
+            found.add(&mask, &levels.mask(own, found.alpha), test.defect.is_none());
+        }
+        Ok(None)
     }
 
     /// The metrics of all images that have been added.
@@ -206,13 +216,5 @@ impl MaskMetrics {
             counts[0] += 1;
             counts[1] += usize::from(marked);
         }
-    }
-}
-
-/// Which pixels of a test image of `sides` are defective: none of a good one, those of its mask otherwise.
-fn defective_pixels(test: &MvtecTest, sides: [usize; 2]) -> Result<Vec<bool>, DataError> {
-    match (&test.defect, &test.mask) {
-        (Some(_), Some(path)) => load_mask(path, sides),
-        _ => Ok(vec![false; sides[0] * sides[1]]),
     }
 }

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use image::DynamicImage;
+use rayon::prelude::*;
 
 use super::metrics::{FolderMetrics, FolderTest};
 use crate::data::Picture;
 use crate::data::folder::{Loaded, MvtecTest, Skipped, load};
 use crate::files::{self, FileError};
-use crate::method::{Detector, HeatSource, Verdict};
+use crate::method::{Detector, HeatSource, Heatmap, Inspection, PictureMaps, Verdict};
 use crate::run::RunError;
 
 /// Files that are decoded and scored at a time.
@@ -129,9 +130,14 @@ impl<'a> Scoring<'a> {
         if loaded.paths.is_empty() {
             return Ok(Vec::new());
         }
-        let verdicts = self.detector.score_images(&loaded.images)?;
+        let detector = self.detector;
+        let inspection = detector.inspect(&loaded.images);
+        let verdicts = inspection.verdicts()?;
         self.time += started.elapsed();
         for (path, verdict) in loaded.paths.iter().zip(&verdicts) {
+            if let Some(test) = &mut self.test {
+                test.add_verdict(path, verdict)?;
+            }
             self.kept.push(Kept {
                 path: path.clone(),
                 score: verdict.score,
@@ -140,10 +146,7 @@ impl<'a> Scoring<'a> {
                 defect: self.defects.get(path).cloned().flatten(),
             });
         }
-        if let Some(test) = &mut self.test {
-            self.skipped.extend(test.add(&loaded, &verdicts)?);
-        }
-        self.draw(&loaded, &verdicts)?;
+        self.add_maps(&loaded, &verdicts, &inspection)?;
         Ok(loaded.paths.into_iter().zip(verdicts).collect())
     }
 
@@ -163,12 +166,69 @@ impl<'a> Scoring<'a> {
         })
     }
 
-    /// Writes the overlays and masks that are wanted of a batch.
-    fn draw(&mut self, loaded: &Loaded, verdicts: &[Verdict]) -> Result<(), RunError> {
-        if self.options.overlays.is_none() && self.options.masks.is_none() {
+    /// Writes the overlays and masks that are wanted of a batch, and compares its heat maps with masks where there are
+    /// any.
+    fn add_maps(
+        &mut self,
+        loaded: &Loaded,
+        verdicts: &[Verdict],
+        inspection: &Inspection,
+    ) -> Result<(), RunError> {
+        let mut maps: Vec<(HeatSource, PictureMaps)> = Vec::new();
+        for source in self.sources()? {
+            maps.push((source, inspection.maps(Some(source))?));
+        }
+        if maps.is_empty() {
             return Ok(());
         }
         let names: Vec<String> = loaded.paths.iter().map(|path| self.name(path)).collect();
+        let all: Vec<usize> = (0..names.len()).collect();
+        // Pictures and their maps may be large: there are never more of them than cores.
+        for indices in all.chunks(rayon::current_num_threads()) {
+            let on_pictures = indices.par_iter().map(|&index| {
+                let original = loaded.sides[index];
+                let on_picture = |(source, maps): &(HeatSource, PictureMaps)| {
+                    Some((*source, maps.on_picture(index, original)?))
+                };
+                let maps: Vec<_> = maps.iter().filter_map(on_picture).collect();
+                self.draw(&loaded.paths[index], &verdicts[index], &maps, &names[index])?;
+                Ok(maps)
+            });
+            let on_pictures: Vec<Result<_, RunError>> = on_pictures.collect();
+            for (&index, maps) in indices.iter().zip(on_pictures) {
+                let maps = maps?;
+                if let Some(test) = &mut self.test {
+                    let path = &loaded.paths[index];
+                    self.skipped.extend(test.add_maps(path, &maps)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sources of the heat maps that something is done with, each once.
+    fn sources(&self) -> Result<Vec<HeatSource>, RunError> {
+        let (detector, options) = (self.detector, &self.options);
+        let mut wanted: Vec<HeatSource> = Vec::new();
+        wanted.extend(self.test.iter().flat_map(FolderTest::sources));
+        if options.overlays.is_some() {
+            wanted.push(detector.heat_source(options.heat)?);
+        }
+        if options.masks.is_some() {
+            wanted.push(detector.heat_source(None)?);
+        }
+        let known = HeatSource::ALL.into_iter();
+        Ok(known.filter(|source| wanted.contains(source)).collect())
+    }
+
+    /// Writes the overlay and the mask that are wanted of an image with these maps.
+    fn draw(
+        &self,
+        path: &Path,
+        verdict: &Verdict,
+        maps: &[(HeatSource, Heatmap)],
+        name: &str,
+    ) -> Result<(), RunError> {
         let ScoringOptions {
             alpha,
             overlays,
@@ -177,20 +237,22 @@ impl<'a> Scoring<'a> {
             ..
         } = &self.options;
         let detector = self.detector;
-        if let Some(folder) = overlays {
-            let maps = detector.heatmaps(&loaded.images, &loaded.sides, *heat)?;
-            for (index, map) in maps.enumerate() {
-                let picture = Picture::decode(&loaded.paths[index])?;
-                let anomalous = verdicts[index].is_anomalous(*alpha);
-                let overlay = detector.draw(&map, &picture, *heat, anomalous)?;
-                save(&overlay.into(), folder, &names[index])?;
-            }
+        let of = |source: Option<HeatSource>| -> Result<_, RunError> {
+            let source = detector.heat_source(source)?;
+            Ok(maps.iter().find(|(known, _)| *known == source))
+        };
+        if let Some(folder) = overlays
+            && let Some((_, map)) = of(*heat)?
+        {
+            let picture = Picture::decode(path)?;
+            let anomalous = verdict.is_anomalous(*alpha);
+            let overlay = detector.draw(map, &picture, *heat, anomalous)?;
+            save(&overlay.into(), folder, name)?;
         }
-        if let Some(folder) = masks {
-            let maps = detector.heatmaps(&loaded.images, &loaded.sides, None)?;
-            for (map, name) in maps.zip(&names) {
-                save(&detector.mask(&map, *alpha)?.into(), folder, name)?;
-            }
+        if let Some(folder) = masks
+            && let Some((_, map)) = of(None)?
+        {
+            save(&detector.mask(map, *alpha)?.into(), folder, name)?;
         }
         Ok(())
     }

@@ -12,7 +12,23 @@ use crate::method::{Part, Parts, derive};
 /// Fewest normal images that a detector is fitted to.
 const FEWEST: usize = 20;
 /// The part that is held out for the p-values.
-pub(super) const CALIBRATION: &str = "calibration";
+const CALIBRATION: &str = "calibration";
+
+/// The images of a folder by what they are for.
+pub(super) struct Split {
+    /// Those that a method is fitted to: to learn from, and to choose the epoch.
+    pub fitted: Parts,
+    /// Those that the p-values are taken from.
+    pub held_out: Part,
+}
+
+impl Split {
+    /// Those to learn from, those for validation, those for the p-values.
+    pub fn parts(&self) -> [&Part; 3] {
+        let [train, validation] = [self.fitted.train(), self.fitted.validation()];
+        [train, validation, &self.held_out]
+    }
+}
 
 /// Shuffles the images and deals them out; those of one of the `groups`, where there are any, stay
 /// together.
@@ -24,7 +40,7 @@ pub(super) fn split(
     groups: Option<&[usize]>,
     shares: SplitShares,
     seed: u64,
-) -> Result<Parts, String> {
+) -> Result<Split, String> {
     let count = images.len();
     if count < FEWEST {
         return Err(format!(
@@ -44,19 +60,17 @@ pub(super) fn split(
         }
     };
     let labels = Arc::new(vec![0; count]);
-    let parts = [
-        ("train", train),
-        ("validation", validation),
-        (CALIBRATION, calibration),
-    ];
-    let parts = parts.into_iter().map(|(name, indices)| Part {
+    let part = |name: &str, indices: Vec<usize>| Part {
         name: name.to_owned(),
         images: Arc::new(images.select(&indices)),
         indices,
         labels: labels.clone(),
         features: None,
-    });
-    Ok(Parts::new(parts.collect()))
+    };
+    Ok(Split {
+        fitted: Parts::new(vec![part("train", train), part("validation", validation)]),
+        held_out: part(CALIBRATION, calibration),
+    })
 }
 
 /// Deals out whole groups: about as many images as `sizes` says.
@@ -105,13 +119,14 @@ mod tests {
         validation: 0.1,
     };
 
-    fn sizes(parts: &Parts) -> Vec<usize> {
-        parts.iter().map(|part| part.images.len()).collect()
+    fn sizes(split: &Split) -> Vec<usize> {
+        split.parts().iter().map(|part| part.images.len()).collect()
     }
 
     /// Indices of all parts, sorted.
-    fn all(parts: &Parts) -> Vec<usize> {
-        let mut all: Vec<usize> = parts.iter().flat_map(|part| part.indices.clone()).collect();
+    fn all(split: &Split) -> Vec<usize> {
+        let indices = split.parts().into_iter().map(|part| part.indices.clone());
+        let mut all = indices.collect::<Vec<_>>().concat();
         all.sort_unstable();
         all
     }
@@ -129,8 +144,8 @@ mod tests {
             let groups: Vec<usize> = (0..100).map(|image| image * 7919 % 13).collect();
             let parts = split(&images(100), Some(&groups), SHARES, seed).unwrap();
             assert_eq!(all(&parts), (0..100).collect::<Vec<_>>());
-            for (number, part) in parts.iter().enumerate() {
-                for other in parts.iter().skip(number + 1) {
+            for (number, part) in parts.parts().into_iter().enumerate() {
+                for other in parts.parts().into_iter().skip(number + 1) {
                     let mut pairs = part
                         .indices
                         .iter()

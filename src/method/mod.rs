@@ -35,8 +35,8 @@ use serde_json::Value;
 use toml::Table;
 
 pub use detector::{
-    Calibration, Description, Detector, HeatSource, Heatmap, MaskLevels, Scorer, Scores, Spread,
-    Stored, Terms, Verdict,
+    Calibration, Description, Detector, Findings, HeatSource, Heatmap, HeldOut, Inspection,
+    MaskLevels, NormalMaps, PictureMaps, Scorer, Scores, Spread, Stored, Terms, Verdict,
 };
 pub use error::{DetectorError, MethodError};
 pub use fitting::{

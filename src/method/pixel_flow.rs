@@ -177,7 +177,7 @@ impl<S: FlowSizes> PixelFlow<S> {
         Self::check(&sizes)?;
         let (flow, summary) = train(&sizes, training, context, parts)?;
         let scorer = Self::new(context.conversion, sizes, usage, flow, context.device);
-        let scores = context.score_images(&scorer, parts)?;
+        let scores = context.score_images(&scorer, parts, None)?;
         Ok(Fitted {
             scorer: Box::new(scorer),
             scores,

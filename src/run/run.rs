@@ -16,8 +16,8 @@ use crate::data::{DataStore, DatasetName, Framing, Images};
 use crate::encoder::{ENCODER_STAGE, SIMCLR_STAGE, SqueezeNet};
 use crate::files;
 use crate::method::{
-    Calibration, Clock, Context, Detector, DetectorError, Fitted, Identity, Method, Plan, Scorer,
-    derive, train_autoencoder,
+    Calibration, Clock, Context, Detector, DetectorError, Fitted, Identity, Method, NormalMaps,
+    Plan, Scorer, derive, train_autoencoder,
 };
 use crate::study::Experiment;
 
@@ -346,7 +346,8 @@ impl<'a> Run<'a> {
         // The colours are drawn to the scale of maps of this size.
         let [_, height, width] = validation.shape();
         let sides = vec![[height, width]; validation.len()];
-        Detector::new(scorer, calibration, &origin).with_normal_maps(validation, &sides)
+        let maps = NormalMaps::of(scorer.as_ref(), validation, &sides)?;
+        Ok(Detector::new(scorer, calibration, &origin).with_normal_maps(maps))
     }
 
     fn evaluate(&self, table: &ScoreTable) -> Result<Evaluation, RunError> {

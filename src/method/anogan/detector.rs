@@ -14,7 +14,7 @@ use crate::method::detector::model_file::{check_shape, filled, parse_sizes};
 use crate::method::detector::pictures::{heatmaps, to_bytes};
 use crate::method::fitting::adversarial::noise;
 use crate::method::fitting::representation::for_each_batch;
-use crate::method::{DetectorError, HeatSource, Heatmap, Scorer, Scores, Stored};
+use crate::method::{DetectorError, Findings, HeatSource, Heatmap, Scorer, Scores, Stored};
 
 /// Scores images by how near to them the generator comes.
 ///
@@ -90,11 +90,11 @@ impl AnoganDetector {
         made
     }
 
-    /// What the search found for every image, as pixels.
-    fn nearest(&self, images: &Images) -> Vec<Tensor<4>> {
+    /// The images that the generator makes of what was found.
+    fn nearest(&self, found: &[Found]) -> Vec<Tensor<4>> {
         let mut noise = Vectors::new(self.model.config().latent);
-        for found in self.search(images) {
-            noise.extend(found.latent);
+        for found in found {
+            noise.extend(found.latent.iter().copied());
         }
         self.generate(&noise)
     }
@@ -123,18 +123,13 @@ impl Scorer for AnoganDetector {
     }
 
     fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
-        let found = self.search(&self.conversion.apply(images.clone())?);
-        let columns: [fn(&Found) -> f32; 3] = [
-            |found| found.loss,
-            |found| found.residual,
-            |found| found.features,
-        ];
-        let columns = columns.map(|column| found.iter().map(column).collect());
-        Ok(Scores::new(self.score_names(), columns.into()))
+        self.inspect(&self.conversion.apply(images.clone())?)
+            .scores()
     }
 
     fn reconstruct(&self, images: &Images) -> Option<Images> {
-        let pixels = self.nearest(images).into_iter().flat_map(to_bytes);
+        let made = self.nearest(&self.search(images));
+        let pixels = made.into_iter().flat_map(to_bytes);
         Images::new(images.shape(), pixels.collect()).ok()
     }
 
@@ -147,16 +142,54 @@ impl Scorer for AnoganDetector {
 
     fn heat(&self, images: &Images, source: HeatSource) -> Option<Vec<Heatmap>> {
         self.heat_sources().contains(&source).then_some(())?;
-        let [_, height, width] = images.shape();
-        let made = Tensor::cat(self.nearest(images), 0);
-        let all: Vec<usize> = (0..images.len()).collect();
-        let residuals = (images.batch(&all, &self.device) - made).abs().mean_dim(1);
-        let residuals: Vec<f32> = residuals.into_data().iter::<f32>().collect();
-        heatmaps([height, width], &residuals)
+        self.inspect(images).heat(source)
+    }
+
+    fn inspect<'a>(&'a self, images: &'a Images) -> Box<dyn Findings + 'a> {
+        Box::new(OfSearch {
+            detector: self,
+            images,
+            found: self.search(images),
+        })
     }
 
     fn heat_sources(&self) -> &'static [HeatSource] {
         &[HeatSource::Reconstruction]
+    }
+}
+
+/// What one search says of the images: it takes hundreds of steps.
+struct OfSearch<'a> {
+    detector: &'a AnoganDetector,
+    images: &'a Images,
+    /// One for each image.
+    found: Vec<Found>,
+}
+
+impl Findings for OfSearch<'_> {
+    fn scores(&self) -> Result<Scores, DetectorError> {
+        let columns: [fn(&Found) -> f32; 3] = [
+            |found| found.loss,
+            |found| found.residual,
+            |found| found.features,
+        ];
+        let columns = columns.map(|column| self.found.iter().map(column).collect());
+        Ok(Scores::new(self.detector.score_names(), columns.into()))
+    }
+
+    fn heat(&self, source: HeatSource) -> Option<Vec<Heatmap>> {
+        self.detector
+            .heat_sources()
+            .contains(&source)
+            .then_some(())?;
+        let [_, height, width] = self.images.shape();
+        let made = Tensor::cat(self.detector.nearest(&self.found), 0);
+        let all: Vec<usize> = (0..self.images.len()).collect();
+        let residuals = (self.images.batch(&all, &self.detector.device) - made)
+            .abs()
+            .mean_dim(1);
+        let residuals: Vec<f32> = residuals.into_data().iter::<f32>().collect();
+        heatmaps([height, width], &residuals)
     }
 }
 

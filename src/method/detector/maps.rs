@@ -2,19 +2,10 @@
 
 use image::{DynamicImage, GrayImage, RgbImage};
 
-use crate::data::{Framing, Images, Picture};
+use super::findings::Inspection;
+use super::held_out::NormalMaps;
+use crate::data::{Images, Picture};
 use crate::method::{Detector, DetectorError, HeatSource, Heatmap, MaskLevels};
-
-/// Standard deviation of the blur of a heat map, as a share of the picture's shorter side. PaDiM and
-/// PatchCore take 4 pixels of 224 to 256.
-const SMOOTHING: f32 = 1.0 / 64.0;
-/// No less of it than this, in pixels of what the detector sees: a map of small images is coarse.
-const LEAST_SMOOTHING: f32 = 2.0;
-/// Images that the colours are taken from, at most, and pixels of each of them, about.
-const RANGE_IMAGES: usize = 1000;
-const RANGE_PIXELS: usize = 2000;
-/// Images that are mapped at a time.
-const BATCH: usize = 64;
 
 impl Detector {
     /// What a heat map is made of when `source` is asked for: that, and for `None` what the method is
@@ -46,56 +37,18 @@ impl Detector {
         self.heatmap_of(&Picture::from_image(image)?, source)
     }
 
-    /// Heat maps of images that have been converted, each on the size of the picture that it was, which
-    /// `sides` = `[height, width]` says: one after the other, as maps of large pictures are large.
-    ///
-    /// # Errors
-    /// [`DetectorError::NoHeat`] when the method has no such map.
-    pub fn heatmaps<'a>(
-        &self,
-        images: &Images,
-        sides: &'a [[usize; 2]],
-        source: Option<HeatSource>,
-    ) -> Result<impl Iterator<Item = Heatmap> + use<'a>, DetectorError> {
-        let source = self.heat_source(source)?;
-        let maps = self.scorer().heat(images, source);
-        let maps = maps.ok_or(DetectorError::NoAnswer { what: "heat map" })?;
-        let [_, height, width] = images.shape();
-        let fit = self.conversion().fit;
-        let on_pictures = maps.into_iter().zip(sides).map(move |(map, &original)| {
-            let map = map.resized(height, width);
-            map.smoothed(smoothing(fit, original, [height, width]))
-                .onto_original(fit, original)
-        });
-        Ok(on_pictures)
+    /// Looks at images that have been converted to what the detector [wants](Self::conversion): verdicts and heat
+    /// maps of one description of them.
+    pub fn inspect<'a>(&'a self, images: &'a Images) -> Inspection<'a> {
+        Inspection::new(self, images)
     }
 
-    /// Takes from held-out normal images, which have been converted from pictures of `sides`, between
-    /// which values the colours of heat maps run (see [`Heatmap::colour_range`]), and which values are
-    /// marked in masks (see [`MaskLevels`]). Without heat maps, there are neither.
-    ///
-    /// # Errors
-    /// [`DetectorError`] when a heat map cannot be made.
-    pub fn with_normal_maps(
-        mut self,
-        normal: &Images,
-        sides: &[[usize; 2]],
-    ) -> Result<Self, DetectorError> {
-        if self.scorer().heat_sources().is_empty() {
-            return Ok(self);
-        }
-        let mut found = NormalMaps::default();
-        let all: Vec<usize> = (0..normal.len().min(sides.len()).min(RANGE_IMAGES)).collect();
-        for indices in all.chunks(BATCH) {
-            let sides = &sides[indices[0]..];
-            for map in self.heatmaps(&normal.select(indices), sides, None)? {
-                found.add(&map);
-            }
-        }
-        self.description.heat_range = found.colours();
-        // An edge that is not finite would be no level.
-        self.description.masks = MaskLevels::new(found.edges).ok();
-        Ok(self)
+    /// Takes from the maps of held-out normal images between which values the colours of heat maps run, and which
+    /// values are marked in masks. Without heat maps, there are neither.
+    pub fn with_normal_maps(mut self, mut normal: NormalMaps) -> Self {
+        self.description.heat_range = normal.colours();
+        self.description.masks = normal.levels();
+        self
     }
 
     /// At which values of the method's own heat maps masks are drawn.
@@ -174,60 +127,10 @@ impl Detector {
         source: Option<HeatSource>,
     ) -> Result<Heatmap, DetectorError> {
         let images = self.conversion().apply(picture.to_images())?;
-        let sides = [[picture.height(), picture.width()]];
-        let first = self.heatmaps(&images, &sides, source)?.next();
-        first.ok_or(DetectorError::NoAnswer { what: "heat map" })
+        let maps = self.inspect(&images).maps(source)?;
+        let map = maps.on_picture(0, [picture.height(), picture.width()]);
+        map.ok_or(DetectorError::NoAnswer { what: "heat map" })
     }
-}
-
-/// What the heat maps of normal images are like.
-#[derive(Default)]
-struct NormalMaps {
-    /// Some of their values, finite.
-    sample: Vec<f32>,
-    /// The largest of all finite ones.
-    largest: Option<f32>,
-    /// The edge of each, for masks.
-    edges: Vec<f32>,
-}
-
-impl NormalMaps {
-    fn add(&mut self, map: &Heatmap) {
-        let finite = || {
-            map.values()
-                .iter()
-                .copied()
-                .filter(|value| value.is_finite())
-        };
-        // Odd, so that it comes through all columns of a map whose width is even.
-        let step = (map.values().len() / RANGE_PIXELS) | 1;
-        self.sample.extend(finite().step_by(step));
-        self.largest = finite().chain(self.largest).reduce(f32::max);
-        self.edges.push(MaskLevels::edge(map));
-    }
-
-    /// The value that a hundredth of the pixels exceeds, and what is as far above the largest as that
-    /// is above the median.
-    fn colours(&mut self) -> Option<[f32; 2]> {
-        let largest = self.largest?;
-        self.sample.sort_unstable_by(f32::total_cmp);
-        let at = |share: f64| self.sample[(share * (self.sample.len() - 1) as f64) as usize];
-        Some([at(0.99), largest + (largest - at(0.5))])
-    }
-}
-
-/// Standard deviations of the blur, down and across, in pixels of a map of `map` = `[height, width]`, so
-/// that on the `original` it is the same in all directions.
-fn smoothing(fit: Framing, original: [usize; 2], map: [usize; 2]) -> [f32; 2] {
-    let (seen, lands) = fit.place(original, map);
-    // Pixels of the map for one of the original.
-    let scale = [
-        lands.height as f32 / seen.height.max(1) as f32,
-        lands.width as f32 / seen.width.max(1) as f32,
-    ];
-    let shorter = original[0].min(original[1]) as f32;
-    let sigma = (SMOOTHING * shorter).max(LEAST_SMOOTHING / scale[0].max(scale[1]));
-    scale.map(|scale| scale * sigma)
 }
 
 #[cfg(test)]
@@ -251,6 +154,13 @@ mod tests {
         );
     }
 
+    /// The detector with the colours and levels of the maps of normal images of 32x32 pixels.
+    fn with_maps_of(detector: Detector, normal: &Images) -> Detector {
+        let sides = vec![[32; 2]; normal.len()];
+        let maps = NormalMaps::of(detector.scorer(), normal, &sides).unwrap();
+        detector.with_normal_maps(maps)
+    }
+
     /// Pixels of an overlay that have a colour.
     fn coloured(overlay: &RgbImage) -> usize {
         let coloured = overlay
@@ -262,9 +172,7 @@ mod tests {
     #[test]
     fn an_overlay_is_calm_unless_its_image_is_called_anomalous() {
         let normal = noise(20, 6);
-        let detector = detector()
-            .with_normal_maps(&normal, &[[32; 2]; 20])
-            .unwrap();
+        let detector = with_maps_of(detector(), &normal);
         let [low, high] = detector.description().heat_range.unwrap();
         assert!(low < high);
         for index in 0..20 {
@@ -292,9 +200,7 @@ mod tests {
         let map = without.heatmap(&picture(5), None).unwrap();
         let error = without.mask(&map, 0.1).unwrap_err().to_string();
         assert!(error.contains("no levels for masks"), "{error}");
-        let detector = without
-            .with_normal_maps(&noise(19, 6), &[[32; 2]; 19])
-            .unwrap();
+        let detector = with_maps_of(without, &noise(19, 6));
         let error = detector.mask(&map, 0.04).unwrap_err().to_string();
         assert!(
             error.contains("needs at least 24 calibration images"),
@@ -319,66 +225,5 @@ mod tests {
             before = area;
         }
         assert!(before >= 10);
-    }
-
-    #[test]
-    fn colours_are_taken_from_the_maps_of_all_images() {
-        let mut normal = NormalMaps::default();
-        assert_eq!(normal.colours(), None);
-        let map = |values: Vec<f32>| Heatmap::new(1, values.len(), values).unwrap();
-        normal.add(&map((0..=100_u8).map(f32::from).collect()));
-        normal.add(&map(vec![f32::NAN, f32::INFINITY]));
-        assert_eq!(normal.colours(), Some([99.0, 150.0]));
-        // The largest value counts although few of a large map are looked at.
-        let mut large = vec![0.0; 100_000];
-        large[1] = 7.0;
-        let mut normal = NormalMaps::default();
-        normal.add(&map(large));
-        assert_eq!(normal.colours(), Some([0.0, 14.0]));
-        assert!(normal.sample.len() < 3 * RANGE_PIXELS);
-    }
-
-    #[test]
-    fn maps_of_a_batch_are_those_of_its_pictures() {
-        let detector = detector();
-        let pictures = [(40, 90), (32, 32), (200, 30)].map(|(width, height)| {
-            let filter = image::imageops::FilterType::Nearest;
-            picture(4).resize_exact(width, height, filter)
-        });
-        let (mut images, mut sides) = (None::<Images>, Vec::new());
-        for picture in &pictures {
-            let picture = Picture::from_image(picture).unwrap();
-            sides.push([picture.height(), picture.width()]);
-            let one = detector.conversion().apply(picture.into_images()).unwrap();
-            images = Some(match images {
-                Some(before) => before.concat(&one).unwrap(),
-                None => one,
-            });
-        }
-        let maps = detector.heatmaps(&images.unwrap(), &sides, None).unwrap();
-        for (map, picture) in maps.zip(&pictures) {
-            let alone = detector.heatmap(picture, None).unwrap();
-            assert_eq!((map.height(), map.width()), (alone.height(), alone.width()));
-            for (left, right) in map.values().iter().zip(alone.values()) {
-                assert!((left - right).abs() < 1e-3 * (1.0 + right.abs()));
-            }
-        }
-    }
-
-    #[test]
-    fn the_blur_is_round_on_the_picture() {
-        // Two pixels of what is seen of a small image; on the long side of a stretched one fewer.
-        assert_eq!(smoothing(Framing::Pad, [28, 28], [32, 32]), [2.0; 2]);
-        assert_eq!(smoothing(Framing::Resize, [512, 512], [128, 128]), [2.0; 2]);
-        assert_eq!(
-            smoothing(Framing::Resize, [512, 1024], [128, 128]),
-            [2.0, 1.0]
-        );
-        assert_eq!(smoothing(Framing::Crop, [512, 1024], [128, 128]), [2.0; 2]);
-        // A 64th of the shorter side where more is seen.
-        assert_eq!(
-            smoothing(Framing::Resize, [512, 1024], [256, 512]),
-            [4.0; 2]
-        );
     }
 }

@@ -2,8 +2,10 @@
 
 mod agreement;
 mod calibration;
+pub(in crate::method) mod findings;
 mod heat;
 mod heatmap;
+mod held_out;
 mod maps;
 pub(in crate::method) mod model_file;
 pub(in crate::method) mod pictures;
@@ -13,8 +15,10 @@ mod spread;
 mod terms;
 
 pub use calibration::Calibration;
+pub use findings::{Findings, Inspection, PictureMaps};
 pub use heat::HeatSource;
 pub use heatmap::{Heatmap, MaskLevels};
+pub use held_out::{HeldOut, NormalMaps};
 pub use model_file::{Description, Stored};
 pub use scorer::Scorer;
 pub use scores::Scores;
@@ -175,10 +179,7 @@ impl Detector {
     /// # Errors
     /// [`DetectorError::Images`] as for [`score`](Self::score).
     pub fn score_images(&self, images: &Images) -> Result<Vec<Verdict>, DetectorError> {
-        let scores = self.scorer().score(images)?;
-        Ok((0..scores.len())
-            .map(|row| self.verdict(&scores, row))
-            .collect())
+        Ok(self.verdicts(&self.scorer().score(images)?))
     }
 
     /// The p-values' calibration: how many images it rests on, and the smallest level.
@@ -222,6 +223,11 @@ impl Detector {
         // `new` and `load_on` see to it.
         let calibration = self.description.calibration.as_ref();
         calibration.expect("a detector is calibrated")
+    }
+
+    fn verdicts(&self, scores: &Scores) -> Vec<Verdict> {
+        let rows = 0..scores.len();
+        rows.map(|row| self.verdict(scores, row)).collect()
     }
 
     fn verdict(&self, scores: &Scores, row: usize) -> Verdict {

@@ -2,6 +2,7 @@
 
 use burn::store::SafetensorsStore;
 
+use super::findings::{Anew, Findings};
 use crate::data::{Conversion, Images};
 use crate::method::{DetectorError, HeatSource, Heatmap, Scores, Stored, Terms};
 use crate::report::ImageRows;
@@ -92,6 +93,15 @@ pub trait Scorer: Send + Sync {
         None
     }
 
+    /// Scores and heat maps of images that have been converted. Unless it says otherwise, it looks at the images
+    /// again for everything that is asked: a scorer whose heat maps come of what it scores by describes them once.
+    fn inspect<'a>(&'a self, images: &'a Images) -> Box<dyn Findings + 'a> {
+        Box::new(Anew {
+            scorer: self,
+            images,
+        })
+    }
+
     /// Sources that [`heat`](Self::heat) knows, the method's own first.
     fn heat_sources(&self) -> &'static [HeatSource] {
         &[]
@@ -112,8 +122,15 @@ pub(in crate::method) mod tests {
         Images::new([1, 32, 32], pixels).unwrap()
     }
 
-    /// Neither the order of the images nor their number changes a score.
+    /// Neither the order of the images nor their number changes a score; what is found in images is what is said
+    /// when it is asked for alone.
     pub(in crate::method) fn assert_score_of_image_alone(detector: &dyn Scorer, images: &Images) {
+        let few = images.select(&[2, 0, 1]);
+        let findings = detector.inspect(&few);
+        assert_eq!(findings.scores().unwrap(), detector.score(&few).unwrap());
+        for source in HeatSource::ALL {
+            assert_eq!(findings.heat(source), detector.heat(&few, source));
+        }
         let scores = detector.score(images).unwrap();
         let order: Vec<usize> = (0..images.len()).rev().collect();
         let reversed = detector.score(&images.select(&order)).unwrap();

@@ -19,6 +19,14 @@ impl Scores {
         Self::new(names, vec![Vec::new(); names.len()])
     }
 
+    /// Adds the rows of other images, which the same scorer has scored.
+    pub(crate) fn append(&mut self, more: Self) {
+        debug_assert_eq!(self.names, more.names);
+        for (column, more) in self.columns.iter_mut().zip(more.columns) {
+            column.extend(more);
+        }
+    }
+
     /// Names of the columns, the method's own score first.
     pub fn names(&self) -> &'static [&'static str] {
         self.names

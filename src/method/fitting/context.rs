@@ -155,7 +155,8 @@ impl Context<'_> {
         self.training_scores || part != "train"
     }
 
-    /// Scores the parts that are to be scored, one by one, from the images themselves.
+    /// Scores the parts that are to be scored, one by one, from the images themselves; `known` are the scores of one
+    /// part, by its name, where a fit has them already.
     ///
     /// # Errors
     /// [`MethodError`] when an image cannot be scored.
@@ -163,14 +164,22 @@ impl Context<'_> {
         &mut self,
         scorer: &dyn Scorer,
         parts: &Parts,
+        known: Option<(&str, Scores)>,
     ) -> Result<Vec<(String, Scores)>, MethodError> {
-        let mut scores = Vec::new();
+        let (mut scores, mut scored) = (Vec::new(), 0);
         let wanted = parts.iter().filter(|part| self.scores(&part.name));
         for Part { name, images, .. } in wanted {
-            self.say(&format!("scoring {} {name} images", images.len()));
-            scores.push((name.clone(), scorer.score(images)?));
+            let found = match &known {
+                Some((known, scores)) if known == name => scores.clone(),
+                _ => {
+                    self.say(&format!("scoring {} {name} images", images.len()));
+                    scored += images.len();
+                    scorer.score(images)?
+                }
+            };
+            scores.push((name.clone(), found));
         }
-        self.scored(&scores);
+        self.clock.step("score", Some(scored));
         Ok(scores)
     }
 

@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::store::{ModuleSnapshot, SafetensorsStore};
 use burn::tensor::Device;
+use rayon::prelude::*;
 use serde_json::Value;
 
 use super::interpolation::between_positions;
@@ -11,7 +12,7 @@ use crate::data::{Conversion, Images, Samples};
 use crate::encoder::MapEncoder;
 use crate::evaluate::auroc;
 use crate::method::detector::model_file::{check_shape, filled, onnx_in, parse_sizes};
-use crate::method::{DetectorError, HeatSource, Heatmap, Scorer, Scores, Spread, Stored};
+use crate::method::{DetectorError, Findings, HeatSource, Heatmap, Scorer, Scores, Spread, Stored};
 
 /// Name of the scorer in a model file.
 pub(in crate::method) const KIND: &str = "positions";
@@ -186,7 +187,12 @@ impl OnPositions {
             .collect()
     }
 
-    /// The scores of images with these maps: the deciding one, then those of the scales.
+    /// The scores of images with these [maps](Self::maps).
+    pub(super) fn scores(&self, maps: &[Vec<f32>]) -> Scores {
+        Scores::new(self.score_names(), self.image_scores(maps))
+    }
+
+    /// The deciding score of every image with these maps, then those of the scales.
     fn image_scores(&self, maps: &[Vec<f32>]) -> Vec<Vec<f32>> {
         let scales = maps.iter().enumerate().map(|(index, map)| {
             let spread = self.sizes.scales[index].images;
@@ -246,36 +252,68 @@ impl Scorer for OnPositions {
     }
 
     fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
-        let images = self.conversion.apply(images.clone())?;
-        let maps = self.maps(&images);
-        Ok(Scores::new(self.score_names(), self.image_scores(&maps)))
+        self.inspect(&self.conversion.apply(images.clone())?)
+            .scores()
     }
 
     fn heat(&self, images: &Images, source: HeatSource) -> Option<Vec<Heatmap>> {
-        if source != HeatSource::Positions {
-            return None;
-        }
-        let PositionSizes { config, scales, .. } = &self.sizes;
-        let sides = config.sides(1).map(|side| side.div_ceil(CELL));
-        let mut heat = vec![0.0; images.len() * sides[0] * sides[1]];
-        let share = 1.0 / scales.len() as f32;
-        for (scale, map) in scales.iter().zip(self.maps(images)) {
-            let grid = config.grid(scale.shrink);
-            let maps = map.chunks_exact(grid.len());
-            for (heat, map) in heat.chunks_exact_mut(sides[0] * sides[1]).zip(maps) {
-                let values = between_positions(map, &grid, sides, CELL);
-                for (heat, value) in heat.iter_mut().zip(values) {
-                    *heat += share * scale.positions.standard(value);
-                }
-            }
-        }
-        let maps = heat.chunks_exact(sides[0] * sides[1]);
-        maps.map(|map| Heatmap::new(sides[0], sides[1], map.to_vec()))
-            .collect()
+        self.inspect(images).heat(source)
+    }
+
+    fn inspect<'a>(&'a self, images: &'a Images) -> Box<dyn Findings + 'a> {
+        Box::new(OfPositions {
+            scorer: self,
+            maps: self.maps(images),
+        })
     }
 
     fn heat_sources(&self) -> &'static [HeatSource] {
         &[HeatSource::Positions]
+    }
+}
+
+/// What the scores of the positions say of their images.
+struct OfPositions<'a> {
+    scorer: &'a OnPositions,
+    /// See [`OnPositions::maps`].
+    maps: Vec<Vec<f32>>,
+}
+
+impl Findings for OfPositions<'_> {
+    fn scores(&self) -> Result<Scores, DetectorError> {
+        Ok(self.scorer.scores(&self.maps))
+    }
+
+    fn heat(&self, source: HeatSource) -> Option<Vec<Heatmap>> {
+        if source != HeatSource::Positions {
+            return None;
+        }
+        let PositionSizes { config, scales, .. } = &self.scorer.sizes;
+        let sides = config.sides(1).map(|side| side.div_ceil(CELL));
+        let of_image = |image: usize| {
+            let mut heat = vec![0.0; sides[0] * sides[1]];
+            for (scale, map) in scales.iter().zip(&self.maps) {
+                let grid = config.grid(scale.shrink);
+                let map = &map[image * grid.len()..][..grid.len()];
+                let values = between_positions(map, &grid, sides, CELL);
+                for (heat, value) in heat.iter_mut().zip(values) {
+                    *heat += scale.positions.standard(value) / scales.len() as f32;
+                }
+            }
+            Heatmap::new(sides[0], sides[1], heat)
+        };
+        let images = 0..self.images();
+        images.into_par_iter().map(of_image).collect()
+    }
+}
+
+impl OfPositions<'_> {
+    fn images(&self) -> usize {
+        let PositionSizes { config, scales, .. } = &self.scorer.sizes;
+        let first = scales.first().zip(self.maps.first());
+        first.map_or(0, |(scale, map)| {
+            map.len() / config.grid(scale.shrink).len()
+        })
     }
 }
 

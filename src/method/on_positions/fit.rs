@@ -180,7 +180,9 @@ impl Plan for PositionPlan {
             true => Some(choose_top(context, &mut scorer, valid, &maps)?),
             false => None,
         };
-        let scores = context.score_images(&scorer, parts)?;
+        // By these maps the spreads and the share were chosen: they need not be computed again.
+        let known = ("validation", scorer.scores(&maps));
+        let scores = context.score_images(&scorer, parts, Some(known))?;
         Ok(Fitted {
             scorer: Box::new(scorer),
             scores,
