@@ -23,6 +23,14 @@ impl Vectors {
         }
     }
 
+    /// No vectors yet, with room for `len` of `dim` entries: of hundreds of megabytes, twice the room counts.
+    pub fn with_capacity(dim: usize, len: usize) -> Self {
+        Self {
+            values: Vec::with_capacity(dim * len),
+            dim,
+        }
+    }
+
     /// Adds the rows of a `[batch, dim]` array.
     pub fn extend(&mut self, rows: impl IntoIterator<Item = f32>) {
         self.values.extend(rows);

@@ -6,7 +6,7 @@ use rand::Rng;
 use rand::seq::index::sample;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::covariance::covariance;
+use crate::ops::covariance;
 
 /// Directions kept beyond those asked for, so that the last of these converge as well.
 const OVERSAMPLING: usize = 10;

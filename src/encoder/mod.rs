@@ -6,7 +6,6 @@ mod autoencoder;
 mod backbone;
 mod contrast;
 mod conv;
-mod covariance;
 mod directions;
 mod frequency;
 mod onnx;

@@ -5,13 +5,17 @@ use burn::tensor::{Device, Tensor, TensorData};
 use nalgebra::DMatrix;
 use rand::Rng;
 
-use super::covariance::covariance;
 use super::directions::directions;
 use crate::data::{Samples, Vectors};
+use crate::ops::covariance;
 
 /// Smallest variance of a component, relative to the largest: a component that hardly varies on
 /// training data would otherwise decide every score.
 const RELATIVE_FLOOR: f64 = 1e-6;
+/// Those among which [`Projection::fit_whole`] chooses.
+const RELATIVE_FLOORS: [f64; 4] = [1e-6, 1e-7, 1e-8, 1e-9];
+/// Vectors per step of choosing.
+const BATCH: usize = 4096;
 
 /// Maps feature vectors to fewer, uncorrelated entries of mean 0 and variance 1.
 ///
@@ -34,18 +38,69 @@ impl Projection {
         let mean = vectors.means();
         let rows = |indices: &[usize]| vectors.batch(indices, device);
         let whitened = (to == from)
-            .then(|| whitening(&covariance(&mean, vectors.len(), device, rows)))
+            .then(|| {
+                let covariance = covariance(&mean, vectors.len(), device, rows);
+                whitening(&covariance, RELATIVE_FLOOR)
+            })
             .flatten();
-        let matrix = whitened.unwrap_or_else(|| {
-            whitened_by(directions(&mean, vectors.len(), to, device, rows, rng))
+        let matrix = match whitened {
+            Some((matrix, _)) => matrix,
+            None => whitened_by(directions(&mean, vectors.len(), to, device, rows, rng)),
+        };
+        Self::from_values(mean, matrix, device)
+    }
+
+    /// Fits all components. What is added to their variances, so that one which hardly varies does not decide every
+    /// score, is chosen: that by which `valid` vectors, at least one, are likeliest under the Gaussian of the others.
+    ///
+    /// What is odd often lies where normal images vary little, and what is added hides it; too little, and a validation
+    /// image that varies there once is as unlikely as can be.
+    pub fn fit_whole(
+        vectors: &Vectors,
+        valid: &Vectors,
+        rng: &mut impl Rng,
+        device: &Device,
+    ) -> Self {
+        let dim = vectors.dim();
+        let mean = vectors.means();
+        let rows = |indices: &[usize]| vectors.batch(indices, device);
+        let covariance = covariance(&mean, vectors.len(), device, rows);
+        let fits = RELATIVE_FLOORS.iter().filter_map(|&floor| {
+            let (matrix, half_log_det) = whitening(&covariance, floor)?;
+            let projection = Self::from_values(mean.clone(), matrix, device);
+            Some((
+                projection.mean_square(valid) * 0.5 - half_log_det,
+                projection,
+            ))
         });
+        let best = fits.filter(|(nll, _)| nll.is_finite());
+        let best = best.min_by(|(a, _), (b, _)| a.total_cmp(b));
+        best.map_or_else(
+            || Self::fit(vectors, dim, rng, device),
+            |(_, projection)| projection,
+        )
+    }
+
+    fn from_values(mean: Vec<f32>, matrix: Vec<f32>, device: &Device) -> Self {
+        let from = mean.len();
+        let to = matrix.len() / from.max(1);
+        let matrix = TensorData::new(matrix, [from, to]);
         Self {
             mean: Param::from_tensor(Tensor::from_data(TensorData::new(mean, [from]), device)),
-            matrix: Param::from_tensor(Tensor::from_data(
-                TensorData::new(matrix, [from, to]),
-                device,
-            )),
+            matrix: Param::from_tensor(Tensor::from_data(matrix, device)),
         }
+    }
+
+    /// Mean squared length of what it makes of vectors.
+    fn mean_square(&self, vectors: &Vectors) -> f64 {
+        let device = self.mean.val().device();
+        let all: Vec<usize> = (0..vectors.len()).collect();
+        let sums = all.chunks(BATCH).map(|indices| {
+            let latents = self.forward(vectors.batch(indices, &device));
+            let squares = latents.square().sum_dim(1).into_data();
+            squares.iter::<f64>().sum::<f64>()
+        });
+        sums.sum::<f64>() / vectors.len() as f64
     }
 
     /// Fits all components, each multiplied by the fourth root of its precision, and the logarithm of the
@@ -96,14 +151,7 @@ impl Projection {
                 *value = (f64::from(*value) * scale) as f32;
             }
         }
-        let tensor = |values: Vec<f32>, shape: [usize; 2]| {
-            Tensor::<2>::from_data(TensorData::new(values, shape), device)
-        };
-        let projection = Self {
-            mean: Param::from_tensor(tensor(mean, [1, dim]).squeeze_dim(0)),
-            matrix: Param::from_tensor(tensor(matrix, [dim, dim])),
-        };
-        (projection, scales)
+        (Self::from_values(mean, matrix, device), scales)
     }
 
     /// A projection of these sizes, to be filled with stored weights.
@@ -139,14 +187,20 @@ fn whitened_by((mut matrix, variances): (Vec<f32>, Vec<f64>)) -> Vec<f32> {
     matrix
 }
 
-/// A triangular whitening, `[dim, dim]`: where all components are kept, any of them is as good as the
-/// principal ones, and this one takes a tenth of the time. None when the covariance is damaged.
-fn whitening(covariance: &DMatrix<f64>) -> Option<Vec<f32>> {
+/// A triangular whitening, `[dim, dim]`, and half its log-determinant: where all components are kept, any of them is as
+/// good as the principal ones, and this one takes a tenth of the time. So much of the largest variance is added to all.
+/// None when the covariance is damaged.
+fn whitening(covariance: &DMatrix<f64>, floor: f64) -> Option<(Vec<f32>, f64)> {
     let dim = covariance.nrows();
     let largest = covariance.diagonal().max();
-    let floor = (largest * RELATIVE_FLOOR).max(f64::from(f32::MIN_POSITIVE));
+    let floor = (largest * floor).max(f64::from(f32::MIN_POSITIVE));
     let ridged = covariance + DMatrix::identity(dim, dim) * floor;
     let factor = ridged.cholesky()?.l();
+    let half_log_det: f64 = -factor
+        .diagonal()
+        .iter()
+        .map(|value| value.ln())
+        .sum::<f64>();
     let inverse = factor.solve_lower_triangular(&DMatrix::identity(dim, dim))?;
     // Rows of the inverse are columns of the projection; nalgebra keeps columns together.
     let values = inverse.transpose();
@@ -156,7 +210,7 @@ fn whitening(covariance: &DMatrix<f64>) -> Option<Vec<f32>> {
             matrix[from * dim + to] = values[(from, to)] as f32;
         }
     }
-    Some(matrix)
+    Some((matrix, half_log_det))
 }
 
 #[cfg(test)]
@@ -166,6 +220,34 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;
     use rand_distr::{Distribution, StandardNormal};
+
+    #[test]
+    fn what_validation_vectors_say_decides_how_small_a_variance_counts() {
+        // The second entry varies by a millionth of the first one's variance; in the second set of validation vectors
+        // once by far more.
+        let device = test_device();
+        let rows = |count: usize, seed: u64, last: f32| {
+            let rng = &mut StdRng::seed_from_u64(seed);
+            let mut rows = Vectors::new(2);
+            for _ in 1..count {
+                let [a, b]: [f32; 2] = std::array::from_fn(|_| StandardNormal.sample(&mut *rng));
+                rows.extend([1000.0 * a, b]);
+            }
+            rows.extend([0.0, last]);
+            rows
+        };
+        let deviation = |valid: &Vectors| {
+            let rng = &mut StdRng::seed_from_u64(1);
+            let projection = Projection::fit_whole(&rows(2000, 2, 0.0), valid, rng, &device);
+            let pair = Tensor::from_data([[0.0f32, 0.0], [0.0, 1.0]], &device);
+            let found: Vec<f32> = projection.forward(pair).into_data().iter().collect();
+            (found[3] - found[1]).abs().recip()
+        };
+        let usual = deviation(&rows(500, 3, 0.0));
+        assert!((0.95..1.1).contains(&usual), "{usual}");
+        let once = deviation(&rows(500, 3, 100.0));
+        assert!((1.3..1.5).contains(&once), "{once}");
+    }
 
     #[test]
     fn projected_training_vectors_are_white() {

@@ -10,6 +10,7 @@ pub mod image;
 mod permutation;
 mod realnvp;
 mod standardize;
+mod tied_mixture;
 mod training;
 #[cfg(test)]
 pub(crate) mod transform_tests;
@@ -26,6 +27,7 @@ pub use full_mixture::{FullMixture, MixtureConfig};
 pub use permutation::Permutation;
 pub use realnvp::{Mixing, RealNvp, RealNvpConfig};
 pub use standardize::Standardizer;
+pub use tied_mixture::TiedMixture;
 pub use training::FLOW_STAGE;
 pub(crate) use whitening::whitening;
 

@@ -98,10 +98,10 @@ impl RealNvpConfig {
 
     /// Fewest numbers that a flow of these sizes holds, which are most of them.
     fn least_numbers(&self) -> usize {
-        // Trained Gaussians have diagonal covariances.
+        // Trained Gaussians have diagonal covariances, tied ones share one.
         let each = match self.base {
             BaseKind::Fitted => self.dim * self.dim,
-            BaseKind::Trained => self.dim,
+            BaseKind::Trained | BaseKind::Tied => self.dim,
         };
         let half = self.dim / 2;
         let network = match self.layers {
@@ -109,7 +109,11 @@ impl RealNvpConfig {
             layers => half * self.hidden + (layers - 1) * self.hidden * self.hidden,
         };
         let couplings = network.saturating_mul(self.couplings);
-        couplings.saturating_add(each.saturating_mul(self.gaussians))
+        let shared = match (self.base, self.gaussians) {
+            (BaseKind::Tied, 1..) => self.dim * self.dim,
+            _ => 0,
+        };
+        couplings.saturating_add(each.saturating_mul(self.gaussians) + shared)
     }
 
     /// What keeps a flow of these sizes from being in so many bytes of a file, if anything does: a damaged one must
@@ -311,6 +315,10 @@ mod tests {
             RealNvpConfig { layers: 0, ..wide },
             RealNvpConfig { layers: 1, ..wide },
             RealNvpConfig::base_alone(40, 7),
+            RealNvpConfig {
+                base: BaseKind::Tied,
+                ..RealNvpConfig::base_alone(40, 7)
+            },
         ] {
             let flow = config.init(
                 &mut StdRng::seed_from_u64(0),

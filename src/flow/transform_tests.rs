@@ -311,6 +311,37 @@ fn with_a_fitted_base_a_new_flow_is_the_mixture() {
 }
 
 #[test]
+fn with_a_tied_base_a_new_flow_is_the_mixture_and_leaves_it_as_it_is() {
+    let device = test_device();
+    let rng = &mut StdRng::seed_from_u64(5);
+    let left = normal([300, DIM], rng, &device) * 0.5 + 3.0;
+    let x = Tensor::cat(vec![left, normal([300, DIM], rng, &device)], 0);
+    // Without permutations the flow is the identity, and the base is fitted to the rows themselves.
+    let sizes = RealNvpConfig {
+        gaussians: 20,
+        base: BaseKind::Tied,
+        ..config(Mixing::Alternate, false)
+    };
+    let flow = sizes.init(rng, &device);
+    let flow = flow.initialised_from(x.clone(), 1, &mut StdRng::seed_from_u64(8));
+    let mut vectors = crate::data::Vectors::new(DIM);
+    vectors.extend(x.clone().into_data().iter::<f32>());
+    let mixture = TiedMixture::fit(vectors, 20, &mut StdRng::seed_from_u64(8), &device);
+    let expected = super::Distribution::log_prob(&mixture, x.clone());
+    assert_close(flow.log_prob(x.clone(), None), expected, 1e-4, "density");
+    let autodiff = device.clone().autodiff();
+    let flow = flow.train().to_device(&autodiff);
+    let gradients = flow
+        .log_prob(x.to_device(&autodiff), None)
+        .mean()
+        .backward();
+    let Base::Tied(base) = flow.base() else {
+        panic!("the base is not tied");
+    };
+    assert!(base.is_fixed(&gradients));
+}
+
+#[test]
 fn gradients_reach_every_parameter() {
     struct Missing<'a>(&'a burn::tensor::Gradients, usize, usize);
     impl ModuleVisitor for Missing<'_> {

@@ -48,7 +48,7 @@ fn another(key: &str, value: &Value) -> Vec<Value> {
         Some("file") => &["a.onnx", "b.onnx"],
         Some("schedule") => &["constant", "cosine"],
         Some("mixing") => &["permutation", "alternate"],
-        Some("base") => &["trained", "fitted"],
+        Some("base") => &["trained", "fitted", "tied"],
         Some("augmentation") => &["auto", "strokes", "photos"],
         Some("context") => &["off", "on", "auto"],
         Some("masks") => &["multi-scale", "checkerboard", "horizontal", "cycle"],

@@ -25,13 +25,21 @@ pub(crate) struct Clusters {
 /// `rows`: `[len, dim]`, row-major, at least one.
 pub(crate) fn k_means(rows: &[f32], dim: usize, count: usize, rng: &mut impl Rng) -> Clusters {
     let first = spread_samples(rows, dim, count, rng);
-    let mut centres: Vec<f32> = first
-        .into_iter()
-        .flat_map(|row| &rows[row * dim..][..dim])
-        .copied()
-        .collect();
+    let first = first.into_iter().flat_map(|row| &rows[row * dim..][..dim]);
+    moved_centres(rows, dim, first.copied().collect(), ROUNDS)
+}
+
+/// The `centres`, `[count, dim]` and row-major, each moved to the mean of the rows that are nearest to it, until none moves
+/// any more or for so many rounds.
+pub(crate) fn moved_centres(
+    rows: &[f32],
+    dim: usize,
+    mut centres: Vec<f32>,
+    rounds: usize,
+) -> Clusters {
+    let count = centres.len() / dim;
     let mut nearest = Vec::new();
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         let found = nearest_centres(rows, &centres, dim);
         if found == nearest {
             break;

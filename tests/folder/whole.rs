@@ -2,8 +2,7 @@
 
 use super::*;
 
-/// By the settings of the study without couplings, so that a Gaussian of the description is the whole density,
-/// and with some.
+/// By the settings of the study without couplings, so that the base distribution is the whole density, and with some.
 #[test]
 fn whole_images_are_described_with_couplings_and_without() {
     let Fitted { set, .. } = &*FITTED;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use standard_normal::StandardNormal;
 pub use trained_mixture::GaussianMixture;
 
-use super::{FullMixture, MixtureConfig};
+use super::{FullMixture, MixtureConfig, TiedMixture};
 use crate::data::Vectors;
 
 /// A density of vectors.
@@ -40,6 +40,15 @@ pub enum BaseKind {
     /// Full covariances, fitted to the training vectors before the flow is trained, and fixed then. The
     /// couplings start at the identity, so before its first step the flow *is* this mixture.
     Fitted,
+    /// As [`Fitted`](Self::Fitted), around the centres of k-means and with one full covariance: there can be many.
+    Tied,
+}
+
+impl BaseKind {
+    /// True when it is trained with the flow, not fitted before.
+    pub fn is_trained(self) -> bool {
+        self == Self::Trained
+    }
 }
 
 /// The base distribution of a flow.
@@ -51,6 +60,8 @@ pub enum Base {
     Trained(GaussianMixture),
     /// A mixture that was fitted before.
     Fitted(FullMixture),
+    /// One of one covariance.
+    Tied(TiedMixture),
 }
 
 impl Base {
@@ -68,6 +79,7 @@ impl Base {
                 Self::Trained(GaussianMixture::new(gaussians, dim, rng, device))
             }
             (BaseKind::Fitted, _) => Self::Fitted(FullMixture::empty(dim, gaussians, device)),
+            (BaseKind::Tied, _) => Self::Tied(TiedMixture::empty(dim, gaussians, device)),
         }
     }
 
@@ -81,16 +93,19 @@ impl Base {
             Self::Normal(normal) => Self::Normal(normal),
             Self::Trained(mixture) => Self::Trained(mixture.initialised(z)),
             Self::Fitted(mixture) => {
-                let [rows, dim] = z.dims();
                 let device = z.device();
+                let rows = vectors(z);
                 let config = MixtureConfig {
                     gaussians: mixture.gaussians() / starts.max(1),
                     starts,
-                    samples: rows,
+                    samples: rows.len(),
                 };
-                let mut vectors = Vectors::new(dim);
-                vectors.extend(z.into_data().iter::<f32>());
-                Self::Fitted(FullMixture::fit(&vectors, config, rng, &device))
+                Self::Fitted(FullMixture::fit(&rows, config, rng, &device))
+            }
+            Self::Tied(mixture) => {
+                let device = z.device();
+                let fitted = TiedMixture::fit(vectors(z), mixture.gaussians(), rng, &device);
+                Self::Tied(fitted)
             }
         }
     }
@@ -101,6 +116,15 @@ impl Base {
             Self::Normal(normal) => normal,
             Self::Trained(mixture) => mixture,
             Self::Fitted(mixture) => mixture,
+            Self::Tied(mixture) => mixture,
         }
     }
+}
+
+/// The rows of a tensor.
+fn vectors(rows: Tensor<2>) -> Vectors {
+    let [len, dim] = rows.dims();
+    let mut vectors = Vectors::with_capacity(dim, len);
+    vectors.extend(rows.into_data().iter::<f32>());
+    vectors
 }

@@ -22,7 +22,8 @@ pub struct HeldOut {
 }
 
 impl HeldOut {
-    /// Looks once for both at images that have been converted from pictures of `sides` = `[height, width]`.
+    /// Looks once for both at images that have been converted from pictures of `sides` = `[height, width]`; without its
+    /// sides, an image has a score and no map.
     ///
     /// # Errors
     /// [`DetectorError`] when an image cannot be scored or a heat map not be made.
@@ -38,10 +39,18 @@ impl HeldOut {
             let batch = images.select(indices);
             let findings = scorer.inspect(&batch);
             scores.append(findings.scores()?);
-            maps.add(scorer, findings.as_ref(), &sides[indices[0]..])?;
+            maps.add(scorer, findings.as_ref(), from(sides, indices))?;
         }
         Ok(Self { scores, maps })
     }
+}
+
+/// The sides of a batch and of what follows it.
+fn from<'a>(sides: &'a [[usize; 2]], indices: &[usize]) -> &'a [[usize; 2]] {
+    indices
+        .first()
+        .and_then(|&first| sides.get(first..))
+        .unwrap_or_default()
 }
 
 /// What the heat maps of normal images are like.
@@ -71,7 +80,7 @@ impl NormalMaps {
         for indices in all.chunks(BATCH) {
             let batch = images.select(indices);
             let findings = scorer.inspect(&batch);
-            maps.add(scorer, findings.as_ref(), &sides[indices[0]..])?;
+            maps.add(scorer, findings.as_ref(), from(sides, indices))?;
         }
         Ok(maps)
     }

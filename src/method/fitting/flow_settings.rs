@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use burn::train::InferenceStep;
-use rand::rngs::StdRng;
 use rand::seq::index::sample;
 use serde::{Deserialize, Serialize};
 
 use super::context::digest;
 use crate::data::{Noisy, Samples, Vectors};
-use crate::flow::{BaseKind, FLOW_STAGE, Mixing, RealNvp, RealNvpConfig};
+use crate::flow::{BaseKind, FLOW_STAGE, Mixing, RealNvp, RealNvpConfig, TiedMixture};
 use crate::method::{Context, MethodError, derive};
 use crate::study::{Check, Fault, Settings, first_fault, optimisation_fault};
 use crate::train::{Optimisation, StageSummary};
@@ -89,17 +88,21 @@ impl FlowSettings {
     fn starts(&self) -> usize {
         match self.base {
             BaseKind::Fitted => self.starts,
-            BaseKind::Trained => 1,
+            BaseKind::Trained | BaseKind::Tied => 1,
         }
     }
 
     /// Whether anything of it is trained: without couplings, a normal or a fitted base is the whole density.
     pub fn trains(&self) -> bool {
-        self.couplings > 0 || (self.gaussians > 0 && self.base == BaseKind::Trained)
+        self.couplings > 0 || (self.gaussians > 0 && self.base.is_trained())
     }
 
     /// Sizes of the flow on `rows` latents of `dim` entries.
     pub fn sizes(&self, dim: usize, rows: usize) -> RealNvpConfig {
+        let gaussians = match (self.base, self.gaussians) {
+            (BaseKind::Tied, 1..) => TiedMixture::most(self.gaussians, rows, dim),
+            _ => self.gaussians.min(rows) * self.starts(),
+        };
         RealNvpConfig {
             dim,
             couplings: self.couplings,
@@ -108,7 +111,7 @@ impl FlowSettings {
             clamp: self.clamp,
             mixing: self.mixing,
             actnorm: self.actnorm,
-            gaussians: self.gaussians.min(rows) * self.starts(),
+            gaussians,
             base: self.base,
             context: 0,
         }
@@ -116,25 +119,31 @@ impl FlowSettings {
 
     /// Rows from which whatever starts from data is set: of a fitted base all, else a batch, or as many
     /// as there are Gaussians, drawn at random, for the first rows may be of one image.
-    fn initial_rows(&self, train: &Vectors, rng: &mut StdRng) -> Vec<usize> {
+    pub(in crate::method) fn start_rows(&self, context: &Context, train: &Vectors) -> Tensor<2> {
         let wanted = match (self.base, self.gaussians) {
-            (BaseKind::Fitted, 1..) => FITTED,
+            (BaseKind::Fitted | BaseKind::Tied, 1..) => FITTED,
             _ => self.training.batch_size.max(self.gaussians),
         };
-        match wanted >= train.len() {
+        let rows = match wanted >= train.len() {
             true => (0..train.len()).collect(),
-            false => sample(rng, train.len(), wanted).into_vec(),
-        }
+            false => sample(&mut context.rng("flow start"), train.len(), wanted).into_vec(),
+        };
+        train.batch(&rows, context.device)
     }
 
-    /// The flow before its first step: what starts from data has been set from the rows.
-    fn start(&self, context: &mut Context, sizes: RealNvpConfig, train: &Vectors) -> RealNvp {
+    /// The flow before its first step: what starts from data has been set from the `rows`.
+    pub(in crate::method) fn start(
+        &self,
+        context: &mut Context,
+        sizes: RealNvpConfig,
+        rows: Tensor<2>,
+    ) -> RealNvp {
         let rng = &mut context.rng("flow weights");
+        let count = rows.dims()[0];
         let model = sizes.init(rng, context.device);
-        let rows = self.initial_rows(train, &mut context.rng("flow start"));
-        let model = model.initialised_from(train.batch(&rows, context.device), self.starts(), rng);
+        let model = model.initialised_from(rows, self.starts(), rng);
         if sizes.gaussians > 0 {
-            context.clock.step("base distribution", Some(rows.len()));
+            context.clock.step("base distribution", Some(count));
         }
         model
     }
@@ -155,7 +164,8 @@ impl FlowSettings {
         train: Vectors,
         valid: Vectors,
     ) -> Result<(RealNvp, Option<StageSummary>), MethodError> {
-        let model = self.start(context, sizes, &train);
+        let rows = self.start_rows(context, &train);
+        let model = self.start(context, sizes, rows);
         if !self.trains() {
             return Ok((model, None));
         }
@@ -202,7 +212,8 @@ impl FlowSettings {
         valid: Vectors,
     ) -> Result<(RealNvp, Option<StageSummary>), MethodError> {
         if !self.trains() {
-            return Ok((self.start(context, sizes, &train), None));
+            let rows = self.start_rows(context, &train);
+            return Ok((self.start(context, sizes, rows), None));
         }
         let fitted = context.within(folder, |context| self.fit(context, sizes, train, valid));
         let (flow, mut summary) = fitted?;

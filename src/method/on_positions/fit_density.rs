@@ -11,7 +11,7 @@ use super::{
 };
 use crate::data::{Images, Samples};
 use crate::encoder::{POSITION_CONTEXT, Projection};
-use crate::flow::{MixtureConfig, RealNvp, RealNvpConfig};
+use crate::flow::{BaseKind, MixtureConfig, RealNvp, RealNvpConfig};
 use crate::method::{Context, DetectorError, FlowSettings, MethodError, Parts};
 use crate::train::StageSummary;
 
@@ -21,6 +21,9 @@ const TRAINED: usize = 100_000;
 const VALIDATED: usize = 25_000;
 /// Positions that a coreset is taken from, at most.
 const REMEMBERED: usize = 40_000;
+
+/// Numbers in the covariances of a base distribution, at most: half a GiB.
+const MOST_COVARIANCES: usize = 1 << 27;
 
 /// A density with its sizes, and the stages that it took.
 type Density = (PositionDensity, DensitySizes, Vec<StageSummary>);
@@ -109,14 +112,56 @@ impl Fit<'_> {
     }
 
     /// Whitened components of the training positions.
-    fn projection(&mut self, context: &Context, train: &Rows, kept: usize) -> Projection {
-        Projection::fit(&train.features, kept, &mut self.rng, context.device)
+    ///
+    /// # Errors
+    /// [`MethodError`] when validation images cannot be described, which say how small a variance counts.
+    fn projection(
+        &mut self,
+        context: &Context,
+        train: &Rows,
+        kept: usize,
+    ) -> Result<Projection, MethodError> {
+        if kept < self.features() {
+            let rng = &mut self.rng;
+            return Ok(Projection::fit(&train.features, kept, rng, context.device));
+        }
+        let valid = self.valid_rows(context)?;
+        Ok(self.whole_projection(context, train, &valid))
+    }
+
+    fn whole_projection(&mut self, context: &Context, train: &Rows, valid: &Rows) -> Projection {
+        let (train, valid) = (&train.features, &valid.features);
+        Projection::fit_whole(train, valid, &mut self.rng, context.device)
+    }
+
+    /// Notes the time until the components were there.
+    fn described(&self, context: &mut Context) {
+        let step = format!("components of scale {}", self.scale.number);
+        context.clock.step(&step, Some(self.train.len()));
+    }
+
+    /// That the base distribution of a flow of so many entries is none that fills the memory.
+    ///
+    /// # Errors
+    /// [`DetectorError::Shape`] when it is.
+    fn check_base(&self, flow: &FlowSettings, entries: usize) -> Result<(), MethodError> {
+        let full = flow.base == BaseKind::Fitted;
+        let numbers = entries * entries * flow.gaussians * flow.starts;
+        match full && numbers > MOST_COVARIANCES {
+            false => Ok(()),
+            true => Err(DetectorError::Shape(format!(
+                "{} Gaussians with full covariances of {entries} components: lower flow.gaussians, or set \
+                 flow.base=\"tied\", with which all have one",
+                flow.gaussians * flow.starts
+            ))
+            .into()),
+        }
     }
 
     fn gaussian(&mut self, context: &Context, components: usize) -> Result<Density, MethodError> {
         let components = self.kept(components)?;
         let train = self.train_rows(context, TRAINED)?;
-        let projection = self.projection(context, &train, components);
+        let projection = self.projection(context, &train, components)?;
         // A standard normal of whitened components is their Gaussian.
         let sizes = RealNvpConfig::base_alone(components, 0);
         let flow = sizes.init(&mut self.rng, context.device);
@@ -136,7 +181,7 @@ impl Fit<'_> {
     ) -> Result<Density, MethodError> {
         let components = self.kept(components)?;
         let train = self.train_rows(context, TRAINED)?;
-        let projection = self.projection(context, &train, components);
+        let projection = self.projection(context, &train, components)?;
         let sizes = RealNvpConfig::base_alone(components, own.gaussians * own.starts);
         let start = sizes.init(&mut self.rng, context.device);
         let latents = latents(&projection, &train, components, None, context);
@@ -152,6 +197,29 @@ impl Fit<'_> {
         ))
     }
 
+    /// A base distribution that is fitted, which is the whole density where there is no coupling.
+    fn base_alone(
+        &mut self,
+        context: &mut Context,
+        components: &Components,
+        flow: &FlowSettings,
+    ) -> Result<Density, MethodError> {
+        let kept = self.kept(components.components)?;
+        let head = components.head_of(kept);
+        let train = self.train_rows(context, TRAINED)?;
+        let projection = self.projection(context, &train, kept)?;
+        self.described(context);
+        let sizes = flow.sizes(head, train.features.len());
+        let latents = latents(&projection, &train, head, None, context);
+        // There may be a hundred thousand of either.
+        drop(train);
+        let rows = flow.start_rows(context, &latents);
+        drop(latents);
+        let flow = flow.start(context, sizes, rows);
+        let density = ComponentFlow { projection, flow };
+        Ok(of_flow(density, kept, sizes, Vec::new()))
+    }
+
     /// The flow, with the position or without, or whichever of the two has the lower validation NLL.
     fn flow(
         &mut self,
@@ -164,17 +232,19 @@ impl Fit<'_> {
             return self.gaussian(context, components.components);
         }
         let kept = self.kept(components.components)?;
+        self.check_base(flow, components.head_of(kept))?;
+        if !flow.trains() {
+            return self.base_alone(context, components, flow);
+        }
         let train = self.train_rows(context, TRAINED)?;
         let valid = self.valid_rows(context)?;
-        let projection = self.projection(context, &train, kept);
-        let head = match components.head {
-            0 => kept,
-            head => head.min(kept),
+        let projection = match kept < self.features() {
+            true => self.projection(context, &train, kept)?,
+            false => self.whole_projection(context, &train, &valid),
         };
+        let head = components.head_of(kept);
         let scale = format!("scale-{}", self.scale.number);
-        let count = Some(self.train.len());
-        let step = format!("components of scale {}", self.scale.number);
-        context.clock.step(&step, count);
+        self.described(context);
         let mut best: Option<(f64, RealNvp, RealNvpConfig)> = None;
         let mut stages = Vec::<StageSummary>::new();
         for &(knows, suffix) in components.tried(flow) {

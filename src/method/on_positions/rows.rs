@@ -45,7 +45,10 @@ impl Scale<'_> {
         let per_image = (most / (images.len() * poses.len()).max(1)).clamp(1, places);
         let rng = &mut context.rng(&format!("positions of scale {}", self.number));
         let mut rows = Rows {
-            features: Vectors::new(self.config.features()),
+            features: Vectors::with_capacity(
+                self.config.features(),
+                images.len() * poses.len() * per_image,
+            ),
             places: Vec::new(),
         };
         let all: Vec<usize> = (0..images.len()).collect();
@@ -147,7 +150,7 @@ pub(super) fn latents(
     const BATCH: usize = 4096;
     let places = sides.map(position_context);
     let width = head + places.as_ref().map_or(0, |_| POSITION_CONTEXT);
-    let mut latents = Vectors::new(width);
+    let mut latents = Vectors::with_capacity(width, rows.features.len());
     let all: Vec<usize> = (0..rows.features.len()).collect();
     for indices in all.chunks(BATCH) {
         let batch = projection.forward(rows.features.batch(indices, context.device));

@@ -122,6 +122,14 @@ pub struct Components {
 }
 
 impl Components {
+    /// Of so many components that are kept, those that the flow sees.
+    pub(super) fn head_of(&self, kept: usize) -> usize {
+        match self.head {
+            0 => kept,
+            head => head.min(kept),
+        }
+    }
+
     /// With or without the position, or both to choose from, and what a stage's folder then ends with.
     pub(super) fn tried(&self, flow: &FlowSettings) -> &'static [(bool, &'static str)] {
         match self.context {

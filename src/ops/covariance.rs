@@ -10,7 +10,7 @@ const BLOCK: usize = 224;
 
 /// `[dim, dim]` covariance around `mean` of `count` vectors, of which `rows` gives those of some indices as
 /// `[batch, dim]`. Of a symmetric matrix only the blocks on and above the diagonal are multiplied out.
-pub(super) fn covariance(
+pub(crate) fn covariance(
     mean: &[f32],
     count: usize,
     device: &Device,
