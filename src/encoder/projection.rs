@@ -51,7 +51,7 @@ impl Projection {
     }
 
     /// Fits all components. What is added to their variances, so that one which hardly varies does not decide every
-    /// score, is chosen: that by which `valid` vectors, at least one, are likeliest under the Gaussian of the others.
+    /// score, is chosen: that by which `valid` vectors are likeliest under the Gaussian of the others.
     ///
     /// What is odd often lies where normal images vary little, and what is added hides it; too little, and a validation
     /// image that varies there once is as unlikely as can be.
@@ -247,6 +247,9 @@ mod tests {
         assert!((0.95..1.1).contains(&usual), "{usual}");
         let once = deviation(&rows(500, 3, 100.0));
         assert!((1.3..1.5).contains(&once), "{once}");
+        // Nobody to ask: as much as is always safe.
+        let none = deviation(&Vectors::new(2));
+        assert!((1.3..1.5).contains(&none), "{none}");
     }
 
     #[test]

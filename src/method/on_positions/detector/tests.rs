@@ -97,6 +97,13 @@ pub fn detectors() -> Vec<OnPositions> {
         components: 8,
         flow: FLOW,
     };
+    let tied = DensitySizes::Flow {
+        components: 8,
+        flow: RealNvpConfig {
+            base: BaseKind::Tied,
+            ..RealNvpConfig::base_alone(6, 9)
+        },
+    };
     let mut two = of(
         PositionConfig {
             shape: [1, 32, 32],
@@ -109,6 +116,7 @@ pub fn detectors() -> Vec<OnPositions> {
     two.standardise(&noise(40, 9));
     vec![
         patches(flow),
+        patches(tied),
         patches(DensitySizes::Kernel { centres: 30 }),
         patches(bank),
         patches(DensitySizes::Places { dimensions: 5 }),
