@@ -35,7 +35,7 @@ pub use positions::{
     Grid, MapEncoder, MapSource, POSITION_CONTEXT, PositionConfig, position_context,
     position_contexts,
 };
-pub use projection::Projection;
+pub use projection::{ComponentOrder, Projection};
 pub use resnet::{ResNet, ResNetConfig};
 pub use squeezenet::{BackboneError, PretrainedLook, SqueezeNet};
 pub use training::ENCODER_STAGE;

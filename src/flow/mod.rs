@@ -5,16 +5,13 @@ mod actnorm;
 mod conditioner;
 mod coupling;
 mod distribution;
-mod full_mixture;
 pub mod image;
 mod permutation;
 mod realnvp;
 mod standardize;
-mod tied_mixture;
 mod training;
 #[cfg(test)]
 pub(crate) mod transform_tests;
-mod whitening;
 
 use burn::tensor::Tensor;
 
@@ -22,14 +19,15 @@ pub use actnorm::ActNorm;
 pub use conditioner::Conditioner;
 use conditioner::linear;
 pub use coupling::AffineCoupling;
-pub use distribution::{Base, BaseKind, Distribution, GaussianMixture, StandardNormal};
-pub use full_mixture::{FullMixture, MixtureConfig};
+pub use distribution::{
+    Base, BaseKind, Distribution, FullMixture, GaussianMixture, MixtureConfig, StandardNormal,
+    TiedMixture,
+};
+pub(crate) use distribution::{log_sum_exp, whitening};
 pub use permutation::Permutation;
 pub use realnvp::{Mixing, RealNvp, RealNvpConfig};
 pub use standardize::Standardizer;
-pub use tied_mixture::TiedMixture;
 pub use training::FLOW_STAGE;
-pub(crate) use whitening::whitening;
 
 /// An invertible map that knows the logarithm of its volume change.
 ///

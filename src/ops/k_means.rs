@@ -37,7 +37,6 @@ pub(crate) fn moved_centres(
     mut centres: Vec<f32>,
     rounds: usize,
 ) -> Clusters {
-    let count = centres.len() / dim;
     let mut nearest = Vec::new();
     for _ in 0..rounds {
         let found = nearest_centres(rows, &centres, dim);
@@ -45,26 +44,40 @@ pub(crate) fn moved_centres(
             break;
         }
         nearest = found;
-        let mut sums = vec![0.0f64; count * dim];
-        let mut masses = vec![0u32; count];
-        for (row, &centre) in rows.chunks_exact(dim).zip(&nearest) {
-            masses[centre as usize] += 1;
-            let sums = &mut sums[centre as usize * dim..][..dim];
-            for (sum, &value) in sums.iter_mut().zip(row) {
-                *sum += f64::from(value);
-            }
+        (centres, _) = cell_means(rows, dim, &nearest, &centres);
+    }
+    Clusters { centres, nearest }
+}
+
+/// The mean of the rows that are nearest to each centre, and how many these are; a centre without any stays where it is.
+///
+/// # Shapes
+/// `rows`: `[len, dim]`; `nearest`: `[len]`, the number of a centre; `centres` and the means: `[count, dim]`, row-major.
+pub(crate) fn cell_means(
+    rows: &[f32],
+    dim: usize,
+    nearest: &[u32],
+    centres: &[f32],
+) -> (Vec<f32>, Vec<u32>) {
+    let mut counts = vec![0u32; centres.len() / dim];
+    let mut sums = vec![0.0f64; centres.len()];
+    for (row, &centre) in rows.chunks_exact(dim).zip(nearest) {
+        counts[centre as usize] += 1;
+        let sums = &mut sums[centre as usize * dim..][..dim];
+        for (sum, &value) in sums.iter_mut().zip(row) {
+            *sum += f64::from(value);
         }
-        let moved = centres.chunks_exact_mut(dim).zip(sums.chunks_exact(dim));
-        for ((centre, sums), &mass) in moved.zip(&masses) {
-            // A centre that has lost all rows stays where it is.
-            if mass > 0 {
-                for (value, sum) in centre.iter_mut().zip(sums) {
-                    *value = (sum / f64::from(mass)) as f32;
-                }
+    }
+    let mut means = centres.to_vec();
+    let moved = means.chunks_exact_mut(dim).zip(sums.chunks_exact(dim));
+    for ((mean, sums), &count) in moved.zip(&counts) {
+        if count > 0 {
+            for (value, sum) in mean.iter_mut().zip(sums) {
+                *value = (sum / f64::from(count)) as f32;
             }
         }
     }
-    Clusters { centres, nearest }
+    (means, counts)
 }
 
 /// Rows of `values` for k-means to start from, far from one another: each is drawn with a

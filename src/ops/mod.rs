@@ -37,7 +37,7 @@ pub(crate) use conv_same::conv2d_same;
 pub(crate) use conv4x4::{conv_transpose2d_4x4_s2, conv2d_4x4_s2};
 pub(crate) use coupling::{Affine, Direction, Network, affine_coupling};
 pub(crate) use covariance::covariance;
-pub(crate) use k_means::{k_means, moved_centres};
+pub(crate) use k_means::{cell_means, k_means, moved_centres};
 pub(crate) use max_pool::max_pool2d_3x3_s2;
 pub(crate) use mixture::{
     WhitenedGaussians, log_densities, mixture_log_densities, nearest_centres,

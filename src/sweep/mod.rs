@@ -2,9 +2,12 @@
 //! table of their results, and the choice between settings.
 
 mod cell;
+mod comparison;
 mod executor;
+mod page;
 mod plan;
 mod request;
+mod result;
 mod select;
 pub mod slurm;
 mod table;
@@ -14,6 +17,7 @@ pub use cell::Cell;
 pub use executor::{Done, Executor, Threads};
 pub use plan::{SweepPlan, sweep};
 pub use request::Request;
+pub use result::SweepResult;
 pub use select::{SelectPlan, select};
-pub use table::{SweepResult, SweepTable};
+pub use table::SweepTable;
 pub use workspace::{SelectWorkspace, SweepWorkspace, selection_table, sweep_report};

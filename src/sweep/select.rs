@@ -7,7 +7,7 @@ use super::plan::{Overall, sweep_part};
 use super::request::Part;
 use super::{SelectWorkspace, SweepPlan, SweepTable};
 use crate::data::{DataStore, DatasetName};
-use crate::report::{Candidate, CandidateRun, SelectionReport};
+use crate::report::{Candidate, CandidateRun, SelectionReport, whole_mean};
 use crate::run::{RunError, RunOptions, features_folder};
 use crate::study::{Settings, Study, StudyError, class_tags};
 
@@ -233,10 +233,10 @@ fn decided(mut report: SelectionReport) -> SelectionReport {
     for candidate in &mut report.candidates {
         let of_class = |class: &String| {
             let runs = candidate.runs.iter().filter(|run| run.left_out == *class);
-            mean(runs.map(|run| run.auroc))
+            whole_mean(runs.map(|run| run.auroc))
         };
         candidate.auroc = report.classes.iter().map(of_class).collect();
-        candidate.mean = mean(candidate.auroc.iter().copied());
+        candidate.mean = whole_mean(candidate.auroc.iter().copied());
     }
     let candidates = &report.candidates;
     let name = |index: usize| candidates[index].name.clone();
@@ -252,12 +252,6 @@ fn decided(mut report: SelectionReport) -> SelectionReport {
         chosen_by_class,
         ..report
     }
-}
-
-/// Mean of at least one value, none of them missing: without a run it would be of something else.
-fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
-    let values: Vec<f64> = values.collect::<Option<_>>()?;
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
 /// Index of the highest value, the first of equal ones.

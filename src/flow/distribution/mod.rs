@@ -1,7 +1,11 @@
 //! What a flow maps data to: densities of vectors that can be evaluated and drawn from.
 
+mod full_mixture;
 mod standard_normal;
+mod tied_mixture;
 mod trained_mixture;
+mod whitened;
+mod whitening;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -9,10 +13,13 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
+pub use full_mixture::{FullMixture, MixtureConfig};
 pub use standard_normal::StandardNormal;
+pub use tied_mixture::TiedMixture;
 pub use trained_mixture::GaussianMixture;
+pub(crate) use whitened::log_sum_exp;
+pub(crate) use whitening::whitening;
 
-use super::{FullMixture, MixtureConfig, TiedMixture};
 use crate::data::Vectors;
 
 /// A density of vectors.

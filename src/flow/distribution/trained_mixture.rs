@@ -7,6 +7,7 @@ use rand::{Rng, RngExt};
 use rand_distr::{Distribution as _, StandardNormal};
 
 use super::Distribution;
+use super::whitened::log_sum_exp;
 
 /// Deviation of every Gaussian at the start, when their means are data points: a kernel density
 /// estimate with overlapping kernels in standardised coordinates.
@@ -88,9 +89,7 @@ impl Distribution for GaussianMixture {
             log_deviations.sum_dim(1).transpose() + 0.5 * dim as f64 * std::f64::consts::TAU.ln();
         let weights = activation::log_softmax(self.logits.val().unsqueeze::<2>(), 1);
         let joint = weights - volume - distances * 0.5;
-        let largest = joint.clone().max_dim(1).detach();
-        let sum = (joint - largest.clone()).exp().sum_dim(1).log();
-        (sum + largest).squeeze_dim(1)
+        log_sum_exp(joint).squeeze_dim(1)
     }
 
     fn sample(&self, count: usize, rng: &mut StdRng, device: &Device) -> Tensor<2> {

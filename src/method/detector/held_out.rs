@@ -34,23 +34,27 @@ impl HeldOut {
     ) -> Result<Self, DetectorError> {
         let mut scores = Scores::none(scorer.score_names());
         let mut maps = NormalMaps::default();
-        let all: Vec<usize> = (0..images.len()).collect();
-        for indices in all.chunks(BATCH) {
-            let batch = images.select(indices);
-            let findings = scorer.inspect(&batch);
+        look(scorer, images, images.len(), |findings, first| {
             scores.append(findings.scores()?);
-            maps.add(scorer, findings.as_ref(), from(sides, indices))?;
-        }
+            maps.add(scorer, findings, sides.get(first..).unwrap_or_default())
+        })?;
         Ok(Self { scores, maps })
     }
 }
 
-/// The sides of a batch and of what follows it.
-fn from<'a>(sides: &'a [[usize; 2]], indices: &[usize]) -> &'a [[usize; 2]] {
-    indices
-        .first()
-        .and_then(|&first| sides.get(first..))
-        .unwrap_or_default()
+/// Hands over what is found in each batch of the first `count` images, and the number of its first one.
+fn look(
+    scorer: &dyn Scorer,
+    images: &Images,
+    count: usize,
+    mut each: impl FnMut(&dyn Findings, usize) -> Result<(), DetectorError>,
+) -> Result<(), DetectorError> {
+    let all: Vec<usize> = (0..images.len().min(count)).collect();
+    for indices in all.chunks(BATCH) {
+        let batch = images.select(indices);
+        each(scorer.inspect(&batch).as_ref(), indices[0])?;
+    }
+    Ok(())
 }
 
 /// What the heat maps of normal images are like.
@@ -76,12 +80,9 @@ impl NormalMaps {
         sides: &[[usize; 2]],
     ) -> Result<Self, DetectorError> {
         let mut maps = Self::default();
-        let all: Vec<usize> = (0..images.len().min(RANGE_IMAGES)).collect();
-        for indices in all.chunks(BATCH) {
-            let batch = images.select(indices);
-            let findings = scorer.inspect(&batch);
-            maps.add(scorer, findings.as_ref(), from(sides, indices))?;
-        }
+        look(scorer, images, RANGE_IMAGES, |findings, first| {
+            maps.add(scorer, findings, sides.get(first..).unwrap_or_default())
+        })?;
         Ok(maps)
     }
 

@@ -10,7 +10,7 @@ use super::{
     ComponentFlow, DensitySizes, KernelDensity, PatchBank, PlaceGaussians, PositionDensity,
 };
 use crate::data::{Images, Samples};
-use crate::encoder::{POSITION_CONTEXT, Projection};
+use crate::encoder::{ComponentOrder, POSITION_CONTEXT, Projection};
 use crate::flow::{BaseKind, MixtureConfig, RealNvp, RealNvpConfig};
 use crate::method::{Context, DetectorError, FlowSettings, MethodError, Parts};
 use crate::train::StageSummary;
@@ -111,27 +111,36 @@ impl Fit<'_> {
         }
     }
 
-    /// Whitened components of the training positions.
+    /// Whitened components of the training positions, of which a flow sees the first `head`. Where all are kept,
+    /// validation positions say how small a variance counts: `valid`, where they have been described already.
     ///
     /// # Errors
-    /// [`MethodError`] when validation images cannot be described, which say how small a variance counts.
+    /// [`MethodError`] when validation images cannot be described.
     fn projection(
         &mut self,
         context: &Context,
         train: &Rows,
-        kept: usize,
+        valid: Option<&Rows>,
+        (kept, head): (usize, usize),
     ) -> Result<Projection, MethodError> {
+        let (features, device) = (&train.features, context.device);
         if kept < self.features() {
-            let rng = &mut self.rng;
-            return Ok(Projection::fit(&train.features, kept, rng, context.device));
+            return Ok(Projection::fit(features, kept, &mut self.rng, device));
         }
-        let valid = self.valid_rows(context)?;
-        Ok(self.whole_projection(context, train, &valid))
-    }
-
-    fn whole_projection(&mut self, context: &Context, train: &Rows, valid: &Rows) -> Projection {
-        let (train, valid) = (&train.features, &valid.features);
-        Projection::fit_whole(train, valid, &mut self.rng, context.device)
+        let described;
+        let valid = match valid {
+            Some(valid) => &valid.features,
+            None => {
+                described = self.valid_rows(context)?;
+                &described.features
+            }
+        };
+        let order = match head < kept {
+            true => ComponentOrder::LargestFirst,
+            false => ComponentOrder::Any,
+        };
+        let rng = &mut self.rng;
+        Ok(Projection::fit_whole(features, valid, order, rng, device))
     }
 
     /// Notes the time until the components were there.
@@ -161,7 +170,7 @@ impl Fit<'_> {
     fn gaussian(&mut self, context: &Context, components: usize) -> Result<Density, MethodError> {
         let components = self.kept(components)?;
         let train = self.train_rows(context, TRAINED)?;
-        let projection = self.projection(context, &train, components)?;
+        let projection = self.projection(context, &train, None, (components, components))?;
         // A standard normal of whitened components is their Gaussian.
         let sizes = RealNvpConfig::base_alone(components, 0);
         let flow = sizes.init(&mut self.rng, context.device);
@@ -181,7 +190,7 @@ impl Fit<'_> {
     ) -> Result<Density, MethodError> {
         let components = self.kept(components)?;
         let train = self.train_rows(context, TRAINED)?;
-        let projection = self.projection(context, &train, components)?;
+        let projection = self.projection(context, &train, None, (components, components))?;
         let sizes = RealNvpConfig::base_alone(components, own.gaussians * own.starts);
         let start = sizes.init(&mut self.rng, context.device);
         let latents = latents(&projection, &train, components, None, context);
@@ -207,7 +216,7 @@ impl Fit<'_> {
         let kept = self.kept(components.components)?;
         let head = components.head_of(kept);
         let train = self.train_rows(context, TRAINED)?;
-        let projection = self.projection(context, &train, kept)?;
+        let projection = self.projection(context, &train, None, (kept, head))?;
         self.described(context);
         let sizes = flow.sizes(head, train.features.len());
         let latents = latents(&projection, &train, head, None, context);
@@ -238,11 +247,8 @@ impl Fit<'_> {
         }
         let train = self.train_rows(context, TRAINED)?;
         let valid = self.valid_rows(context)?;
-        let projection = match kept < self.features() {
-            true => self.projection(context, &train, kept)?,
-            false => self.whole_projection(context, &train, &valid),
-        };
         let head = components.head_of(kept);
+        let projection = self.projection(context, &train, Some(&valid), (kept, head))?;
         let scale = format!("scale-{}", self.scale.number);
         self.described(context);
         let mut best: Option<(f64, RealNvp, RealNvpConfig)> = None;

@@ -6,6 +6,7 @@ use burn::tensor::{Device, Tensor};
 use super::coreset::coreset;
 use crate::data::{Samples, Vectors};
 use crate::encoder::Projection;
+use crate::flow::log_sum_exp;
 use rand::Rng;
 
 /// Share of the mean variance that is added to each component's before its root is taken: components
@@ -91,11 +92,9 @@ impl KernelDensity {
         let squares = self.squares(features); // [len, centres]
         let half_precision = self.log_variance.val().neg().exp() * 0.5;
         let exponents = squares.neg() * half_precision.unsqueeze::<2>();
-        let largest = exponents.clone().max_dim(1);
-        let sum = (exponents - largest.clone()).exp().sum_dim(1).log() + largest;
         let normal = (self.log_variance.val() + std::f64::consts::TAU.ln()) * (0.5 * dim as f64);
         let constant = normal - self.log_det.val() + (self.centres() as f64).ln();
-        sum.squeeze_dim::<1>(1).neg() + constant
+        constant - log_sum_exp(exponents).squeeze_dim::<1>(1)
     }
 
     /// Squared distances to all centres, `[len, centres]`.

@@ -61,7 +61,7 @@ pub(in crate::report) struct Precisions<'a> {
 pub(in crate::report) fn precisions(report: &SweepReport) -> Vec<Precisions<'_>> {
     let of_class = |method: &SweepMethod, class: usize| {
         let cells = method.cells.get(class).map_or(&[][..], Vec::as_slice);
-        mean(cells.iter().map(|cell| cell.auprc))
+        whole_mean(cells.iter().map(|cell| cell.auprc))
     };
     let classes = 0..report.classes.len();
     let lines = report.methods.iter().map(|method| {
@@ -80,7 +80,7 @@ pub(in crate::report) fn precisions(report: &SweepReport) -> Vec<Precisions<'_>>
         value.map_or_else(|| "\u{2013}".to_owned(), |value| format!("{value:.3}"))
     };
     let lines = lines.into_iter().map(|(method, values)| {
-        let all = mean(values.iter().copied());
+        let all = whole_mean(values.iter().copied());
         let cells = values.into_iter().chain([all]).map(shown);
         Precisions {
             name: &method.name,
@@ -90,8 +90,8 @@ pub(in crate::report) fn precisions(report: &SweepReport) -> Vec<Precisions<'_>>
     lines.collect()
 }
 
-/// The mean of values of which none is missing.
-fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+/// Mean of at least one value, none of them missing: without one it would be of something else.
+pub(crate) fn whole_mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     let values: Vec<f64> = values.collect::<Option<_>>()?;
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }

@@ -4,14 +4,14 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use nalgebra::DMatrix;
 use rand::Rng;
-use rand::distr::weighted::WeightedIndex;
 use rand::rngs::StdRng;
 use rand::seq::index::sample;
-use rand_distr::{Distribution as _, StandardNormal};
 
-use super::{Distribution, whitening};
+use super::Distribution;
+use super::whitened::{WhitenedSampler, log_sum_exp, numbers};
+use super::whitening::whitening;
 use crate::data::Vectors;
-use crate::ops::{covariance, moved_centres, nearest_centres};
+use crate::ops::{cell_means, covariance, moved_centres, nearest_centres};
 
 /// Rounds of k-means: what it gains after these is less than another start gives or takes.
 const ROUNDS: usize = 10;
@@ -63,8 +63,8 @@ impl TiedMixture {
         centred.shift(&shift);
         let centres = centres(&centred, gaussians.clamp(1, count.max(1)), rng);
         let nearest = nearest_centres(centred.values(), &centres, dim);
-        let (means, masses) = means(&centred, &nearest, &centres);
-        let mut covariance = residual_covariance(&centred, &nearest, (&means, &masses), device);
+        let (means, counts) = cell_means(centred.values(), dim, &nearest, &centres);
+        let mut covariance = residual_covariance(&centred, &nearest, (&means, &counts), device);
         for (entry, variance) in variances(&centred).into_iter().enumerate() {
             covariance[(entry, entry)] += (1.0 - variance).max(0.0) + RIDGE;
         }
@@ -74,20 +74,21 @@ impl TiedMixture {
             let values = TensorData::new(values.collect::<Vec<_>>(), [rows, columns]);
             Tensor::<2>::from_data(values, device)
         };
-        let gaussians = masses.len();
+        let gaussians = counts.len();
         let white = &inverse
             * DMatrix::from_fn(dim, gaussians, |entry, index| {
                 f64::from(means[index * dim + entry]) + f64::from(shift[entry])
             });
         let normal = half_log_det - 0.5 * dim as f64 * std::f64::consts::TAU.ln();
-        let total: f64 = masses.iter().map(|mass| mass.max(LEAST_MASS)).sum();
+        let mass = |index: usize| f64::from(counts[index]).max(LEAST_MASS);
+        let total: f64 = (0..gaussians).map(mass).sum();
         Self {
             whitening: Param::from_tensor(matrix(dim, dim, &|from, to| inverse[(to, from)])),
             centres: Param::from_tensor(matrix(dim, gaussians, &|entry, index| {
                 white[(entry, index)]
             })),
             constants: Param::from_tensor(matrix(1, gaussians, &|_, index| {
-                (masses[index].max(LEAST_MASS) / total).ln() + normal
+                (mass(index) / total).ln() + normal
             })),
         }
     }
@@ -100,14 +101,6 @@ impl TiedMixture {
             centres: zeros([dim, gaussians]),
             constants: zeros([1, gaussians]),
         }
-    }
-
-    /// True when none of its parameters has a gradient.
-    #[cfg(test)]
-    pub(super) fn is_fixed(&self, gradients: &burn::tensor::Gradients) -> bool {
-        [&self.whitening, &self.centres, &self.constants]
-            .into_iter()
-            .all(|param| param.val().grad(gradients).is_none())
     }
 
     /// Number of Gaussians.
@@ -125,36 +118,19 @@ impl Distribution for TiedMixture {
         let own = white.clone().square().sum_dim(1) * 0.5; // [batch, 1]
         let others = centres.clone().square().sum_dim(0) * 0.5; // [1, gaussians]
         let joint = white.matmul(centres) - others + constants; // [batch, gaussians]
-        let largest = joint.clone().max_dim(1).detach();
-        let sum = (joint - largest.clone()).exp().sum_dim(1).log() + largest;
-        (sum - own).squeeze_dim(1)
+        (log_sum_exp(joint) - own).squeeze_dim(1)
     }
 
     fn sample(&self, count: usize, rng: &mut StdRng, device: &Device) -> Tensor<2> {
-        let [dim, gaussians] = self.centres.val().dims();
-        let read = |tensor: Tensor<2>| -> Vec<f64> { tensor.into_data().iter::<f64>().collect() };
-        let centres = read(self.centres.val());
-        let constants = read(self.constants.val());
-        // They differ by the logarithms of the weights alone.
-        let largest = constants.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let choice =
-            WeightedIndex::new(constants.iter().map(|constant| (constant - largest).exp()));
-        let whitening = DMatrix::from_row_slice(dim, dim, &read(self.whitening.val()));
-        let inverse = whitening.try_inverse();
-        let mut values = Vec::with_capacity(count * dim);
-        for _ in 0..count {
-            // Weights that are no numbers: the samples are none either.
-            let gaussian = choice.as_ref().map_or(0, |choice| choice.sample(rng));
-            let white = DMatrix::from_fn(1, dim, |_, entry| {
-                let noise: f64 = StandardNormal.sample(&mut *rng);
-                noise + centres[entry * gaussians + gaussian]
-            });
-            match &inverse {
-                Some(inverse) => values.extend((white * inverse).iter().map(|&value| value as f32)),
-                None => values.extend(std::iter::repeat_n(f32::NAN, dim)),
-            }
-        }
-        Tensor::from_data(TensorData::new(values, [count, dim]), device)
+        let [dim, _] = self.centres.val().dims();
+        let whitening = DMatrix::from_row_slice(dim, dim, &numbers(self.whitening.val()));
+        let gaussians = WhitenedSampler {
+            // They differ by the logarithms of the weights alone.
+            log_weights: &numbers(self.constants.val()),
+            centres: &numbers(self.centres.val().transpose()),
+            inverses: &[whitening.try_inverse()],
+        };
+        gaussians.sample(count, dim, rng, device)
     }
 }
 
@@ -169,54 +145,32 @@ fn centres(rows: &Vectors, gaussians: usize, rng: &mut impl Rng) -> Vec<f32> {
     moved_centres(moving.values(), dim, start, ROUNDS).centres
 }
 
-/// Mean and number of the rows that are nearest to each centre; one without any stays where it is.
-fn means(rows: &Vectors, nearest: &[u32], centres: &[f32]) -> (Vec<f32>, Vec<f64>) {
-    let dim = rows.dim();
-    let mut masses = vec![0.0f64; centres.len() / dim];
-    let mut sums = vec![0.0f64; centres.len()];
-    for (row, &centre) in rows.values().chunks_exact(dim).zip(nearest) {
-        masses[centre as usize] += 1.0;
-        let sums = &mut sums[centre as usize * dim..][..dim];
-        for (sum, &value) in sums.iter_mut().zip(row) {
-            *sum += f64::from(value);
-        }
-    }
-    let of = sums.chunks_exact(dim).zip(centres.chunks_exact(dim));
-    let means = of.zip(&masses).flat_map(|((sums, centre), &mass)| {
-        let values = sums.iter().zip(centre);
-        values.map(move |(&sum, &centre)| match mass > 0.0 {
-            true => (sum / mass) as f32,
-            false => centre,
-        })
-    });
-    (means.collect(), masses)
-}
-
 /// `[dim, dim]`: the covariance of what the centres leave of the rows. A row that is alone has nothing to be compared
 /// with; where all are, nothing is left.
 fn residual_covariance(
     rows: &Vectors,
     nearest: &[u32],
-    (means, masses): (&[f32], &[f64]),
+    (means, counts): (&[f32], &[u32]),
     device: &Device,
 ) -> DMatrix<f64> {
     let dim = rows.dim();
-    let together: Vec<usize> = (0..rows.len())
-        .filter(|&row| masses[nearest[row] as usize] > 1.0)
+    let compared: Vec<usize> = (0..rows.len())
+        .filter(|&row| counts[nearest[row] as usize] > 1)
         .collect();
     let of = |indices: &[usize]| {
         let mut values = Vec::with_capacity(indices.len() * dim);
         for &index in indices {
-            let row = together[index];
+            let row = compared[index];
             let centre = nearest[row] as usize;
-            let scale = (masses[centre] / (masses[centre] - 1.0)) as f32;
+            let count = counts[centre] as f32;
+            let scale = count / (count - 1.0);
             let mean = &means[centre * dim..][..dim];
             let differences = rows.row(row).iter().zip(mean);
             values.extend(differences.map(|(value, mean)| (value - mean) * scale));
         }
         Tensor::<2>::from_data(TensorData::new(values, [indices.len(), dim]), device)
     };
-    covariance(&vec![0.0; dim], together.len(), device, of)
+    covariance(&vec![0.0; dim], compared.len(), device, of)
 }
 
 /// Of every entry of centred rows.
@@ -237,6 +191,7 @@ mod tests {
     use crate::backend::test_device;
     use crate::data::Samples;
     use rand::SeedableRng;
+    use rand_distr::{Distribution as _, StandardNormal};
 
     /// Rows around 50 places of a circle of radius 200, each with deviations 1 and 0.1 along one diagonal and the
     /// other.

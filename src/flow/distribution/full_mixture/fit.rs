@@ -9,9 +9,9 @@ use rand::Rng;
 use rand::seq::index::sample;
 use rayon::prelude::*;
 
+use super::super::whitening::whitening;
 use super::{FullMixture, MixtureConfig, Parameters};
 use crate::data::Vectors;
-use crate::flow::whitening::whitening;
 use crate::ops::{k_means, log_densities};
 
 /// Largest number of rounds of expectation maximisation.

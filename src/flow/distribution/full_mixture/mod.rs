@@ -5,17 +5,17 @@ mod fit;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use nalgebra::DMatrix;
-use rand::distr::weighted::WeightedIndex;
 use rand::rngs::StdRng;
-use rand_distr::{Distribution as _, StandardNormal};
 use serde::Serialize;
 
 use super::Distribution;
+use super::whitened::{WhitenedSampler, log_sum_exp, numbers};
 use crate::data::{Samples, Vectors};
 use crate::ops::{WhitenedGaussians, mixture_log_densities};
 
 /// Numbers per intermediate result, 64 MB: how many rows a step takes follows from it.
 const NUMBERS: usize = 1 << 24;
+
 /// Sizes of a [`FullMixture`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct MixtureConfig {
@@ -97,14 +97,6 @@ impl FullMixture {
         }
     }
 
-    /// True when none of its parameters has a gradient.
-    #[cfg(test)]
-    pub(super) fn is_fixed(&self, gradients: &burn::tensor::Gradients) -> bool {
-        [&self.whitening, &self.centres, &self.constants]
-            .into_iter()
-            .all(|param| param.val().grad(gradients).is_none())
-    }
-
     /// Number of Gaussians.
     pub(crate) fn gaussians(&self) -> usize {
         self.constants.val().dims()[1]
@@ -144,58 +136,34 @@ impl Distribution for FullMixture {
     fn sample(&self, count: usize, rng: &mut StdRng, device: &Device) -> Tensor<2> {
         let gaussians = self.gaussians();
         let [dim, _] = self.whitening.val().dims();
-        let read = |tensor: Tensor<2>| -> Vec<f64> { tensor.into_data().iter::<f64>().collect() };
-        let whitening = read(self.whitening.val());
-        let centres = read(self.centres.val());
-        let constants = read(self.constants.val());
-        // The constant of a Gaussian is its log-weight plus half the log-determinant of its precision,
-        // and the whitening is triangular.
+        let whitening = numbers(self.whitening.val());
+        let constants = numbers(self.constants.val());
         let of = |gaussian: usize| {
             DMatrix::from_fn(dim, dim, |row, column| {
                 whitening[row * gaussians * dim + gaussian * dim + column]
             })
         };
-        let inverses: Vec<Option<DMatrix<f64>>> = (0..gaussians)
-            .map(|gaussian| of(gaussian).try_inverse())
-            .collect();
-        let log_weights = (0..gaussians).map(|gaussian| {
+        // The constant of a Gaussian is its log-weight plus half the log-determinant of its precision,
+        // and the whitening is triangular.
+        let log_weight = |gaussian: usize| {
             let diagonal = of(gaussian).diagonal();
             let half_log_det: f64 = diagonal.iter().map(|value| value.abs().ln()).sum();
             constants[gaussian] - half_log_det
-        });
-        let log_weights: Vec<f64> = log_weights.collect();
-        let largest = log_weights
-            .iter()
-            .copied()
-            .fold(f64::NEG_INFINITY, f64::max);
-        let weights = log_weights.iter().map(|weight| (weight - largest).exp());
-        let choice = WeightedIndex::new(weights);
-        let mut values = Vec::with_capacity(count * dim);
-        for _ in 0..count {
-            // Weights that are no numbers: the samples are none either.
-            let gaussian = choice.as_ref().map_or(0, |choice| choice.sample(rng));
-            let white = DMatrix::from_fn(1, dim, |_, column| {
-                let noise: f64 = StandardNormal.sample(&mut *rng);
-                noise + centres[gaussian * dim + column]
-            });
-            match &inverses[gaussian] {
-                Some(inverse) => values.extend((white * inverse).iter().map(|&v| v as f32)),
-                None => values.extend(std::iter::repeat_n(f32::NAN, dim)),
-            }
-        }
-        Tensor::from_data(TensorData::new(values, [count, dim]), device)
+        };
+        let log_weights: Vec<f64> = (0..gaussians).map(log_weight).collect();
+        let inverses: Vec<_> = (0..gaussians).map(|one| of(one).try_inverse()).collect();
+        let gaussians = WhitenedSampler {
+            log_weights: &log_weights,
+            centres: &numbers(self.centres.val()),
+            inverses: &inverses,
+        };
+        gaussians.sample(count, dim, rng, device)
     }
 }
 
 /// Rows of so many numbers that fit into one step.
 fn rows_per_step(numbers: usize) -> usize {
     (NUMBERS / numbers.max(1)).clamp(1, 4096)
-}
-
-/// `ln sum exp` over each row, `[batch, 1]`.
-fn log_sum_exp(rows: Tensor<2>) -> Tensor<2> {
-    let largest = rows.clone().max_dim(1);
-    (rows - largest.clone()).exp().sum_dim(1).log() + largest
 }
 
 #[cfg(test)]

@@ -1,0 +1,106 @@
+//! The outcome of one cell: a row of `results.csv`.
+
+use serde::Serialize;
+
+use super::Cell;
+use crate::run::{DECIDING, Summary};
+use crate::study::Experiment;
+
+/// One row of `results.csv`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SweepResult {
+    /// Name of the experiment.
+    pub experiment: String,
+    /// Index of the class left out.
+    pub class: u8,
+    /// Name of the variant, or of the method.
+    pub method: String,
+    /// The seed.
+    pub seed: u64,
+    /// The scores that the deciding one is made of, by which the method is judged.
+    pub score: String,
+    /// Area under the ROC curve; empty when the cell failed.
+    pub auroc: Option<f64>,
+    /// Lower end of its 95 % bootstrap interval.
+    pub auroc_low: Option<f64>,
+    /// Upper end.
+    pub auroc_high: Option<f64>,
+    /// Average precision, anomalies positive.
+    pub aupr_anomalous: Option<f64>,
+    /// False-positive rate at 95 % true positives.
+    pub fpr_at_95_tpr: Option<f64>,
+    /// Seconds of all steps of the run, a shared encoder stage included.
+    pub seconds: Option<f64>,
+    /// Fingerprint of what the numbers depend on.
+    pub config: String,
+    /// The backend.
+    pub backend: String,
+    /// The run's page, relative to the artifacts folder.
+    pub report: String,
+    /// Why the cell failed, or empty.
+    pub error: String,
+    /// Git revision that the program was built from which made the run.
+    pub revision: String,
+    /// SHA-256 of the pretrained weights, where the method reads any.
+    pub weights: String,
+}
+
+impl SweepResult {
+    /// A row without numbers, for a cell that failed.
+    pub(super) fn failed(cell: &Cell, experiment: &Experiment, error: String) -> Self {
+        Self {
+            experiment: experiment.name.clone(),
+            class: experiment.class,
+            method: cell.variant.clone(),
+            seed: cell.seed,
+            score: String::new(),
+            auroc: None,
+            auroc_low: None,
+            auroc_high: None,
+            aupr_anomalous: None,
+            fpr_at_95_tpr: None,
+            seconds: None,
+            config: String::new(),
+            backend: String::new(),
+            report: format!(
+                "{}/{}/seed-{}/report.html",
+                experiment.name, cell.variant, cell.seed
+            ),
+            error,
+            revision: String::new(),
+            weights: String::new(),
+        }
+    }
+
+    /// The row of a run that is complete.
+    pub(super) fn complete(cell: &Cell, experiment: &Experiment, summary: &Summary) -> Self {
+        let metrics = summary.metrics.get(summary.set);
+        let Some(metrics) = metrics.and_then(|scores| scores.get(DECIDING)) else {
+            let error = "its metrics.json has no deciding score: `evaluate` writes it anew";
+            return Self::failed(cell, experiment, error.to_owned());
+        };
+        Self {
+            score: summary.deciding.join("+"),
+            auroc: Some(metrics.auroc),
+            auroc_low: Some(metrics.auroc_low),
+            auroc_high: Some(metrics.auroc_high),
+            aupr_anomalous: Some(metrics.aupr_anomalous),
+            fpr_at_95_tpr: Some(metrics.fpr_at_95_tpr),
+            seconds: Some(summary.done.seconds()),
+            config: summary.identity.fingerprint(),
+            backend: summary.done.backend.clone(),
+            revision: summary.revision.clone(),
+            weights: summary.identity.weights.clone().unwrap_or_default(),
+            ..Self::failed(cell, experiment, String::new())
+        }
+    }
+
+    /// The row for the terminal.
+    pub(super) fn line(&self) -> String {
+        let name = format!("{} {} seed {}", self.experiment, self.method, self.seed);
+        match self.auroc {
+            Some(auroc) => format!("{name}  AUROC {auroc:.3}"),
+            None => format!("{name}  FAILED: {}", self.error),
+        }
+    }
+}
