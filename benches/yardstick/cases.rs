@@ -7,8 +7,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::TrainStep;
 use encoder_flow::data::{Conversion, Framing, Images, Samples, Vectors};
 use encoder_flow::encoder::{
-    AutoEncoderConfig, MapEncoder, MapSource, POSITION_CONTEXT, PositionConfig, Projection,
-    SqueezeNet,
+    AutoEncoderConfig, MapEncoder, MapSource, Normalisation, POSITION_CONTEXT, PositionConfig,
+    Projection, SqueezeNet,
 };
 use encoder_flow::flow::image::{GlowConfig, ImageRealNvpConfig, Masking};
 use encoder_flow::flow::{BaseKind, Mixing, MixtureConfig, RealNvpConfig};
@@ -135,7 +135,7 @@ pub fn position_weights(device: &Device) -> PositionWeights {
     }
 }
 
-/// What `fit` makes by default, at two scales: how unlikely every position of an image is.
+/// How unlikely every position of an image is, at two scales, under a Gaussian of fire module 7 each.
 pub fn positions(device: &Device) -> OnPositions {
     let scales = SHRINKS.map(|shrink| ScaleSizes {
         shrink,
@@ -152,6 +152,7 @@ pub fn positions(device: &Device) -> OnPositions {
             source: MapSource::SqueezeNet { layers: vec![7] },
             intensity: true,
             pooling: 3,
+            normalise: Normalisation::None,
         },
         top: 0.1,
         tiles: 0,

@@ -30,7 +30,8 @@ const FITTED: usize = 50_000;
 const COMPONENTS: usize = 512;
 /// Training images of `mnist` with one digit left out, about.
 const EPOCH_IMAGES: usize = 54_432;
-/// Positions that a flow of the study `folder` trains on at most, as many as are in a batch, and the noise on them.
+/// Positions that the flow of the variant `scratch` of the study `folder` trains on at most, as many as are in a batch, and the noise on
+/// them.
 const EPOCH_POSITIONS: usize = 100_000;
 const POSITION_BATCH: usize = 1024;
 const POSITION_NOISE: f32 = 0.1;

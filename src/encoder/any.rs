@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::view::by_norm;
+use super::normalisation::by_norm;
 use super::{
     AutoEncoder, AutoEncoderConfig, OnnxNetwork, OnnxSizes, Pca, Projection, ResNet, ResNetConfig,
     SqueezeNet,

@@ -1,8 +1,4 @@
-//! Descriptions of an image from which its size can be taken out.
-//!
-//! In a description that scales with the image's contrast, images of low contrast lie near the mode of
-//! any density of it, whatever they show. Divided by its norm, a description only says what an image
-//! is like.
+//! Descriptions of an image as a whole, from which its size can be taken out.
 
 use std::cell::OnceCell;
 use std::fmt;
@@ -12,14 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::frequency::{RINGS, bands, ycbcr};
 use super::{
-    AutoEncoder, OnnxNetwork, PretrainedLook, ResNet, ResNetConfig, SqueezeNet, VisualWords,
-    VisualWordsConfig,
+    AutoEncoder, Normalisation, OnnxNetwork, PretrainedLook, ResNet, ResNetConfig, SqueezeNet,
+    VisualWords, VisualWordsConfig,
 };
-
-/// Norm below which a description counts as zero.
-const LEAST_NORM: f64 = 1e-6;
-/// Share of a block's sum below which an entry counts as zero.
-const LEAST_SHARE: f64 = 1e-8;
 
 /// What of an image is described.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,21 +155,6 @@ fn present<N>(network: Option<&N>) -> &N {
     network.expect("a view comes with the network that it looks through")
 }
 
-/// What is taken out of a description.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Normalisation {
-    /// Nothing.
-    None,
-    /// Its Euclidean norm.
-    L2,
-    /// Its mean, then its norm.
-    Contrast,
-    /// Of each block, the sum; what is left is brought to the root. (Blocks are the maps of SqueezeNet, and the
-    /// tensors of a network from an ONNX file; other descriptions are one.)
-    Sqrt,
-}
-
 /// A description with its normalisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -266,45 +242,9 @@ impl View {
     }
 }
 
-impl Normalisation {
-    /// Takes out of a description of these blocks what a view is not to see.
-    ///
-    /// # Shapes
-    /// `[batch, dim]` to `[batch, dim]`.
-    fn apply(self, description: Tensor<2>, blocks: Vec<usize>) -> Tensor<2> {
-        match self {
-            Self::None => description,
-            Self::L2 => by_norm(description),
-            Self::Contrast => {
-                let mean = description.clone().mean_dim(1);
-                by_norm(description - mean)
-            }
-            Self::Sqrt => {
-                let mut start = 0;
-                let roots = blocks.into_iter().map(|length| {
-                    let block = description.clone().narrow(1, start, length);
-                    start += length;
-                    let block = block.clamp_min(0.0);
-                    let sum = block.clone().sum_dim(1).clamp_min(LEAST_NORM);
-                    // The root of zero has no slope, and heat maps want one.
-                    (block / sum + LEAST_SHARE).sqrt()
-                });
-                Tensor::cat(roots.collect(), 1)
-            }
-        }
-    }
-}
-
 /// From `[-1, 1]` to `[0, 1]`.
 pub(super) fn unit(images: Tensor<4>) -> Tensor<4> {
     (images + 1.0) * 0.5
-}
-
-/// Divides every row by its Euclidean norm.
-pub(super) fn by_norm(rows: Tensor<2>) -> Tensor<2> {
-    // Bounded before the root, which has no slope at zero: heat maps want one of blank images too.
-    let squares = rows.clone().square().sum_dim(1);
-    rows / squares.clamp_min(LEAST_NORM * LEAST_NORM).sqrt()
 }
 
 /// `[batch, channels, height, width]` to `[batch, 1, height, width]`.

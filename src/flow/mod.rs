@@ -19,11 +19,11 @@ pub use actnorm::ActNorm;
 pub use conditioner::Conditioner;
 use conditioner::linear;
 pub use coupling::AffineCoupling;
+pub(crate) use distribution::whitening;
 pub use distribution::{
     Base, BaseKind, Distribution, FullMixture, GaussianMixture, MixtureConfig, StandardNormal,
     TiedMixture,
 };
-pub(crate) use distribution::{log_sum_exp, whitening};
 pub use permutation::Permutation;
 pub use realnvp::{Mixing, RealNvp, RealNvpConfig};
 pub use standardize::Standardizer;

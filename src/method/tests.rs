@@ -51,6 +51,7 @@ fn another(key: &str, value: &Value) -> Vec<Value> {
         Some("base") => &["trained", "fitted", "tied"],
         Some("augmentation") => &["auto", "strokes", "photos"],
         Some("context") => &["off", "on", "auto"],
+        Some("normalise") => &["none", "l2", "contrast", "sqrt"],
         Some("masks") => &["multi-scale", "checkerboard", "horizontal", "cycle"],
         _ => &[],
     };

@@ -22,6 +22,7 @@ mod covariance;
 mod elementary;
 mod in_parts;
 mod k_means;
+mod log_sum_exp;
 mod matrix;
 mod max_pool;
 mod mixture;
@@ -38,6 +39,7 @@ pub(crate) use conv4x4::{conv_transpose2d_4x4_s2, conv2d_4x4_s2};
 pub(crate) use coupling::{Affine, Direction, Network, affine_coupling};
 pub(crate) use covariance::covariance;
 pub(crate) use k_means::{cell_means, k_means, moved_centres};
+pub(crate) use log_sum_exp::{log_sum_exp, shifted_log_sum_exp};
 pub(crate) use max_pool::max_pool2d_3x3_s2;
 pub(crate) use mixture::{
     WhitenedGaussians, log_densities, mixture_log_densities, nearest_centres,

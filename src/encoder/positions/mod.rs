@@ -14,6 +14,7 @@ pub use grid::Grid;
 pub use source::{MapEncoder, MapSource};
 
 use self::grid::on_grid;
+use super::Normalisation;
 use crate::data::Conversion;
 
 /// Smallest standard deviation of an image's pixels in `[-1, 1]`: one that shows nothing stays flat.
@@ -36,6 +37,9 @@ pub struct PositionConfig {
     pub intensity: bool,
     /// Side of the square of neighbouring positions that a feature is the mean of, odd; 1 for none.
     pub pooling: usize,
+    /// What is taken out of the features of every position, with a norm so that the mean square of what is left is one.
+    #[serde(default, skip_serializing_if = "Normalisation::is_none")]
+    pub normalise: Normalisation,
 }
 
 impl PositionConfig {
@@ -126,11 +130,18 @@ impl PositionConfig {
             times => avg_pool2d(images, AvgPoolOptions::new([times; 2])),
         };
         let maps = encoder.maps(&self.source, images);
+        let blocks = maps.iter().map(|map| map.dims()[1]).collect();
         let maps = maps.into_iter().map(|map| on_grid(self.pooled(map), sides));
         let maps = Tensor::cat(maps.collect(), 1);
         let [batch, features, height, width] = maps.dims();
         let rows = maps.permute([0, 2, 3, 1]);
-        rows.reshape([batch * height * width, features])
+        let rows = rows.reshape([batch * height * width, features]);
+        let rows = self.normalise.apply(rows, blocks);
+        match self.normalise {
+            Normalisation::None | Normalisation::Sqrt => rows,
+            // So that an entry is of size one however many there are: densities have a least variance.
+            Normalisation::L2 | Normalisation::Contrast => rows * (features as f64).sqrt(),
+        }
     }
 
     /// Means of neighbouring positions; at the edges of those that there are.

@@ -12,6 +12,7 @@ fn config(source: MapSource) -> PositionConfig {
         source,
         intensity: true,
         pooling: 3,
+        normalise: Normalisation::None,
     }
 }
 
@@ -122,6 +123,7 @@ fn a_position_lies_where_the_network_looks() {
             },
             intensity: false,
             pooling: 1,
+            normalise: Normalisation::None,
         };
         let encoder = summing(config.source.empty(1, None, rng, &device).unwrap());
         let response = config.describe(&encoder, image, 1).sum_dim(1);
@@ -132,6 +134,42 @@ fn a_position_lies_where_the_network_looks() {
             |at: usize| ((at as f64 + 0.5 - grid.first[0]) / grid.stride[0]).round() as usize;
         let expected = place(at[0]) * grid.sides[1] + place(at[1]);
         assert_eq!(brightest, Some(expected), "layer {layer}");
+    }
+}
+
+#[test]
+fn normalised_positions_have_lost_their_size() {
+    let device = test_device();
+    let rng = &mut StdRng::seed_from_u64(3);
+    let plain = config(MapSource::SqueezeNet { layers: vec![2, 3] });
+    let encoder = summing(plain.source.empty(3, None, rng, &device).unwrap());
+    let pixels = (0..3 * 32 * 64).map(|at| (at % 17) as f32 / 17.0);
+    let pixels = TensorData::new(pixels.collect::<Vec<_>>(), [1, 3, 32, 64]);
+    let images = plain.prepared(Tensor::from_data(pixels, &device));
+    let described = |normalise: Normalisation| -> Vec<f32> {
+        let config = PositionConfig {
+            normalise,
+            ..plain.clone()
+        };
+        let rows = config.describe(&encoder, images.clone(), 1).into_data();
+        rows.iter::<f32>().collect()
+    };
+    let features = plain.features();
+    let squares = |row: &[f32]| row.iter().map(|value| value * value).sum::<f32>();
+    let raw = described(Normalisation::None);
+    for (raw, found) in raw
+        .chunks(features)
+        .zip(described(Normalisation::L2).chunks(features))
+    {
+        let size = (squares(raw) / features as f32).sqrt();
+        assert!(size > 0.0);
+        for (raw, found) in raw.iter().zip(found) {
+            assert!((raw / size - found).abs() < 1e-3, "{raw} / {size}, {found}");
+        }
+    }
+    // Each of the two layers has the sum one, of which this is the root.
+    for row in described(Normalisation::Sqrt).chunks(features / 2) {
+        assert!((squares(row) - 1.0).abs() < 1e-3, "{row:?}");
     }
 }
 

@@ -17,7 +17,6 @@ pub use full_mixture::{FullMixture, MixtureConfig};
 pub use standard_normal::StandardNormal;
 pub use tied_mixture::TiedMixture;
 pub use trained_mixture::GaussianMixture;
-pub(crate) use whitened::log_sum_exp;
 pub(crate) use whitening::whitening;
 
 use crate::data::Vectors;

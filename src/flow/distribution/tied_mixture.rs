@@ -8,10 +8,10 @@ use rand::rngs::StdRng;
 use rand::seq::index::sample;
 
 use super::Distribution;
-use super::whitened::{WhitenedSampler, log_sum_exp, numbers};
+use super::whitened::{WhitenedSampler, numbers};
 use super::whitening::whitening;
 use crate::data::Vectors;
-use crate::ops::{cell_means, covariance, moved_centres, nearest_centres};
+use crate::ops::{cell_means, covariance, moved_centres, nearest_centres, shifted_log_sum_exp};
 
 /// Rounds of k-means: what it gains after these is less than another start gives or takes.
 const ROUNDS: usize = 10;
@@ -117,8 +117,8 @@ impl Distribution for TiedMixture {
         let white = z.matmul(whitening);
         let own = white.clone().square().sum_dim(1) * 0.5; // [batch, 1]
         let others = centres.clone().square().sum_dim(0) * 0.5; // [1, gaussians]
-        let joint = white.matmul(centres) - others + constants; // [batch, gaussians]
-        (log_sum_exp(joint) - own).squeeze_dim(1)
+        let products = white.matmul(centres); // [batch, gaussians]
+        (shifted_log_sum_exp(products, constants - others) - own).squeeze_dim(1)
     }
 
     fn sample(&self, count: usize, rng: &mut StdRng, device: &Device) -> Tensor<2> {

@@ -7,7 +7,7 @@ use rand::{Rng, RngExt};
 use rand_distr::{Distribution as _, StandardNormal};
 
 use super::Distribution;
-use super::whitened::log_sum_exp;
+use crate::ops::log_sum_exp;
 
 /// Deviation of every Gaussian at the start, when their means are data points: a kernel density
 /// estimate with overlapping kernels in standardised coordinates.

@@ -48,13 +48,3 @@ impl WhitenedSampler<'_> {
 pub(super) fn numbers(tensor: Tensor<2>) -> Vec<f64> {
     tensor.into_data().iter::<f64>().collect()
 }
-
-/// `ln sum exp` over each row.
-///
-/// # Shapes
-/// `[batch, columns]` to `[batch, 1]`.
-pub(crate) fn log_sum_exp(rows: Tensor<2>) -> Tensor<2> {
-    // What is subtracted and added again has no gradient.
-    let largest = rows.clone().max_dim(1).detach();
-    (rows - largest.clone()).exp().sum_dim(1).log() + largest
-}

@@ -34,25 +34,27 @@ impl HeldOut {
     ) -> Result<Self, DetectorError> {
         let mut scores = Scores::none(scorer.score_names());
         let mut maps = NormalMaps::default();
-        look(scorer, images, images.len(), |findings, first| {
+        look(scorer, (images, sides), images.len(), |findings, sides| {
             scores.append(findings.scores()?);
-            maps.add(scorer, findings, sides.get(first..).unwrap_or_default())
+            maps.add(scorer, findings, sides)
         })?;
         Ok(Self { scores, maps })
     }
 }
 
-/// Hands over what is found in each batch of the first `count` images, and the number of its first one.
+/// Hands over what is found in each batch of the first `count` images, and the sides of its pictures and of those after
+/// them.
 fn look(
     scorer: &dyn Scorer,
-    images: &Images,
+    (images, sides): (&Images, &[[usize; 2]]),
     count: usize,
-    mut each: impl FnMut(&dyn Findings, usize) -> Result<(), DetectorError>,
+    mut each: impl FnMut(&dyn Findings, &[[usize; 2]]) -> Result<(), DetectorError>,
 ) -> Result<(), DetectorError> {
     let all: Vec<usize> = (0..images.len().min(count)).collect();
     for indices in all.chunks(BATCH) {
         let batch = images.select(indices);
-        each(scorer.inspect(&batch).as_ref(), indices[0])?;
+        let sides = sides.get(indices[0]..).unwrap_or_default();
+        each(scorer.inspect(&batch).as_ref(), sides)?;
     }
     Ok(())
 }
@@ -80,8 +82,8 @@ impl NormalMaps {
         sides: &[[usize; 2]],
     ) -> Result<Self, DetectorError> {
         let mut maps = Self::default();
-        look(scorer, images, RANGE_IMAGES, |findings, first| {
-            maps.add(scorer, findings, sides.get(first..).unwrap_or_default())
+        look(scorer, (images, sides), RANGE_IMAGES, |findings, sides| {
+            maps.add(scorer, findings, sides)
         })?;
         Ok(maps)
     }

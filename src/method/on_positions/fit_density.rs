@@ -17,6 +17,8 @@ use crate::train::StageSummary;
 
 /// Positions that a density is fitted to, at most.
 const TRAINED: usize = 100_000;
+/// Numbers in their features, at most: 200 MB, of which there are two copies for a while.
+const TRAINED_NUMBERS: usize = 50_000_000;
 /// Positions that it is validated on, at most.
 const VALIDATED: usize = 25_000;
 /// Positions that a coreset is taken from, at most.
@@ -78,6 +80,12 @@ impl PositionPlan {
 impl Fit<'_> {
     fn features(&self) -> usize {
         self.scale.config.features()
+    }
+
+    /// The training positions that a density is fitted to.
+    fn fitted_rows(&self, context: &Context) -> Result<Rows, MethodError> {
+        let most = TRAINED.min(TRAINED_NUMBERS / self.features());
+        self.train_rows(context, most)
     }
 
     /// Training positions, so many at most.
@@ -169,7 +177,7 @@ impl Fit<'_> {
 
     fn gaussian(&mut self, context: &Context, components: usize) -> Result<Density, MethodError> {
         let components = self.kept(components)?;
-        let train = self.train_rows(context, TRAINED)?;
+        let train = self.fitted_rows(context)?;
         let projection = self.projection(context, &train, None, (components, components))?;
         // A standard normal of whitened components is their Gaussian.
         let sizes = RealNvpConfig::base_alone(components, 0);
@@ -189,7 +197,7 @@ impl Fit<'_> {
         own: MixtureConfig,
     ) -> Result<Density, MethodError> {
         let components = self.kept(components)?;
-        let train = self.train_rows(context, TRAINED)?;
+        let train = self.fitted_rows(context)?;
         let projection = self.projection(context, &train, None, (components, components))?;
         let sizes = RealNvpConfig::base_alone(components, own.gaussians * own.starts);
         let start = sizes.init(&mut self.rng, context.device);
@@ -215,7 +223,7 @@ impl Fit<'_> {
     ) -> Result<Density, MethodError> {
         let kept = self.kept(components.components)?;
         let head = components.head_of(kept);
-        let train = self.train_rows(context, TRAINED)?;
+        let train = self.fitted_rows(context)?;
         let projection = self.projection(context, &train, None, (kept, head))?;
         self.described(context);
         let sizes = flow.sizes(head, train.features.len());
@@ -245,7 +253,7 @@ impl Fit<'_> {
         if !flow.trains() {
             return self.base_alone(context, components, flow);
         }
-        let train = self.train_rows(context, TRAINED)?;
+        let train = self.fitted_rows(context)?;
         let valid = self.valid_rows(context)?;
         let head = components.head_of(kept);
         let projection = self.projection(context, &train, Some(&valid), (kept, head))?;

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 use super::coreset::coreset;
 use crate::data::{Samples, Vectors};
 use crate::encoder::Projection;
-use crate::flow::log_sum_exp;
+use crate::ops::log_sum_exp;
 use rand::Rng;
 
 /// Share of the mean variance that is added to each component's before its root is taken: components

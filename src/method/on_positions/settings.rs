@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::rows::Poses;
 use crate::encoder::{
-    BackboneError, EncoderSizes, MapSource, OnnxFile, OnnxNetwork, PatchPca, PositionConfig,
-    SqueezeNet,
+    BackboneError, EncoderSizes, MapSource, Normalisation, OnnxFile, OnnxNetwork, PatchPca,
+    PositionConfig, SqueezeNet,
 };
 use crate::method::{
     AutoEncoderSettings, DetectorError, EncoderKind, EncoderSettings, FlowSettings, MethodError,
@@ -28,6 +28,9 @@ pub struct PositionSettings {
     intensity: bool,
     /// Side of the square of neighbours that a feature is the mean of.
     pooling: usize,
+    /// What is taken out of the features that a network has for every position.
+    #[serde(default)]
+    normalise: Normalisation,
     /// Whitened components; 0 for all.
     components: usize,
     /// Those of them that a flow sees; 0 for all.
@@ -79,6 +82,8 @@ pub struct Description {
     pub(super) scales: Vec<usize>,
     intensity: bool,
     pooling: usize,
+    #[serde(skip_serializing_if = "Normalisation::is_none")]
+    normalise: Normalisation,
     flips: bool,
     turns: bool,
     pub(super) top: f64,
@@ -218,6 +223,12 @@ impl PositionSettings {
             // Patches have three scales of their own, and the others one size.
             Source::Autoencoder(_) | Source::Patches { .. } | Source::Onnx(_) => vec![1],
         };
+        // A patch's features are of different kinds, whose common norm says nothing; those of the small autoencoder
+        // have not been tried.
+        let normalise = match source {
+            Source::SqueezeNet { .. } | Source::Onnx(_) => self.normalise,
+            Source::Autoencoder(_) | Source::Patches { .. } => Normalisation::None,
+        };
         // An autoencoder is trained on images as they are.
         let intensity = self.intensity && !matches!(source, Source::Autoencoder(_));
         Description {
@@ -225,6 +236,7 @@ impl PositionSettings {
             scales,
             intensity,
             pooling: self.pooling,
+            normalise,
             flips: self.flips,
             turns: self.turns,
             top: self.top,
@@ -315,6 +327,7 @@ impl Description {
             source,
             intensity: self.intensity,
             pooling: self.pooling,
+            normalise: self.normalise,
         };
         let mut scales = self.scales.iter();
         config

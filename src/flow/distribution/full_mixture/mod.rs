@@ -9,9 +9,9 @@ use rand::rngs::StdRng;
 use serde::Serialize;
 
 use super::Distribution;
-use super::whitened::{WhitenedSampler, log_sum_exp, numbers};
+use super::whitened::{WhitenedSampler, numbers};
 use crate::data::{Samples, Vectors};
-use crate::ops::{WhitenedGaussians, mixture_log_densities};
+use crate::ops::{WhitenedGaussians, log_sum_exp, mixture_log_densities};
 
 /// Numbers per intermediate result, 64 MB: how many rows a step takes follows from it.
 const NUMBERS: usize = 1 << 24;

@@ -4,7 +4,7 @@ use super::super::{DensitySizes, ScaleSizes};
 use super::*;
 use crate::backend::test_device;
 use crate::data::Framing;
-use crate::encoder::{MapSource, PositionConfig};
+use crate::encoder::{MapSource, Normalisation, PositionConfig};
 use crate::flow::transform_tests::randomised;
 use crate::flow::{BaseKind, Mixing, RealNvpConfig};
 use crate::method::detector::scorer::tests::{assert_score_of_image_alone, noise};
@@ -80,6 +80,7 @@ fn patches(density: DensitySizes) -> OnPositions {
         source: MapSource::Patches { components: 4 },
         intensity: true,
         pooling: 3,
+        normalise: Normalisation::None,
     };
     of(config, &[(1, density)])
 }
@@ -91,6 +92,7 @@ pub fn detectors() -> Vec<OnPositions> {
         source: MapSource::SqueezeNet { layers: vec![2, 3] },
         intensity: true,
         pooling: 3,
+        normalise: Normalisation::L2,
     };
     let bank = DensitySizes::Bank { patches: 30 };
     let flow = DensitySizes::Flow {
@@ -135,6 +137,7 @@ fn exported(density: DensitySizes) -> OnPositions {
         source: MapSource::Onnx(tiny(&["early", "late"], 1).sizes().clone()),
         intensity: true,
         pooling: 3,
+        normalise: Normalisation::None,
     };
     with_network(config, Some(CONVOLUTIONS), &[(1, density)])
 }
