@@ -2,6 +2,7 @@
 //!
 //! Anomaly scores everywhere: higher = more anomalous.
 
+mod averages;
 mod bootstrap;
 mod conformal;
 mod correlation;
@@ -14,6 +15,7 @@ mod roc;
 mod threshold;
 mod wilcoxon;
 
+pub(crate) use averages::{deviation, mean, whole_mean};
 pub use bootstrap::auroc_interval;
 pub use conformal::Conformal;
 pub use correlation::Correlation;

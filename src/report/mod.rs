@@ -16,7 +16,6 @@ pub use run::{
     ComparedSet, Explained, Extremes, Gallery, Histogram, ImageRows, LearningCurve, MetricRow,
     Reconstructions, RocCurve, RunReport, Scatter, ScoredImage, Series, TermsRow, Timing, render,
 };
-pub(crate) use sweep::whole_mean;
 pub use sweep::{
     CHART_FILE, Candidate, CandidateRun, PairComparison, SelectionReport, SweepCell, SweepMethod,
     SweepReport, render_sweep, selection_markdown, sweep_chart, sweep_markdown,

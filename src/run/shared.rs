@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::run::Run;
+use super::pipeline::Run;
 use super::stored::{identity, plan_of};
 use super::{RunError, RunFolder, RunOptions};
 use crate::data::DataStore;

@@ -2,21 +2,20 @@
 //! writes.
 
 mod checks;
+mod definition;
 mod error;
 mod lineage;
 mod names;
 mod resolve;
 mod settings;
-#[allow(clippy::module_inception)]
-mod study;
 mod variants;
 
 pub use checks::{Check, Fault};
 pub(crate) use checks::{first_fault, optimisation_fault};
+pub use definition::{Experiment, Study};
 pub use error::StudyError;
 pub use names::{Studies, class_tags, find_class};
 pub use resolve::Schema;
 pub(crate) use resolve::differences;
 pub use settings::{DataSettings, EvaluationSettings, SETTINGS, Settings};
-pub use study::{Experiment, Study};
 pub use variants::Choice;

@@ -1,6 +1,6 @@
 //! Whether methods differ by more than chance.
 
-use crate::evaluate::{EvaluateError, holm, wilcoxon_signed_rank};
+use crate::evaluate::{EvaluateError, holm, mean, wilcoxon_signed_rank};
 use crate::report::{PairComparison, SweepCell, SweepMethod};
 
 /// Every pair of methods over the classes that both have: is the difference more than chance?
@@ -44,19 +44,4 @@ fn common_seeds<'a>(
         let other = right.iter().find(|other| other.seed == cell.seed)?;
         Some(cell.auroc - other.auroc)
     })
-}
-
-/// Mean, of at least one value.
-pub(super) fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let (count, sum) = values.fold((0usize, 0.0), |(count, sum), value| {
-        (count + 1, sum + value)
-    });
-    (count > 0).then(|| sum / count as f64)
-}
-
-/// Sample standard deviation, of at least two values.
-pub(super) fn deviation(values: &[f64]) -> Option<f64> {
-    let centre = mean(values.iter().copied())?;
-    let squares: f64 = values.iter().map(|value| (value - centre).powi(2)).sum();
-    (values.len() > 1).then(|| (squares / (values.len() - 1) as f64).sqrt())
 }

@@ -142,20 +142,8 @@ mod tests {
                 experiment: format!("digits-{class}"),
                 class,
                 method: method.to_owned(),
-                seed: 0,
-                score: "nll".to_owned(),
                 auroc: Some(auroc),
-                auroc_low: None,
-                auroc_high: None,
-                aupr_anomalous: None,
-                fpr_at_95_tpr: None,
-                seconds: None,
-                config: String::new(),
-                backend: "flex".to_owned(),
-                report: String::new(),
-                error: String::new(),
-                revision: String::new(),
-                weights: String::new(),
+                ..SweepResult::default()
             });
         }
         let sentence = table.report().unwrap().summary_sentence;

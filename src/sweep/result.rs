@@ -7,7 +7,7 @@ use crate::run::{DECIDING, Summary};
 use crate::study::Experiment;
 
 /// One row of `results.csv`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SweepResult {
     /// Name of the experiment.
     pub experiment: String,
@@ -53,22 +53,12 @@ impl SweepResult {
             class: experiment.class,
             method: cell.variant.clone(),
             seed: cell.seed,
-            score: String::new(),
-            auroc: None,
-            auroc_low: None,
-            auroc_high: None,
-            aupr_anomalous: None,
-            fpr_at_95_tpr: None,
-            seconds: None,
-            config: String::new(),
-            backend: String::new(),
             report: format!(
                 "{}/{}/seed-{}/report.html",
                 experiment.name, cell.variant, cell.seed
             ),
             error,
-            revision: String::new(),
-            weights: String::new(),
+            ..Self::default()
         }
     }
 

@@ -7,7 +7,8 @@ use super::plan::{Overall, sweep_part};
 use super::request::Part;
 use super::{SelectWorkspace, SweepPlan, SweepTable};
 use crate::data::{DataStore, DatasetName};
-use crate::report::{Candidate, CandidateRun, SelectionReport, whole_mean};
+use crate::evaluate::whole_mean;
+use crate::report::{Candidate, CandidateRun, SelectionReport};
 use crate::run::{RunError, RunOptions, features_folder};
 use crate::study::{Settings, Study, StudyError, class_tags};
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::SweepResult;
-use super::comparison::{deviation, mean};
 use crate::data::DatasetName;
+use crate::evaluate::{deviation, mean};
 use crate::report::{SweepCell, SweepMethod};
 use crate::study::DataSettings;
 

@@ -12,4 +12,3 @@ pub use content::{PairComparison, SweepCell, SweepMethod, SweepReport};
 pub use markdown::sweep_markdown;
 pub use page::render_sweep;
 pub use selection::{Candidate, CandidateRun, SelectionReport, selection_markdown};
-pub(crate) use table::whole_mean;

@@ -1,5 +1,6 @@
 //! The numbers of a sweep's tables, formatted once for the page, for Markdown and for LaTeX.
 
+use crate::evaluate::{deviation, mean, whole_mean};
 use crate::report::format::{duration, relative_link};
 use crate::report::run::table::escape;
 use crate::report::{PairComparison, SweepCell, SweepMethod, SweepReport};
@@ -90,12 +91,6 @@ pub(in crate::report) fn precisions(report: &SweepReport) -> Vec<Precisions<'_>>
     lines.collect()
 }
 
-/// Mean of at least one value, none of them missing: without one it would be of something else.
-pub(crate) fn whole_mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
-    let values: Vec<f64> = values.collect::<Option<_>>()?;
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-}
-
 /// The table, one line per method, the best of each column marked.
 pub(in crate::report) fn lines(report: &SweepReport) -> Vec<Line<'_>> {
     let classes = report.classes.len();
@@ -137,15 +132,10 @@ fn line(method: &SweepMethod, classes: usize) -> Line<'_> {
 /// Mean and sample standard deviation over the runs of one class.
 fn entry(cells: &[SweepCell]) -> Option<Entry> {
     let runs: Vec<&SweepCell> = cells.iter().filter(|cell| cell.auroc.is_finite()).collect();
-    if runs.is_empty() {
-        return None;
-    }
-    let count = runs.len() as f64;
-    let auroc = runs.iter().map(|run| run.auroc).sum::<f64>() / count;
-    let squares: f64 = runs.iter().map(|run| (run.auroc - auroc).powi(2)).sum();
+    let aurocs: Vec<f64> = runs.iter().map(|run| run.auroc).collect();
     Some(Entry {
-        auroc,
-        deviation: (runs.len() > 1).then(|| (squares / (count - 1.0)).sqrt()),
+        auroc: mean(aurocs.iter().copied())?,
+        deviation: deviation(&aurocs),
         runs: runs
             .iter()
             .map(|run| (run.seed, run.link.as_deref().and_then(relative_link)))
