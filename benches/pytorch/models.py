@@ -284,14 +284,15 @@ class SqueezeNet(nn.Module):
         """Pixels in [-1, 1] as ImageNet's."""
         return ((images + 1) / 2 - self.mean) / self.std
 
-    def fire_7(self, images):
-        """The map after the second module of the third stage; images as they are."""
+    def fires_6_and_7(self, images):
+        """The maps after the first two modules of the third stage; images as they are."""
         x = functional.relu(self.stem(self.normalise(images)), inplace=True)
-        for fires in (self.first, self.second, self.third[:2]):
+        for fires in (self.first, self.second):
             x = functional.max_pool2d(x, 3, 2, ceil_mode=True)
             for fire in fires:
                 x = fire(x)
-        return x
+        six = self.third[0](functional.max_pool2d(x, 3, 2, ceil_mode=True))
+        return torch.cat([six, self.third[1](six)], 1)
 
     def encode(self, images):
         x = self.normalise(images)
@@ -309,28 +310,32 @@ class SqueezeNet(nn.Module):
         return {"features": self.encode(images)}
 
 
-class Whitening(nn.Module):
-    """A Gaussian of what a position shows."""
+class TiedGaussians(nn.Module):
+    """Gaussians of one covariance around what positions show."""
 
-    def __init__(self, features):
+    def __init__(self, features, count):
         super().__init__()
         self.projection = nn.ParameterDict(
             {"mean": torch.zeros(features), "matrix": torch.eye(features)}
         )
-        self.constant = features * math.log(2 * math.pi)
+        self.gaussians = nn.ParameterDict(
+            {"centres": torch.zeros(features, count), "constants": torch.zeros(1, count)}
+        )
 
     def nll(self, rows):
-        z = (rows - self.projection["mean"]) @ self.projection["matrix"]
-        return 0.5 * (z.square().sum(1) + self.constant)
+        white = (rows - self.projection["mean"]) @ self.projection["matrix"]
+        centres = self.gaussians["centres"]
+        others = self.gaussians["constants"] - 0.5 * centres.square().sum(0)
+        return 0.5 * white.square().sum(1) - (white @ centres + others).logsumexp(1)
 
 
 class Positions(nn.Module):
     """How unlikely the positions of an image are, at two scales: the mean of the least likely tenth."""
 
-    def __init__(self, size, features=384, share=0.1):
+    def __init__(self, size, features=768, count=1000, share=0.1):
         super().__init__()
         self.encoder = SqueezeNet(size)
-        self.densities = nn.ModuleList([Whitening(features), Whitening(features)])
+        self.densities = nn.ModuleList([TiedGaussians(features, count) for _ in range(2)])
         self.share = share
 
     def score(self, images):
@@ -342,9 +347,11 @@ class Positions(nn.Module):
         scores = []
         for shrink, density in zip((1, 2), self.densities):
             shrunk = x if shrink == 1 else functional.avg_pool2d(x, shrink)
-            maps = self.encoder.fire_7(shrunk)
+            maps = self.encoder.fires_6_and_7(shrunk)
             maps = functional.avg_pool2d(maps, 3, 1, 1, count_include_pad=False)
             rows = maps.permute(0, 2, 3, 1).flatten(0, 2)
+            # Of mean square one, whatever the size of what is seen.
+            rows = rows / rows.norm(dim=1, keepdim=True) * math.sqrt(rows.shape[1])
             nll = density.nll(rows).view(len(images), -1)
             largest = nll.topk(math.ceil(self.share * nll.shape[1]), dim=1).values
             scores.append(largest.mean(1))

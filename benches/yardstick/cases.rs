@@ -15,7 +15,7 @@ use encoder_flow::flow::{BaseKind, Mixing, MixtureConfig, RealNvpConfig};
 use encoder_flow::method::Spread;
 use encoder_flow::method::on_positions::{
     ComponentFlow, DensitySizes, OnPositions, PositionDensity, PositionSizes, PositionWeights,
-    ScaleSizes,
+    ScaleSizes, TiedGaussians,
 };
 use encoder_flow::train::{Optimisation, Schedule, StepOutput, clip_global_norm};
 use rand::rngs::StdRng;
@@ -118,16 +118,31 @@ pub fn squeezenet(input: usize, device: &Device) -> SqueezeNet {
 const LARGE: usize = 256;
 /// How often images are shrunk before their positions are looked at, one scale after the other.
 const SHRINKS: [usize; 2] = [1, 2];
-/// Whitened directions of what SqueezeNet's fire module 7 says of a position, under a standard normal: all.
-const DIRECTIONS: RealNvpConfig = RealNvpConfig::base_alone(384, 0);
+/// Fire modules of SqueezeNet that say what a position shows, and the features that they have together.
+const LAYERS: [usize; 2] = [6, 7];
+const FEATURES: usize = 768;
+/// Gaussians of one covariance around what was seen.
+const CENTRES: usize = 1000;
+/// Their sizes in a file.
+const TIED: DensitySizes = DensitySizes::Tied {
+    components: FEATURES,
+    gaussians: CENTRES,
+};
 
 /// The weights of [`positions`], from seeds.
 pub fn position_weights(device: &Device) -> PositionWeights {
     let densities = (10..).zip(SHRINKS).map(|(seed, _)| {
-        let dim = DIRECTIONS.dim;
-        let projection = Projection::fit(&vectors(dim, 2 * dim, seed), dim, &mut rng(), device);
-        let flow = DIRECTIONS.init(&mut rng(), device);
-        PositionDensity::Flow(ComponentFlow::new(projection, flow))
+        let rows = vectors(FEATURES, 2 * FEATURES, seed);
+        let projection = Projection::fit(&rows, FEATURES, &mut rng(), device);
+        let sizes = RealNvpConfig {
+            base: BaseKind::Tied,
+            ..RealNvpConfig::base_alone(FEATURES, CENTRES)
+        };
+        let latents = projection.forward(whole(&rows, device));
+        let flow = sizes.init(&mut rng(), device);
+        let flow = ComponentFlow::new(projection, flow.initialised_from(latents, 1, &mut rng()));
+        let tied = TiedGaussians::of(&flow).expect("Gaussians of one covariance");
+        PositionDensity::Tied(tied)
     });
     PositionWeights {
         densities: densities.collect(),
@@ -135,24 +150,23 @@ pub fn position_weights(device: &Device) -> PositionWeights {
     }
 }
 
-/// How unlikely every position of an image is, at two scales, under a Gaussian of fire module 7 each.
+/// How unlikely every position of an image is, at two scales, by the density that `fit` takes without being asked.
 pub fn positions(device: &Device) -> OnPositions {
     let scales = SHRINKS.map(|shrink| ScaleSizes {
         shrink,
-        density: DensitySizes::Flow {
-            components: DIRECTIONS.dim,
-            flow: DIRECTIONS,
-        },
+        density: TIED,
         images: Spread::UNIT,
         positions: Spread::UNIT,
     });
     let sizes = PositionSizes {
         config: PositionConfig {
             shape: [3, LARGE, LARGE],
-            source: MapSource::SqueezeNet { layers: vec![7] },
+            source: MapSource::SqueezeNet {
+                layers: LAYERS.to_vec(),
+            },
             intensity: true,
             pooling: 3,
-            normalise: Normalisation::None,
+            normalise: Normalisation::L2,
         },
         top: 0.1,
         tiles: 0,

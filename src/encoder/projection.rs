@@ -54,7 +54,10 @@ impl Projection {
             .flatten();
         let matrix = match whitened {
             Some((matrix, _)) => matrix,
-            None => whitened_by(directions(&mean, vectors.len(), to, device, rows, rng)),
+            None => {
+                let found = directions(&mean, vectors.len(), to, device, rows, rng);
+                whitened_along(&found, Floor::AtLeast(RELATIVE_FLOOR)).0
+            }
         };
         Self::from_values(mean, matrix, device)
     }
@@ -79,7 +82,7 @@ impl Projection {
         let principal = (order == ComponentOrder::LargestFirst && !damaged)
             .then(|| principal_directions(&covariance, dim, rng));
         let whitened = |floor: f64| match &principal {
-            Some(principal) => Some(principal_whitening(principal, floor)),
+            Some(principal) => Some(whitened_along(principal, Floor::Added(floor))),
             None => whitening(&covariance, floor),
         };
         let fits = RELATIVE_FLOORS.iter().filter_map(|&floor| {
@@ -183,6 +186,14 @@ impl Projection {
         }
     }
 
+    /// Followed by the product with a matrix `[to, other]`.
+    pub(crate) fn then(&self, matrix: Tensor<2>) -> Self {
+        Self {
+            mean: self.mean.clone(),
+            matrix: Param::from_tensor(self.matrix.val().matmul(matrix)),
+        }
+    }
+
     /// Entries of a projected vector.
     pub fn dim(&self) -> usize {
         self.matrix.val().dims()[1]
@@ -195,34 +206,27 @@ impl Projection {
     }
 }
 
-/// Directions `[from, to]` of the largest variances, each divided by its standard deviation.
-fn whitened_by((mut matrix, variances): (Vec<f32>, Vec<f64>)) -> Vec<f32> {
-    let to = variances.len();
-    let largest = variances.first().copied().unwrap_or(1.0);
-    let floor = (largest * RELATIVE_FLOOR).max(f64::from(f32::MIN_POSITIVE));
-    for row in matrix.chunks_exact_mut(to) {
-        for (value, variance) in row.iter_mut().zip(&variances) {
-            *value = (f64::from(*value) / variance.max(floor).sqrt()) as f32;
-        }
-    }
-    matrix
+/// How a variance that is hardly any is kept from deciding every score, by a share of the largest.
+#[derive(Clone, Copy)]
+enum Floor {
+    /// It is taken to be that share.
+    AtLeast(f64),
+    /// That share is added to all.
+    Added(f64),
 }
 
-/// The directions `[dim, dim]` and variances of all components as a whitening, in their order, and half its
-/// log-determinant. So much of the largest variance is added to all.
-fn principal_whitening(
-    (directions, variances): &(Vec<f32>, Vec<f64>),
-    floor: f64,
-) -> (Vec<f32>, f64) {
+/// The directions `[dim, components]` of the largest variances and these, largest first, as a whitening of the same
+/// shape, and half its log-determinant.
+fn whitened_along((directions, variances): &(Vec<f32>, Vec<f64>), floor: Floor) -> (Vec<f32>, f64) {
     let largest = variances.first().copied().unwrap_or(1.0);
-    let added = (largest * floor).max(f64::from(f32::MIN_POSITIVE));
-    // Rounding can leave a variance below zero.
-    let deviations = variances
-        .iter()
-        .map(|variance| (variance.max(0.0) + added).sqrt());
+    let share = |of: f64| (largest * of).max(f64::from(f32::MIN_POSITIVE));
+    let deviations = variances.iter().map(|&variance| match floor {
+        Floor::AtLeast(least) => variance.max(share(least)).sqrt(),
+        // Rounding can leave a variance below zero.
+        Floor::Added(added) => (variance.max(0.0) + share(added)).sqrt(),
+    });
     let deviations: Vec<f64> = deviations.collect();
-    let columns = deviations.iter().cycle();
-    let matrix = directions.iter().zip(columns);
+    let matrix = directions.iter().zip(deviations.iter().cycle());
     let matrix = matrix.map(|(&value, deviation)| (f64::from(value) / deviation) as f32);
     let half_log_det: f64 = -deviations.iter().map(|value| value.ln()).sum::<f64>();
     (matrix.collect(), half_log_det)

@@ -22,7 +22,7 @@ pub use coupling::AffineCoupling;
 pub(crate) use distribution::whitening;
 pub use distribution::{
     Base, BaseKind, Distribution, FullMixture, GaussianMixture, MixtureConfig, StandardNormal,
-    TiedMixture,
+    TiedMixture, WhiteMixture,
 };
 pub use permutation::Permutation;
 pub use realnvp::{Mixing, RealNvp, RealNvpConfig};

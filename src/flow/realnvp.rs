@@ -189,6 +189,11 @@ impl RealNvp {
         self.context > 0
     }
 
+    /// Whether nothing lies between the data and its base distribution.
+    pub(crate) fn is_base_alone(&self) -> bool {
+        self.layers.is_empty()
+    }
+
     /// What it maps data to.
     pub fn base(&self) -> &Base {
         &self.base

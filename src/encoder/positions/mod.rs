@@ -16,6 +16,7 @@ pub use source::{MapEncoder, MapSource};
 use self::grid::on_grid;
 use super::Normalisation;
 use crate::data::Conversion;
+use crate::ops::mean_pool2d;
 
 /// Smallest standard deviation of an image's pixels in `[-1, 1]`: one that shows nothing stays flat.
 const LEAST_CONTRAST: f64 = 0.04;
@@ -149,11 +150,7 @@ impl PositionConfig {
         if self.pooling == 1 {
             return map;
         }
-        let options = AvgPoolOptions::new([self.pooling; 2])
-            .with_stride([1, 1])
-            .with_padding([self.pooling / 2; 2])
-            .with_count_include_pad(false);
-        avg_pool2d(map, options)
+        mean_pool2d(map, self.pooling)
     }
 }
 

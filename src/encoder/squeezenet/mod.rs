@@ -311,7 +311,11 @@ impl SqueezeNet {
     /// # Shapes
     /// `[batch, 3, height, width]`, normalised, to the maps.
     pub(super) fn forward(&self, x: Tensor<4>, layers: &[usize]) -> Vec<Tensor<4>> {
-        let mut x = ops::activate(self.stem.forward(x), Activation::Relu); // [n, 64, h/2, w/2]
+        let stem = match &self.stem.bias {
+            Some(bias) => ops::conv2d_3x3_s2(x, self.stem.weight.val(), bias.val()),
+            None => self.stem.forward(x),
+        };
+        let mut x = ops::activate(stem, Activation::Relu); // [n, 64, h/2, w/2]
         let mut maps = Vec::new();
         let mut layer = *Self::LAYERS.start();
         for fires in [&self.first, &self.second, &self.third] {

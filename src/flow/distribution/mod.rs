@@ -4,6 +4,7 @@ mod full_mixture;
 mod standard_normal;
 mod tied_mixture;
 mod trained_mixture;
+mod white_mixture;
 mod whitened;
 mod whitening;
 
@@ -17,6 +18,7 @@ pub use full_mixture::{FullMixture, MixtureConfig};
 pub use standard_normal::StandardNormal;
 pub use tied_mixture::TiedMixture;
 pub use trained_mixture::GaussianMixture;
+pub use white_mixture::WhiteMixture;
 pub(crate) use whitening::whitening;
 
 use crate::data::Vectors;

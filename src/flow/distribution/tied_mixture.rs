@@ -7,11 +7,11 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::index::sample;
 
-use super::Distribution;
 use super::whitened::{WhitenedSampler, numbers};
 use super::whitening::whitening;
+use super::{Distribution, WhiteMixture, white_mixture};
 use crate::data::Vectors;
-use crate::ops::{cell_means, covariance, moved_centres, nearest_centres, shifted_log_sum_exp};
+use crate::ops::{cell_means, covariance, moved_centres, nearest_centres};
 
 /// Rounds of k-means: what it gains after these is less than another start gives or takes.
 const ROUNDS: usize = 10;
@@ -107,6 +107,12 @@ impl TiedMixture {
     pub(crate) fn gaussians(&self) -> usize {
         self.constants.val().dims()[1]
     }
+
+    /// The whitening by its covariance, `[dim, dim]`, and what it is after that.
+    pub(crate) fn apart(&self) -> (Tensor<2>, WhiteMixture) {
+        let white = WhiteMixture::new(self.centres.val(), self.constants.val());
+        (self.whitening.val(), white)
+    }
 }
 
 impl Distribution for TiedMixture {
@@ -114,11 +120,7 @@ impl Distribution for TiedMixture {
         // As the base of a flow it is fixed: what it was fitted to is no gradient's.
         let [whitening, centres, constants] =
             [&self.whitening, &self.centres, &self.constants].map(|param| param.val().detach());
-        let white = z.matmul(whitening);
-        let own = white.clone().square().sum_dim(1) * 0.5; // [batch, 1]
-        let others = centres.clone().square().sum_dim(0) * 0.5; // [1, gaussians]
-        let products = white.matmul(centres); // [batch, gaussians]
-        (shifted_log_sum_exp(products, constants - others) - own).squeeze_dim(1)
+        white_mixture::log_prob(z.matmul(whitening), centres, constants)
     }
 
     fn sample(&self, count: usize, rng: &mut StdRng, device: &Device) -> Tensor<2> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{KernelDensity, PatchBank, PlaceGaussians};
 use crate::encoder::{POSITION_CONTEXT, Projection, position_contexts};
-use crate::flow::{RealNvp, RealNvpConfig};
+use crate::flow::{Base, RealNvp, RealNvpConfig, WhiteMixture};
 
 /// A density of the features of positions, or what is compared with one.
 // There are as many as scales: a box would save nothing.
@@ -17,6 +17,8 @@ use crate::flow::{RealNvp, RealNvpConfig};
 pub enum PositionDensity {
     /// A flow on whitened components; without couplings its base distribution alone.
     Flow(ComponentFlow),
+    /// Many Gaussians of one covariance.
+    Tied(TiedGaussians),
     /// A kernel around each of many centres.
     Kernel(KernelDensity),
     /// The nearest of many remembered positions (PatchCore).
@@ -32,6 +34,14 @@ pub struct ComponentFlow {
     pub(super) flow: RealNvp,
 }
 
+/// A flow without couplings whose base is a mixture with one covariance, and which sees all components: its
+/// whitening is part of the projection's, so that there is one product in place of two.
+#[derive(Module, Debug)]
+pub struct TiedGaussians {
+    projection: Projection,
+    gaussians: WhiteMixture,
+}
+
 /// Sizes of a [`PositionDensity`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -42,6 +52,13 @@ pub enum DensitySizes {
         components: usize,
         /// Of the flow, which sees the first of them.
         flow: RealNvpConfig,
+    },
+    /// Of [`PositionDensity::Tied`].
+    Tied {
+        /// Whitened components.
+        components: usize,
+        /// Gaussians.
+        gaussians: usize,
     },
     /// Of [`PositionDensity::Kernel`].
     Kernel {
@@ -76,6 +93,15 @@ impl DensitySizes {
                 flow.fits(bytes)?;
                 features.checked_mul(*components)
             }
+            Self::Tied {
+                components,
+                gaussians,
+            } => match (1..=features).contains(components) && *gaussians > 0 {
+                true => features
+                    .checked_add(*gaussians)
+                    .and_then(|columns| columns.checked_mul(*components)),
+                false => None,
+            },
             Self::Kernel { centres } => features.checked_mul(*centres),
             Self::Bank { patches } => features.checked_mul(*patches),
             Self::Places { dimensions } => match *dimensions <= features {
@@ -96,6 +122,13 @@ impl DensitySizes {
                 projection: Projection::empty(features, components, device),
                 // The initial weights are replaced; any seed will do.
                 flow: flow.init(&mut StdRng::seed_from_u64(0), device),
+            }),
+            Self::Tied {
+                components,
+                gaussians,
+            } => PositionDensity::Tied(TiedGaussians {
+                projection: Projection::empty(features, components, device),
+                gaussians: WhiteMixture::empty(components, gaussians, device),
             }),
             Self::Kernel { centres } => {
                 PositionDensity::Kernel(KernelDensity::empty(features, centres, device))
@@ -118,6 +151,7 @@ impl PositionDensity {
     pub fn score(&self, features: Tensor<2>, sides: [usize; 2]) -> Tensor<1> {
         match self {
             Self::Flow(density) => density.nll(features, sides),
+            Self::Tied(density) => density.nll(features),
             Self::Kernel(density) => density.nll(features),
             Self::Bank(bank) => bank.distances(features),
             Self::Places(places) => places.distances(features),
@@ -150,6 +184,31 @@ impl ComponentFlow {
     }
 }
 
+impl TiedGaussians {
+    /// The same density as a flow's, if it is of this kind.
+    pub fn of(density: &ComponentFlow) -> Option<Self> {
+        let ComponentFlow { projection, flow } = density;
+        match flow.base() {
+            Base::Tied(mixture) if flow.is_base_alone() && flow.dim() == projection.dim() => {
+                let (whitening, gaussians) = mixture.apart();
+                let projection = projection.then(whitening);
+                Some(Self {
+                    projection,
+                    gaussians,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// # Shapes
+    /// `[positions, features]` to `[positions]`, in nats.
+    fn nll(&self, features: Tensor<2>) -> Tensor<1> {
+        let white = self.projection.forward(features);
+        self.gaussians.log_prob(white).neg()
+    }
+}
+
 /// Negative log-likelihood, under a standard normal, of the components after the first `head`.
 fn residual(latents: Tensor<2>, head: usize) -> Tensor<1> {
     let [count, components] = latents.dims();
@@ -165,6 +224,49 @@ fn residual(latents: Tensor<2>, head: usize) -> Tensor<1> {
 mod tests {
     use super::*;
     use crate::backend::test_device;
+    use crate::data::{Samples, Vectors};
+    use crate::flow::BaseKind;
+    use rand_distr::{Distribution, StandardNormal};
+
+    #[test]
+    fn many_gaussians_of_one_covariance_are_one_product() {
+        let device = test_device();
+        let rng = &mut StdRng::seed_from_u64(3);
+        let noise: Vec<f32> = StandardNormal
+            .sample_iter(&mut *rng)
+            .take(4 * 500)
+            .collect();
+        let mut rows = Vectors::new(4);
+        for (at, noise) in noise.chunks_exact(4).enumerate() {
+            let place = [0.0, 30.0, 60.0][at % 3];
+            rows.extend([
+                place + noise[0],
+                noise[1] - place,
+                0.1 * noise[2],
+                noise[3] + noise[0],
+            ]);
+        }
+        let projection = Projection::fit(&rows, 4, rng, &device);
+        let sizes = RealNvpConfig {
+            base: BaseKind::Tied,
+            ..RealNvpConfig::base_alone(4, 3)
+        };
+        let all: Vec<usize> = (0..rows.len()).collect();
+        let features = rows.batch(&all, &device);
+        let flow = sizes.init(rng, &device);
+        let flow = flow.initialised_from(projection.forward(features.clone()), 1, rng);
+        let flow = ComponentFlow::new(projection, flow);
+        let tied = TiedGaussians::of(&flow).expect("a mixture with one covariance");
+        let [found, expected] = [tied.nll(features.clone()), flow.nll(features, [1, 1])];
+        let expected: Vec<f32> = expected.into_data().iter().collect();
+        for (found, expected) in found.into_data().iter::<f32>().zip(expected) {
+            assert!((found - expected).abs() < 1e-3, "{found} is not {expected}");
+        }
+        // A flow with another base is no such mixture.
+        let normal = RealNvpConfig::base_alone(4, 0).init(rng, &device);
+        let flow = ComponentFlow::new(flow.projection, normal);
+        assert!(TiedGaussians::of(&flow).is_none());
+    }
 
     #[test]
     fn the_components_that_the_flow_does_not_see_are_normal() {

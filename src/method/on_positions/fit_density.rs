@@ -4,10 +4,11 @@ use rand::rngs::StdRng;
 use rand::seq::index::sample;
 
 use super::fit::{BankSettings, DensityPlan, KernelSettings, PlaceSettings, PositionPlan};
-use super::rows::{Poses, Rows, Scale, latents};
+use super::rows::{Poses, Rows, Scale, Wanted, latents};
 use super::settings::Components;
 use super::{
     ComponentFlow, DensitySizes, KernelDensity, PatchBank, PlaceGaussians, PositionDensity,
+    TiedGaussians,
 };
 use crate::data::{Images, Samples};
 use crate::encoder::{ComponentOrder, POSITION_CONTEXT, Projection};
@@ -17,8 +18,8 @@ use crate::train::StageSummary;
 
 /// Positions that a density is fitted to, at most.
 const TRAINED: usize = 100_000;
-/// Numbers in their features, at most: 200 MB, of which there are two copies for a while.
-const TRAINED_NUMBERS: usize = 50_000_000;
+/// Numbers in the features of positions, at most: 200 MB, of which there are two copies for a while.
+const MOST_NUMBERS: usize = 50_000_000;
 /// Positions that it is validated on, at most.
 const VALIDATED: usize = 25_000;
 /// Positions that a coreset is taken from, at most.
@@ -84,20 +85,29 @@ impl Fit<'_> {
 
     /// The training positions that a density is fitted to.
     fn fitted_rows(&self, context: &Context) -> Result<Rows, MethodError> {
-        let most = TRAINED.min(TRAINED_NUMBERS / self.features());
-        self.train_rows(context, most)
+        self.train_rows(context, TRAINED)
     }
 
     /// Training positions, so many at most.
     fn train_rows(&self, context: &Context, most: usize) -> Result<Rows, MethodError> {
         let train = ("train", self.train);
-        self.scale.rows(context, train, self.poses, most)
+        self.scale.rows(context, train, self.all_features(most))
     }
 
     /// Validation positions.
     fn valid_rows(&self, context: &Context) -> Result<Rows, MethodError> {
         let valid = ("validation", self.valid);
-        self.scale.rows(context, valid, self.poses, VALIDATED)
+        self.scale
+            .rows(context, valid, self.all_features(VALIDATED))
+    }
+
+    /// All that so many positions have, or as many as fit into memory.
+    fn all_features(&self, most: usize) -> Wanted<'static> {
+        Wanted {
+            poses: self.poses,
+            most: most.min(MOST_NUMBERS / self.features().max(1)),
+            features: None,
+        }
     }
 
     /// Components that are kept of the features of a position; 0 for all.
@@ -232,9 +242,21 @@ impl Fit<'_> {
         drop(train);
         let rows = flow.start_rows(context, &latents);
         drop(latents);
+        let fitted = rows.dims()[0];
         let flow = flow.start(context, sizes, rows);
+        context.say(&format!(
+            "scale {}: {} Gaussians of {head} components, fitted to {fitted} positions",
+            self.scale.number, sizes.gaussians
+        ));
         let density = ComponentFlow { projection, flow };
-        Ok(of_flow(density, kept, sizes, Vec::new()))
+        let Some(tied) = TiedGaussians::of(&density) else {
+            return Ok(of_flow(density, kept, sizes, Vec::new()));
+        };
+        let sizes = DensitySizes::Tied {
+            components: kept,
+            gaussians: sizes.gaussians,
+        };
+        Ok((PositionDensity::Tied(tied), sizes, Vec::new()))
     }
 
     /// The flow, with the position or without, or whichever of the two has the lower validation NLL.
@@ -320,12 +342,25 @@ impl Fit<'_> {
     }
 
     fn places(&mut self, context: &Context, own: &PlaceSettings) -> Result<Density, MethodError> {
-        let train = self.train_rows(context, usize::MAX)?.features;
         let places = self.scale.config.grid(self.scale.shrink).len();
         let features = self.features();
         let dimensions = own.dimensions.min(features);
         let chosen = sample(&mut self.rng, features, dimensions).into_vec();
-        let gaussians = PlaceGaussians::fit(&train, places, &chosen, context.device);
+        // Every place is seen in the same images, in as many as fit into memory.
+        let most = MOST_NUMBERS / (places * dimensions * self.poses.count()).max(1);
+        let fewer = (most < self.train.len()).then(|| {
+            let mut fewer = sample(&mut self.rng, self.train.len(), most.max(1)).into_vec();
+            fewer.sort_unstable();
+            self.train.select(&fewer)
+        });
+        let wanted = Wanted {
+            poses: self.poses,
+            most: usize::MAX,
+            features: Some(&chosen),
+        };
+        let train = ("train", fewer.as_ref().unwrap_or(self.train));
+        let train = self.scale.rows(context, train, wanted)?.features;
+        let gaussians = PlaceGaussians::fit(&train, places, (&chosen, features), context.device);
         let sizes = DensitySizes::Places { dimensions };
         Ok((PositionDensity::Places(gaussians), sizes, Vec::new()))
     }

@@ -16,7 +16,7 @@ mod sizes;
 
 pub use aggregation::Aggregation;
 pub use bank::PatchBank;
-pub use density::{ComponentFlow, DensitySizes, PositionDensity};
+pub use density::{ComponentFlow, DensitySizes, PositionDensity, TiedGaussians};
 pub use detector::{OnPositions, PositionWeights};
 pub use fit::{BankSettings, DensityPlan, KernelSettings, PlaceSettings, PositionPlan};
 pub use kernel::KernelDensity;

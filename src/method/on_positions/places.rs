@@ -24,16 +24,21 @@ pub struct PlaceGaussians {
 }
 
 impl PlaceGaussians {
-    /// Fits one Gaussian for each of `places` to `train`, `[images * places, features]`, by the
-    /// features `chosen`.
-    pub fn fit(train: &Vectors, places: usize, chosen: &[usize], device: &Device) -> Self {
+    /// Fits one Gaussian for each of `places` to `train`, `[images * places, dimensions]`: what the positions have of
+    /// the features `chosen` among so many.
+    pub fn fit(
+        train: &Vectors,
+        places: usize,
+        (chosen, features): (&[usize], usize),
+        device: &Device,
+    ) -> Self {
         let dim = chosen.len();
         let images = (train.len() / places).max(1);
         let fitted: Vec<(Vec<f32>, Vec<f32>)> = (0..places)
             .into_par_iter()
             .map(|place| {
                 let value = |image: usize, index: usize| {
-                    f64::from(train.row(image * places + place)[chosen[index]])
+                    f64::from(train.row(image * places + place)[index])
                 };
                 let mean: Vec<f64> = (0..dim)
                     .map(|index| (0..images).map(|image| value(image, index)).sum::<f64>())
@@ -57,11 +62,11 @@ impl PlaceGaussians {
             factors.extend(factor);
             means.extend(mean);
         }
-        let mut picked = vec![0.0f32; train.dim() * dim];
+        let mut picked = vec![0.0f32; features * dim];
         for (column, &row) in chosen.iter().enumerate() {
             picked[row * dim + column] = 1.0;
         }
-        let picked = TensorData::new(picked, [train.dim(), dim]);
+        let picked = TensorData::new(picked, [features, dim]);
         let factors = TensorData::new(factors, [places, dim, dim]);
         let means = TensorData::new(means, [places, 1, dim]);
         Self {
@@ -116,7 +121,11 @@ mod tests {
             0., 9., 1., 5., 9., 0., 2., 9., 0., 7., 9., 1., 1., 9., 3., 6., 9., 5., 3., 9., 2., 4.,
             9., 2.,
         ]);
-        let places = PlaceGaussians::fit(&rows, 2, &[2, 0], &test_device());
+        let mut kept = Vectors::new(2);
+        for index in 0..rows.len() {
+            kept.extend([rows.row(index)[2], rows.row(index)[0]]);
+        }
+        let places = PlaceGaussians::fit(&kept, 2, (&[2, 0], 3), &test_device());
         assert_eq!(places.dimensions(), 2);
         let mut query = Vectors::new(3);
         query.extend([0., 0., 0., 5., 0., 5., 3., 0., 3., 5., 0., 0.]);

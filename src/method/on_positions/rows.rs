@@ -19,6 +19,17 @@ pub(super) struct Scale<'a> {
     pub(super) number: usize,
 }
 
+/// Which positions of images are looked at, and what of them.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// How the images are seen.
+    pub(super) poses: Poses,
+    /// Positions, at most.
+    pub(super) most: usize,
+    /// Indices of the features that are kept; `None` for all.
+    pub(super) features: Option<&'a [usize]>,
+}
+
 /// Positions that were looked at.
 pub(super) struct Rows {
     /// `[len, features]`.
@@ -28,8 +39,8 @@ pub(super) struct Rows {
 }
 
 impl Scale<'_> {
-    /// The features of the positions of `images`, in every one of the `poses`: of all, or of equally many in every
-    /// image, drawn at random, where there are more than `most`.
+    /// The features of the positions of `images`, in every one of the poses: of all, or of equally many in every
+    /// image, drawn at random, where there are more than are wanted.
     ///
     /// # Errors
     /// [`MethodError::NotFinite`] when the encoder gives no numbers for one of them.
@@ -37,16 +48,16 @@ impl Scale<'_> {
         &self,
         context: &Context,
         (part, images): (&'static str, &Images),
-        poses: Poses,
-        most: usize,
+        wanted: Wanted,
     ) -> Result<Rows, MethodError> {
         let places = self.config.grid(self.shrink).len();
-        let poses = poses.all();
-        let per_image = (most / (images.len() * poses.len()).max(1)).clamp(1, places);
+        let width = self.config.features();
+        let poses = wanted.poses.all();
+        let per_image = (wanted.most / (images.len() * poses.len()).max(1)).clamp(1, places);
         let rng = &mut context.rng(&format!("positions of scale {}", self.number));
         let mut rows = Rows {
             features: Vectors::with_capacity(
-                self.config.features(),
+                wanted.features.map_or(width, <[usize]>::len),
                 images.len() * poses.len() * per_image,
             ),
             places: Vec::new(),
@@ -62,20 +73,22 @@ impl Scale<'_> {
                 let features = self.config.describe(self.encoder, batch, self.shrink);
                 let features: Vec<f32> = features.into_data().iter().collect();
                 if let Some(entry) = features.iter().position(|value| !value.is_finite()) {
-                    let image = indices[entry / (places * rows.features.dim())];
+                    let image = indices[entry / (places * width)];
                     let part = part.to_owned();
                     return Err(MethodError::NotFinite { part, image });
                 }
-                for image in features.chunks_exact(places * rows.features.dim()) {
+                for image in features.chunks_exact(places * width) {
                     let mut chosen = match per_image == places {
                         true => (0..places).collect(),
                         false => sample(rng, places, per_image).into_vec(),
                     };
                     chosen.sort_unstable();
                     for place in chosen {
-                        let width = rows.features.dim();
                         let row = &image[place * width..][..width];
-                        rows.features.extend(row.iter().copied());
+                        match wanted.features {
+                            Some(kept) => rows.features.extend(kept.iter().map(|&at| row[at])),
+                            None => rows.features.extend(row.iter().copied()),
+                        }
                         rows.places.push(place);
                     }
                 }
@@ -97,6 +110,11 @@ pub(super) struct Poses {
 }
 
 impl Poses {
+    /// Number of poses.
+    pub(super) fn count(self) -> usize {
+        self.all().len()
+    }
+
     /// Quarter turns, and whether the image is mirrored left to right before, of each pose; the image as it is first.
     /// (Upside down is mirrored and then turned by two quarters.)
     fn all(self) -> Vec<(usize, bool)> {

@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use crate::ops::buffer::in_chunks;
+use crate::ops::buffer::{in_chunks, start_from};
 use crate::ops::matrix::{Matrix, multiply_views, with_scratch};
 
 /// Values of the windows that are held at once: half a MiB, a part of one core's cache.
@@ -173,16 +173,6 @@ fn convolve_image(
         let weight = &weight[first * window..][..part * window];
         convolve_images(&of_part, input, weight, output);
     })
-}
-
-/// Fills maps with their channel's bias, which a product is added to.
-fn start_from(bias: Option<&[f32]>, area: usize, output: &mut [f32]) {
-    if let Some(bias) = bias {
-        let maps = output.chunks_exact_mut(area);
-        for (map, bias) in maps.zip(bias.iter().cycle()) {
-            map.fill(*bias);
-        }
-    }
 }
 
 /// Adds the convolution of a few images to what is in `output`.

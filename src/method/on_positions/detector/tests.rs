@@ -119,6 +119,10 @@ pub fn detectors() -> Vec<OnPositions> {
     vec![
         patches(flow),
         patches(tied),
+        patches(DensitySizes::Tied {
+            components: 8,
+            gaussians: 9,
+        }),
         patches(DensitySizes::Kernel { centres: 30 }),
         patches(bank),
         patches(DensitySizes::Places { dimensions: 5 }),
