@@ -1,4 +1,4 @@
-//! New buffers that all threads fill, and what products are added to in them.
+//! New buffers that all threads fill.
 
 use rayon::prelude::*;
 
@@ -23,16 +23,6 @@ pub(super) fn in_chunks(
     });
     // SAFETY: the chunks are all of the slice, and each was written before it was worked on.
     unsafe { values.assume_init() }.into_vec()
-}
-
-/// Fills maps with their channel's bias, which a product is added to.
-pub(super) fn start_from(bias: Option<&[f32]>, area: usize, output: &mut [f32]) {
-    if let Some(bias) = bias {
-        let maps = output.chunks_exact_mut(area);
-        for (map, bias) in maps.zip(bias.iter().cycle()) {
-            map.fill(*bias);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Dense matrices in slices: product (by the `gemm` crate, as in flex) and transpose.
+//! Dense matrices in slices: product (by the `gemm` crate, as in flex), what convolutions need of it, and transpose.
 
 use std::cell::RefCell;
 
@@ -6,6 +6,9 @@ use rayon::prelude::*;
 
 /// Columns that are transposed together: their rows of the result are written side by side.
 const BAND: usize = 16;
+
+/// Values of the windows of a convolution that are held at once: half a MiB, a part of one core's cache.
+pub(super) const WINDOWS: usize = 1 << 17;
 
 /// A row-major matrix at the start of a slice, its rows `stride` values apart.
 #[derive(Clone, Copy)]
@@ -156,6 +159,16 @@ pub(super) fn transposed(source: &[f32], columns: usize) -> Vec<f32> {
         .enumerate()
         .for_each(|(band, target)| transpose_band(source, columns, band * BAND, target));
     target
+}
+
+/// Fills maps, `[images, channels, area]`, with their channel's bias, which a product is added to.
+pub(super) fn start_from(bias: Option<&[f32]>, area: usize, output: &mut [f32]) {
+    if let Some(bias) = bias {
+        let maps = output.chunks_exact_mut(area);
+        for (map, bias) in maps.zip(bias.iter().cycle()) {
+            map.fill(*bias);
+        }
+    }
 }
 
 /// Lends buffers of these sizes, with anything in them, that each thread keeps for the next time.

@@ -38,6 +38,8 @@ fn plain(input: Tensor<4>, side: usize) -> Tensor<4> {
     avg_pool2d(input, options)
 }
 
+/// # Shapes
+/// `[maps, height, width]` to the same.
 fn pool(input: &[f32], [height, width]: [usize; 2], reach: usize) -> Vec<f32> {
     let area = height * width;
     let columns: Vec<f32> = (0..width)

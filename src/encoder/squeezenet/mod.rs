@@ -311,10 +311,8 @@ impl SqueezeNet {
     /// # Shapes
     /// `[batch, 3, height, width]`, normalised, to the maps.
     pub(super) fn forward(&self, x: Tensor<4>, layers: &[usize]) -> Vec<Tensor<4>> {
-        let stem = match &self.stem.bias {
-            Some(bias) => ops::conv2d_3x3_s2(x, self.stem.weight.val(), bias.val()),
-            None => self.stem.forward(x),
-        };
+        let (weight, bias) = parameters(&self.stem);
+        let stem = ops::conv2d_3x3_s2(x, weight, bias);
         let mut x = ops::activate(stem, Activation::Relu); // [n, 64, h/2, w/2]
         let mut maps = Vec::new();
         let mut layer = *Self::LAYERS.start();
@@ -379,10 +377,18 @@ fn part([height, width]: [usize; 2]) -> usize {
 
 /// A convolution that keeps the side, by the kernels for it.
 fn convolve(convolution: &Conv2d, x: Tensor<4>) -> Tensor<4> {
-    match &convolution.bias {
-        Some(bias) => ops::conv2d_same(x, convolution.weight.val(), bias.val()),
-        None => convolution.forward(x),
-    }
+    let (weight, bias) = parameters(convolution);
+    ops::conv2d_same(x, weight, bias)
+}
+
+/// Weight `[to, from, kernel, kernel]` and bias `[to]`.
+fn parameters(convolution: &Conv2d) -> (Tensor<4>, Tensor<1>) {
+    let weight = convolution.weight.val();
+    let bias = match &convolution.bias {
+        Some(bias) => bias.val(),
+        None => Tensor::zeros([weight.dims()[0]], &weight.device()),
+    };
+    (weight, bias)
 }
 
 /// Convolution with a square kernel and zero weights.

@@ -96,12 +96,15 @@ impl DensitySizes {
             Self::Tied {
                 components,
                 gaussians,
-            } => match (1..=features).contains(components) && *gaussians > 0 {
-                true => features
+            } => {
+                RealNvpConfig::base_alone(*components, *gaussians).check()?;
+                if *components > features || *gaussians == 0 {
+                    return Err("its Gaussians are not of the features' dimension".to_owned());
+                }
+                features
                     .checked_add(*gaussians)
-                    .and_then(|columns| columns.checked_mul(*components)),
-                false => None,
-            },
+                    .and_then(|columns| columns.checked_mul(*components))
+            }
             Self::Kernel { centres } => features.checked_mul(*centres),
             Self::Bank { patches } => features.checked_mul(*patches),
             Self::Places { dimensions } => match *dimensions <= features {
@@ -262,10 +265,44 @@ mod tests {
         for (found, expected) in found.into_data().iter::<f32>().zip(expected) {
             assert!((found - expected).abs() < 1e-3, "{found} is not {expected}");
         }
-        // A flow with another base is no such mixture.
-        let normal = RealNvpConfig::base_alone(4, 0).init(rng, &device);
-        let flow = ComponentFlow::new(flow.projection, normal);
-        assert!(TiedGaussians::of(&flow).is_none());
+        // Neither with another base, nor behind couplings, nor of some of the components is it that mixture.
+        for other in [
+            RealNvpConfig::base_alone(4, 0),
+            RealNvpConfig {
+                couplings: 1,
+                ..sizes
+            },
+            RealNvpConfig { dim: 3, ..sizes },
+        ] {
+            let other = ComponentFlow::new(flow.projection.clone(), other.init(rng, &device));
+            assert!(TiedGaussians::of(&other).is_none());
+        }
+    }
+
+    #[test]
+    fn gaussians_that_a_file_cannot_hold_are_refused() {
+        let check = |components, gaussians, bytes| {
+            let sizes = DensitySizes::Tied {
+                components,
+                gaussians,
+            };
+            sizes.check(8, 16, bytes)
+        };
+        assert_eq!(check(6, 9, 4 * (8 + 9) * 6), Ok(()));
+        for (components, gaussians, bytes) in [
+            (6, 9, 4 * (8 + 9) * 6 - 1),
+            (9, 9, 1 << 20),
+            (0, 9, 1 << 20),
+            (6, 0, 1 << 20),
+            // More than any fit takes, in a file that is long enough.
+            (2, 5_000_000, 1 << 30),
+            (6, usize::MAX, 1 << 30),
+        ] {
+            assert!(
+                check(components, gaussians, bytes).is_err(),
+                "{components} {gaussians}"
+            );
+        }
     }
 
     #[test]

@@ -106,6 +106,7 @@ impl Fit<'_> {
         Wanted {
             poses: self.poses,
             most: most.min(MOST_NUMBERS / self.features().max(1)),
+            whole: false,
             features: None,
         }
     }
@@ -244,8 +245,9 @@ impl Fit<'_> {
         drop(latents);
         let fitted = rows.dims()[0];
         let flow = flow.start(context, sizes, rows);
+        let plural = if sizes.gaussians == 1 { "" } else { "s" };
         context.say(&format!(
-            "scale {}: {} Gaussians of {head} components, fitted to {fitted} positions",
+            "scale {}: {} Gaussian{plural} of {head} components, fitted to {fitted} positions",
             self.scale.number, sizes.gaussians
         ));
         let density = ComponentFlow { projection, flow };
@@ -346,20 +348,20 @@ impl Fit<'_> {
         let features = self.features();
         let dimensions = own.dimensions.min(features);
         let chosen = sample(&mut self.rng, features, dimensions).into_vec();
-        // Every place is seen in the same images, in as many as fit into memory.
-        let most = MOST_NUMBERS / (places * dimensions * self.poses.count()).max(1);
-        let fewer = (most < self.train.len()).then(|| {
-            let mut fewer = sample(&mut self.rng, self.train.len(), most.max(1)).into_vec();
-            fewer.sort_unstable();
-            self.train.select(&fewer)
-        });
         let wanted = Wanted {
             poses: self.poses,
-            most: usize::MAX,
+            most: MOST_NUMBERS / dimensions.max(1),
+            whole: true,
             features: Some(&chosen),
         };
-        let train = ("train", fewer.as_ref().unwrap_or(self.train));
-        let train = self.scale.rows(context, train, wanted)?.features;
+        let train = self.scale.rows(context, ("train", self.train), wanted)?;
+        let train = train.features;
+        context.say(&format!(
+            "scale {}: a Gaussian of {dimensions} features for each of {places} places, fitted to {} images as they are \
+             seen",
+            self.scale.number,
+            train.len() / places.max(1)
+        ));
         let gaussians = PlaceGaussians::fit(&train, places, (&chosen, features), context.device);
         let sizes = DensitySizes::Places { dimensions };
         Ok((PositionDensity::Places(gaussians), sizes, Vec::new()))

@@ -1,6 +1,7 @@
 //! What the positions of training images show: the rows that densities are fitted to.
 
 use burn::tensor::Tensor;
+use rand::Rng;
 use rand::seq::index::sample;
 
 use super::detector::images_per_pass;
@@ -26,8 +27,28 @@ pub(super) struct Wanted<'a> {
     pub(super) poses: Poses,
     /// Positions, at most.
     pub(super) most: usize,
+    /// Every position of an image or none: images are drawn, in place of positions.
+    pub(super) whole: bool,
     /// Indices of the features that are kept; `None` for all.
     pub(super) features: Option<&'a [usize]>,
+}
+
+impl Wanted<'_> {
+    /// Indices of the images, among so many of so many positions each, that are looked at: all, or as many as are
+    /// wanted, drawn at random.
+    fn images(&self, count: usize, places: usize, rng: &mut impl Rng) -> Vec<usize> {
+        let of_image = match self.whole {
+            true => places,
+            false => 1,
+        };
+        let most = (self.most / (of_image * self.poses.count()).max(1)).max(1);
+        if most >= count {
+            return (0..count).collect();
+        }
+        let mut drawn = sample(rng, count, most).into_vec();
+        drawn.sort_unstable();
+        drawn
+    }
 }
 
 /// Positions that were looked at.
@@ -39,8 +60,9 @@ pub(super) struct Rows {
 }
 
 impl Scale<'_> {
-    /// The features of the positions of `images`, in every one of the poses: of all, or of equally many in every
-    /// image, drawn at random, where there are more than are wanted.
+    /// The features of the positions of `images`, in every one of the poses: of all, or, where there are more than are
+    /// wanted, of equally many in every image, drawn at random. Where there are more images than that, and where every
+    /// position of an image is wanted, the images are drawn.
     ///
     /// # Errors
     /// [`MethodError::NotFinite`] when the encoder gives no numbers for one of them.
@@ -53,18 +75,21 @@ impl Scale<'_> {
         let places = self.config.grid(self.shrink).len();
         let width = self.config.features();
         let poses = wanted.poses.all();
-        let per_image = (wanted.most / (images.len() * poses.len()).max(1)).clamp(1, places);
         let rng = &mut context.rng(&format!("positions of scale {}", self.number));
+        let all = wanted.images(images.len(), places, rng);
+        let per_image = match wanted.whole {
+            true => places,
+            false => (wanted.most / (all.len() * poses.len()).max(1)).clamp(1, places),
+        };
         let mut rows = Rows {
             features: Vectors::with_capacity(
                 wanted.features.map_or(width, <[usize]>::len),
-                images.len() * poses.len() * per_image,
+                all.len() * poses.len() * per_image,
             ),
             places: Vec::new(),
         };
-        let all: Vec<usize> = (0..images.len()).collect();
         let step = format!("describing {part} images at scale {}", self.number);
-        let bar = context.display.bar(&step, images.len());
+        let bar = context.display.bar(&step, all.len());
         for indices in all.chunks(images_per_pass(self.config.shape)) {
             let batch = images.batch(indices, context.device);
             let batch: Tensor<4> = self.config.prepared(batch);
@@ -111,7 +136,7 @@ pub(super) struct Poses {
 
 impl Poses {
     /// Number of poses.
-    pub(super) fn count(self) -> usize {
+    fn count(self) -> usize {
         self.all().len()
     }
 
@@ -189,6 +214,8 @@ mod tests {
     use super::*;
     use crate::backend::test_device;
     use burn::tensor::TensorData;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
 
     /// What the poses make of a 2x2 image of four values.
     fn poses(flips: bool, turns: bool) -> Vec<Vec<i32>> {
@@ -217,6 +244,32 @@ mod tests {
         all.sort();
         all.dedup();
         assert_eq!(all.len(), 8);
+    }
+
+    #[test]
+    fn images_are_drawn_where_there_is_no_room_for_all() {
+        let wanted = |most: usize, whole: bool| Wanted {
+            poses: Poses {
+                flips: true,
+                turns: false,
+            },
+            most,
+            whole,
+            features: None,
+        };
+        let images = |wanted: Wanted| wanted.images(10, 16, &mut StdRng::seed_from_u64(1));
+        let all: Vec<usize> = (0..10).collect();
+        // Four poses; 16 positions in each image.
+        assert_eq!(images(wanted(40, false)), all);
+        assert_eq!(images(wanted(640, true)), all);
+        for some in [wanted(12, false), wanted(200, true)] {
+            let drawn = images(some);
+            assert!(
+                drawn.len() == 3 && drawn.is_sorted() && drawn[2] < 10,
+                "{drawn:?}"
+            );
+        }
+        assert_eq!(images(wanted(0, true)).len(), 1);
     }
 
     #[test]

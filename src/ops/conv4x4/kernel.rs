@@ -8,14 +8,12 @@ use rayon::prelude::*;
 
 use super::patches::{Place, gather, scatter};
 use crate::ops::buffer::in_chunks;
-use crate::ops::matrix::{Matrix, multiply, transpose, transposed, with_scratch};
+use crate::ops::matrix::{Matrix, WINDOWS, multiply, transpose, transposed, with_scratch};
 
 /// Taps of a window in one channel.
 const TAPS: usize = 16;
 /// Output positions of the images that go through together: enough for a product at full speed.
 const POSITIONS: usize = 256;
-/// Values of the windows that are held at once: half a MiB, a part of one core's cache.
-const WINDOWS: usize = 1 << 17;
 /// Least number of tasks to cut the work into, where it has as many parts.
 const TASKS: usize = 8;
 /// Fewest and most channels per task of the weights' gradient.

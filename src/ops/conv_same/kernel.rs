@@ -6,11 +6,9 @@
 
 use rayon::prelude::*;
 
-use crate::ops::buffer::{in_chunks, start_from};
-use crate::ops::matrix::{Matrix, multiply_views, with_scratch};
+use crate::ops::buffer::in_chunks;
+use crate::ops::matrix::{Matrix, WINDOWS, multiply_views, start_from, with_scratch};
 
-/// Values of the windows that are held at once: half a MiB, a part of one core's cache.
-const WINDOWS: usize = 1 << 17;
 /// Positions of small images that go through one product together.
 const POSITIONS: usize = 256;
 /// Shares of the images whose parts of the weights' gradient are summed apart.
