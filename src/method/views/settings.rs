@@ -99,6 +99,64 @@ impl ViewsSettings {
         settings.section("views")
     }
 
+    /// What has to hold of the list, where a network's file is named or not and a base distribution has so many
+    /// starts.
+    fn list_checks(&self, names_file: bool, starts: usize) -> Vec<Check> {
+        let all = |holds: fn(&ViewSettings) -> bool| self.list.iter().all(holds);
+        let looks_at_onnx = self.looks_at(Look::Onnx);
+        let most = RealNvpConfig::MOST_GAUSSIANS;
+        vec![
+            Check::new(
+                "list",
+                (1..=MOST).contains(&self.list.len()),
+                format!("must name from 1 to {MOST} views"),
+            ),
+            Check::new(
+                "list",
+                !looks_at_onnx || self.pretrained().is_none(),
+                "must look through SqueezeNet or through a network from an ONNX file, not both",
+            ),
+            Check::new(
+                "list",
+                !looks_at_onnx || names_file,
+                "can look through an ONNX network where `encoder.file` names its file",
+            ),
+            Check::new(
+                "list",
+                self.list.iter().any(|view| view.guard.is_none()),
+                "must name a view that is no guard",
+            ),
+            Check::new(
+                "list",
+                all(|view| view.guard.is_none_or(|share| (0.5..1.0).contains(&share))),
+                "must have a guard from 0.5 to below 1 (the share of normal images of which it says nothing), or none",
+            ),
+            Check::new(
+                "list",
+                all(|view| (2..=EncoderSizes::LARGEST_LATENT).contains(&view.components)),
+                format!(
+                    "must have from 2 to {} components in every view",
+                    EncoderSizes::LARGEST_LATENT
+                ),
+            ),
+            Check::new(
+                "list",
+                all(|view| view.gaussians <= 1000),
+                "must have at most 1000 gaussians in every view (0 for a standard normal)",
+            ),
+            Check::new(
+                "list",
+                self.list
+                    .iter()
+                    .all(|view| view.gaussians.saturating_mul(starts) <= most),
+                format!(
+                    "must have at most {} gaussians in every view with flow.starts = {starts}",
+                    most / starts.max(1)
+                ),
+            ),
+        ]
+    }
+
     /// The first key with which no run is possible.
     pub(super) fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
         let views = Self::read(settings)?;
@@ -107,10 +165,6 @@ impl ViewsSettings {
         let shape = [channels, size, size];
         let dictionary = views.dictionary(shape);
         let words_allowed = VisualWordsConfig::WORDS;
-        let looks_at_onnx = views.looks_at(Look::Onnx);
-        let all = |holds: fn(&ViewSettings) -> bool| views.list.iter().all(holds);
-        let starts = FlowSettings::read(settings)?.starts;
-        let most = RealNvpConfig::MOST_GAUSSIANS;
         let checks = [
             Check::new(
                 "couplings",
@@ -135,57 +189,12 @@ impl ViewsSettings {
                     || dictionary.is_some_and(|dictionary| dictionary.check(shape).is_ok()),
                 format!("must be fewer for images of {size} pixels, which have many patches"),
             ),
-            Check::new(
-                "list",
-                (1..=MOST).contains(&views.list.len()),
-                format!("must name from 1 to {MOST} views"),
-            ),
-            Check::new(
-                "list",
-                !looks_at_onnx || views.pretrained().is_none(),
-                "must look through SqueezeNet or through a network from an ONNX file, not both",
-            ),
-            Check::new(
-                "list",
-                !looks_at_onnx || !encoder.file.is_empty(),
-                "can look through an ONNX network where `encoder.file` names its file",
-            ),
-            Check::new(
-                "list",
-                views.list.iter().any(|view| view.guard.is_none()),
-                "must name a view that is no guard",
-            ),
-            Check::new(
-                "list",
-                all(|view| view.guard.is_none_or(|share| (0.5..1.0).contains(&share))),
-                "must have a guard from 0.5 to below 1 (the share of normal images of which it says nothing), or none",
-            ),
-            Check::new(
-                "list",
-                all(|view| (2..=EncoderSizes::LARGEST_LATENT).contains(&view.components)),
-                format!(
-                    "must have from 2 to {} components in every view",
-                    EncoderSizes::LARGEST_LATENT
-                ),
-            ),
-            Check::new(
-                "list",
-                all(|view| view.gaussians <= 1000),
-                "must have at most 1000 gaussians in every view (0 for a standard normal)",
-            ),
-            Check::new(
-                "list",
-                views
-                    .list
-                    .iter()
-                    .all(|view| view.gaussians.saturating_mul(starts) <= most),
-                format!(
-                    "must have at most {} gaussians in every view with flow.starts = {starts}",
-                    most / starts.max(1)
-                ),
-            ),
         ];
+        let starts = FlowSettings::read(settings)?.starts;
+        let list = views.list_checks(!encoder.file.is_empty(), starts);
+        let looks_at_onnx = views.looks_at(Look::Onnx);
         let compiled = looks_at_onnx.then(|| EncoderKind::Onnx.compiled("list"));
-        Ok(first_fault("views", compiled.into_iter().chain(checks)))
+        let checks = compiled.into_iter().chain(checks).chain(list);
+        Ok(first_fault("views", checks))
     }
 }
