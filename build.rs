@@ -14,13 +14,20 @@ fn main() {
         }
     }
     println!("cargo::rerun-if-changed=Cargo.lock");
-    let revision = git(&[
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=12",
-        "--exclude=*",
+    let revision = git(&["describe", "--always", "--abbrev=12", "--exclude=*"]);
+    // Not by `describe --dirty`, which writes the index: what is watched would be newer than the build, and the next
+    // call would build all of it again.
+    let status = git(&[
+        "--no-optional-locks",
+        "status",
+        "--porcelain",
+        "--untracked-files=no",
     ]);
+    let changed = status.is_some_and(|status| !status.is_empty());
+    let revision = revision.map(|revision| match changed {
+        true => revision + "-dirty",
+        false => revision,
+    });
     let revision = revision.unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=ENCODER_FLOW_REVISION={revision}");
     println!("cargo::rustc-env=ENCODER_FLOW_BURN={}", burn_version());
