@@ -169,8 +169,7 @@ impl<'a> Run<'a> {
         files::create_folder(&self.workspace.detector())?;
         detector.save(self.workspace.model())?;
         table.write(&self.workspace.scores())?;
-        let evaluation = self.evaluate(&table)?;
-        let explained = self.explain(&prepared, detector.scorer(), &table)?;
+        let judged = self.judge(&prepared, detector.scorer(), &table)?;
         clock.step("evaluate", None);
         let done = Done {
             backend: self.open.backend.name().to_owned(),
@@ -178,18 +177,8 @@ impl<'a> Run<'a> {
             peak_memory_mib: peak_memory_mib().filter(|_| !self.options.among_others),
             stages,
         };
-        self.write(&Sources {
-            experiment: self.experiment,
-            method: self.method,
-            prepared: &prepared,
-            detector: detector.scorer(),
-            table: &table,
-            evaluation: &evaluation,
-            explained: &explained,
-            environment: &environment,
-            done: &done,
-            stages: self.workspace.root(),
-        })?;
+        let looked_at = (&prepared, detector.scorer(), &table);
+        self.write(looked_at, &judged, &environment, &done)?;
         files::write_json(&self.workspace.done(), &done)?;
         summary_of(&self.workspace, self.experiment, self.options, false)
     }
@@ -315,20 +304,9 @@ impl<'a> Run<'a> {
                 )));
             }
         }
-        let evaluation = self.evaluate(&table)?;
-        let explained = self.explain(&prepared, detector.scorer(), &table)?;
-        self.write(&Sources {
-            experiment: self.experiment,
-            method: self.method,
-            prepared: &prepared,
-            detector: detector.scorer(),
-            table: &table,
-            evaluation: &evaluation,
-            explained: &explained,
-            environment: &environment,
-            done: &done,
-            stages: self.workspace.root(),
-        })?;
+        let judged = self.judge(&prepared, detector.scorer(), &table)?;
+        let looked_at = (&prepared, detector.scorer(), &table);
+        self.write(looked_at, &judged, &environment, &done)?;
         summary_of(&self.workspace, self.experiment, self.options, was_complete)
     }
 
@@ -350,33 +328,48 @@ impl<'a> Run<'a> {
         Ok(Detector::new(scorer, calibration, &origin).with_normal_maps(maps))
     }
 
-    fn evaluate(&self, table: &ScoreTable) -> Result<Evaluation, RunError> {
-        let seed = derive(self.options.seed, "bootstrap");
-        Evaluation::new(table, &self.experiment.settings, seed)
-    }
-
-    /// What the scores follow, on some images of every test set.
-    fn explain(
+    /// Metrics and thresholds, and what the scores follow on some images of every test set.
+    fn judge(
         &self,
         prepared: &Prepared,
         scorer: &dyn Scorer,
         table: &ScoreTable,
-    ) -> Result<Explained, RunError> {
-        let anomalous = anomalous_set(&self.experiment.settings);
-        Explained::new((prepared, scorer), table, anomalous, self.options.seed)
+    ) -> Result<(Evaluation, Explained), RunError> {
+        let (settings, seed) = (&self.experiment.settings, self.options.seed);
+        let evaluation = Evaluation::new(table, settings, derive(seed, "bootstrap"))?;
+        let anomalous = anomalous_set(settings);
+        let explained = Explained::new((prepared, scorer), table, anomalous, seed)?;
+        Ok((evaluation, explained))
     }
 
     /// Writes settings, thresholds, metrics and report, after all of them have been made.
-    fn write(&self, sources: &Sources) -> Result<(), RunError> {
-        let html = report::render(sources)?;
+    fn write(
+        &self,
+        (prepared, detector, table): (&Prepared, &dyn Scorer, &ScoreTable),
+        (evaluation, explained): &(Evaluation, Explained),
+        environment: &Environment,
+        done: &Done,
+    ) -> Result<(), RunError> {
+        let html = report::render(&Sources {
+            experiment: self.experiment,
+            method: self.method,
+            prepared,
+            detector,
+            table,
+            evaluation,
+            explained,
+            environment,
+            done,
+            stages: self.workspace.root(),
+        })?;
         let config = self.experiment.settings.to_toml();
         files::create_folder(&self.workspace.detector())?;
         // A run without its page is evaluated again: nothing half replaced is taken for current.
         files::remove(&self.workspace.report())?;
-        files::write_json(&self.workspace.thresholds(), &sources.evaluation.thresholds)?;
+        files::write_json(&self.workspace.thresholds(), &evaluation.thresholds)?;
         let numbers = Numbers {
-            metrics: sources.evaluation.metrics.clone(),
-            explanation: Some(sources.explained.numbers.clone()),
+            metrics: evaluation.metrics.clone(),
+            explanation: Some(explained.numbers.clone()),
         };
         files::write_json(&self.workspace.metrics(), &numbers)?;
         files::write_text(&self.workspace.report(), &html)?;
