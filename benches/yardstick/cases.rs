@@ -154,6 +154,7 @@ pub fn position_weights(device: &Device) -> PositionWeights {
 pub fn positions(device: &Device) -> OnPositions {
     let scales = SHRINKS.map(|shrink| ScaleSizes {
         shrink,
+        texture: false,
         density: TIED,
         images: Spread::UNIT,
         positions: Spread::UNIT,

@@ -30,11 +30,12 @@ pub struct FitArgs {
     #[arg(long, value_name = "MODEL")]
     out: PathBuf,
     /// Method, or variant that the study `folder` names (`encoder-flow list` shows all) [default:
-    /// encoder-flow, or scratch where that misses less than half as many made-up defects].
+    /// encoder-flow, or scratch where that misses less than 60 % as many made-up defects].
     #[arg(long, value_name = "NAME")]
     method: Option<String>,
     /// Side in pixels of the square that images are brought to, from 16 to 1024; where their proportions
-    /// are kept, of the square of the same area.
+    /// are kept, of the square of the same area. `--method scratch` leaves smaller images at their size
+    /// (`--set data.enlarge=true` enlarges them).
     #[arg(long, value_name = "PIXELS")]
     size: Option<usize>,
     /// Keep pictures of one object together: what the (group) of this regular expression matches in a

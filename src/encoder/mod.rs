@@ -16,6 +16,7 @@ mod positions;
 mod projection;
 mod resnet;
 mod squeezenet;
+mod texture;
 mod training;
 mod view;
 mod visual_words;
@@ -31,7 +32,7 @@ pub use normalisation::Normalisation;
 #[cfg(all(test, feature = "onnx"))]
 pub(crate) use onnx::tests as onnx_tests;
 pub use onnx::{OnnxError, OnnxFile, OnnxLook, OnnxNetwork, OnnxSizes};
-pub use patches::PatchPca;
+pub use patches::{PatchPca, PatchSizes};
 pub use pca::Pca;
 pub use positions::{
     Grid, MapEncoder, MapSource, POSITION_CONTEXT, PositionConfig, position_context,
@@ -40,6 +41,7 @@ pub use positions::{
 pub use projection::{ComponentOrder, Projection};
 pub use resnet::{ResNet, ResNetConfig};
 pub use squeezenet::{BackboneError, PretrainedLook, SqueezeNet};
+pub use texture::TextureEnergies;
 pub use training::ENCODER_STAGE;
 pub use view::{Batch, Look, NetworkSizes, Networks, View};
 pub use visual_words::{VisualWords, VisualWordsConfig};

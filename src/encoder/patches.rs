@@ -8,8 +8,11 @@ use burn::tensor::ops::{AvgPoolOptions, ConvOptions, PadMode, UnfoldOptions};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::Rng;
 use rand::seq::index::sample;
+use serde::{Deserialize, Serialize};
 
+use super::Grid;
 use super::directions::directions;
+use super::squeezenet::resize;
 use crate::data::{Images, Samples, Vectors};
 
 /// Positions lie so many pixels apart.
@@ -29,6 +32,71 @@ const BATCH_PIXELS: usize = 1 << 20;
 /// Smallest squared residual: what bytes can tell from zero.
 const RESIDUAL_FLOOR: f32 = 1e-4;
 
+/// Sizes of a [`PatchPca`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PatchSizes {
+    /// Components for each of the three scales.
+    pub components: usize,
+    /// Shorter side in pixels that smaller images are enlarged to before; 0 for none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub smallest: usize,
+}
+
+fn is_zero(value: &usize) -> bool {
+    *value == 0
+}
+
+impl PatchSizes {
+    /// Components that each scale may have: no patch has more than 8 x 8 values of three channels.
+    pub(crate) const COMPONENTS: RangeInclusive<usize> = 1..=192;
+    /// Sides that smaller images may be enlarged to.
+    pub(crate) const SMALLEST: RangeInclusive<usize> = 0..=1024;
+
+    /// Whether there are patches of these sizes.
+    pub(crate) fn are_possible(&self) -> bool {
+        Self::COMPONENTS.contains(&self.components) && Self::SMALLEST.contains(&self.smallest)
+    }
+
+    /// Entries of a position's description.
+    pub fn features(&self, channels: usize) -> usize {
+        SCALES
+            .iter()
+            .map(|&(_, side)| self.components.min(channels * side * side) + 1)
+            .sum()
+    }
+
+    /// `[height, width]` in which an image of these sides is looked at: its own, or such of the same proportions as have
+    /// whole positions.
+    pub(super) fn seen(&self, sides: [usize; 2]) -> [usize; 2] {
+        let shorter = sides[0].min(sides[1]).max(1);
+        match shorter < self.smallest {
+            true => sides.map(|side| {
+                let positions = (side * self.smallest) as f64 / (shorter * STRIDE) as f64;
+                STRIDE * (positions.round() as usize).max(1)
+            }),
+            false => sides,
+        }
+    }
+
+    /// The positions of an image of `[height, width]`.
+    pub(super) fn grid(&self, sides: [usize; 2]) -> Grid {
+        let positions = self.seen(sides).map(|side| side / STRIDE);
+        let stride = [0, 1].map(|axis| sides[axis] as f64 / positions[axis].max(1) as f64);
+        Grid {
+            sides: positions,
+            stride,
+            first: stride.map(|stride| stride / 2.0),
+        }
+    }
+
+    /// Images as their patches are taken.
+    fn enlarged(&self, images: Tensor<4>) -> Tensor<4> {
+        let [_, _, height, width] = images.dims();
+        resize(images, self.seen([height, width]))
+    }
+}
+
 /// Describes every position of an image by the patches around it: their principal components, and
 /// how much of each patch these leave unexplained.
 ///
@@ -37,6 +105,8 @@ const RESIDUAL_FLOOR: f32 = 1e-4;
 #[derive(Module, Debug)]
 pub struct PatchPca {
     scales: Vec<Scale>,
+    #[module(skip)]
+    sizes: PatchSizes,
 }
 
 /// The components of one scale.
@@ -50,19 +120,18 @@ struct Scale {
 }
 
 impl PatchPca {
-    /// Components that each scale may have: no patch has more than 8 x 8 values of three channels.
-    pub(crate) const COMPONENTS: RangeInclusive<usize> = 1..=192;
-
-    /// Fits `components` per scale to `images`.
-    pub fn fit(images: &Images, components: usize, rng: &mut impl Rng, device: &Device) -> Self {
-        let scales = SCALES.map(|scale| Scale::fit(scale, images, components, rng, device));
+    /// Fits the components of every scale to `images`.
+    pub fn fit(images: &Images, sizes: PatchSizes, rng: &mut impl Rng, device: &Device) -> Self {
+        let scales = SCALES.map(|scale| Scale::fit(scale, images, sizes, rng, device));
         Self {
             scales: scales.into(),
+            sizes,
         }
     }
 
     /// An encoder of these sizes, to be filled with stored weights.
-    pub fn empty(channels: usize, components: usize, device: &Device) -> Self {
+    pub fn empty(channels: usize, sizes: PatchSizes, device: &Device) -> Self {
+        let components = sizes.components;
         let scale = |(halvings, side): (usize, usize)| Scale {
             directions: Param::from_tensor(Tensor::zeros(
                 [components.min(channels * side * side), channels, side, side],
@@ -73,20 +142,15 @@ impl PatchPca {
         };
         Self {
             scales: SCALES.map(scale).into(),
+            sizes,
         }
     }
 
-    /// Entries of a position's description.
-    pub fn channels(channels: usize, components: usize) -> usize {
-        SCALES
-            .iter()
-            .map(|&(_, side)| components.min(channels * side * side) + 1)
-            .sum()
-    }
-
     /// # Shapes
-    /// `[batch, channels, size, size]` in `[-1, 1]` to `[batch, features, size / 4, size / 4]`.
+    /// `[batch, channels, height, width]` in `[-1, 1]` to `[batch, features, rows, columns]`: a position for every four
+    /// pixels, of an image that was enlarged where it is small.
     pub fn maps(&self, images: Tensor<4>) -> Tensor<4> {
+        let images = self.sizes.enlarged(images);
         let maps = self
             .scales
             .iter()
@@ -99,13 +163,14 @@ impl Scale {
     fn fit(
         (halvings, side): (usize, usize),
         images: &Images,
-        components: usize,
+        sizes: PatchSizes,
         rng: &mut impl Rng,
         device: &Device,
     ) -> Self {
         let [channels, height, width] = images.shape();
         let dim = channels * side * side;
-        let components = components.min(dim);
+        let components = sizes.components.min(dim);
+        let [height, width] = sizes.seen([height, width]);
         let per_image = (height / STRIDE) * (width / STRIDE);
         let count = images.len().min((ENOUGH / per_image).max(IMAGES));
         let of_each = per_image.min(PATCHES / count.max(1));
@@ -113,7 +178,11 @@ impl Scale {
         let mut patches = Vectors::new(dim);
         let batch = (BATCH_PIXELS / (height * width)).clamp(1, BATCH);
         for indices in chosen.chunks(batch) {
-            let padded = shrunk(images.batch(indices, device), halvings, side);
+            let padded = shrunk(
+                sizes.enlarged(images.batch(indices, device)),
+                halvings,
+                side,
+            );
             let options = UnfoldOptions::new([STRIDE / halvings; 2], [0, 0], [1, 1]);
             let columns = unfold4d(padded, [side, side], options); // [n, dim, positions]
             let rows = columns.swap_dims(1, 2).reshape([-1, dim as i64]);
@@ -207,6 +276,13 @@ mod tests {
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
 
+    fn sizes(components: usize) -> PatchSizes {
+        PatchSizes {
+            components,
+            smallest: 0,
+        }
+    }
+
     /// RGB stripes whose phase varies, 32x32.
     fn stripes(count: usize, noise: u8, seed: u64) -> Images {
         let rng = &mut StdRng::seed_from_u64(seed);
@@ -229,10 +305,34 @@ mod tests {
         let device = test_device();
         let rng = &mut StdRng::seed_from_u64(0);
         let images = stripes(6, 9, 1);
-        let encoder = PatchPca::fit(&images, 5, rng, &device);
+        let encoder = PatchPca::fit(&images, sizes(5), rng, &device);
         let maps = encoder.maps(images.batch(&[0, 1], &device));
-        assert_eq!(maps.dims(), [2, PatchPca::channels(3, 5), 8, 8]);
-        assert_eq!(PatchPca::channels(3, 5), 3 * 6);
+        assert_eq!(maps.dims(), [2, sizes(5).features(3), 8, 8]);
+        assert_eq!(sizes(5).features(3), 3 * 6);
+    }
+
+    #[test]
+    fn small_images_are_enlarged_where_that_is_asked_for() {
+        let device = test_device();
+        let rng = &mut StdRng::seed_from_u64(0);
+        let images = stripes(6, 9, 1);
+        let twice = PatchSizes {
+            smallest: 64,
+            ..sizes(5)
+        };
+        let encoder = PatchPca::fit(&images, twice, rng, &device);
+        let maps = encoder.maps(images.batch(&[0], &device));
+        let grid = twice.grid([32, 32]);
+        assert_eq!(maps.dims(), [1, twice.features(3), 16, 16]);
+        assert_eq!(
+            (grid.sides, grid.stride, grid.first),
+            ([16; 2], [2.0; 2], [1.0; 2])
+        );
+        // Proportions stay as well as whole positions let them.
+        assert_eq!(twice.seen([48, 100]), [64, 132]);
+        assert_eq!(twice.seen([64, 20]), [204, 64]);
+        assert_eq!(twice.seen([80, 64]), [80, 64]);
+        assert_eq!(sizes(5).grid([80, 64]).sides, [20, 16]);
     }
 
     #[test]
@@ -241,8 +341,8 @@ mod tests {
         let device = test_device();
         let rng = &mut StdRng::seed_from_u64(0);
         let images = stripes(8, 40, 1);
-        let all = PatchPca::fit(&images, 192, rng, &device);
-        let few = PatchPca::fit(&images, 3, rng, &device);
+        let all = PatchPca::fit(&images, sizes(192), rng, &device);
+        let few = PatchPca::fit(&images, sizes(3), rng, &device);
         let batch = images.batch(&[3], &device);
         let read = |encoder: &PatchPca, channels: usize| -> Vec<f32> {
             let map = encoder.scales[0].describe(batch.clone());
@@ -265,7 +365,7 @@ mod tests {
         let device = test_device();
         let rng = &mut StdRng::seed_from_u64(0);
         let normal = stripes(12, 6, 1);
-        let encoder = PatchPca::fit(&normal, 8, rng, &device);
+        let encoder = PatchPca::fit(&normal, sizes(8), rng, &device);
         // The same stripes, upright.
         let turned: Vec<u8> = (0..3 * 1024)
             .map(|cell| normal.get(0)[cell / 1024 * 1024 + cell % 32 * 32 + cell % 1024 / 32])

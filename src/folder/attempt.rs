@@ -6,7 +6,7 @@ use super::FolderFit;
 use super::order::Resolved;
 use super::split::{Split, split};
 use crate::backend::OpenDevice;
-use crate::data::folder::{Layout, Loaded, Skipped, in_proportion, layout, load_watched};
+use crate::data::folder::{Layout, Loaded, Skipped, layout, load_watched};
 use crate::data::{Conversion, Images, SplitShares};
 use crate::files::sha256;
 use crate::method::{
@@ -148,7 +148,7 @@ impl Read {
                 normal, ignored, ..
             } => (normal, ignored.to_string()),
         };
-        let conversion = in_proportion(settings.conversion(), normal);
+        let conversion = settings.sizing().of(normal);
         plan.check(conversion.shape())?;
         let read = |done| watch(done, normal.len());
         let Loaded {

@@ -19,7 +19,7 @@ pub struct FolderFit {
     pub out: PathBuf,
     /// The method, or a variant that the study `folder` names.
     pub method: String,
-    /// Another that is fitted as well, and taken where it misses less than half as many of the defects that are made
+    /// Another that is fitted as well, and taken where it misses less than 60 % as many of the defects that are made
     /// up in validation images.
     pub rival: Option<String>,
     /// Settings, `key.path=value`.

@@ -7,7 +7,9 @@ use burn::tensor::Device;
 
 use super::{Environment, RunError};
 use crate::data::folder::{Skipped, labelled};
-use crate::data::{DataStore, DatasetName, GivenSplit, Images, Labelled, Split, Vectors};
+use crate::data::{
+    Conversion, DataStore, DatasetName, GivenSplit, Images, Labelled, Split, Vectors,
+};
 use crate::encoder::Backbone;
 use crate::files;
 use crate::method::{Part, Parts, Representation, backbone_features, features_fingerprint};
@@ -60,16 +62,26 @@ impl Pools {
         let (own, skipped) = match data.dataset {
             DatasetName::Folder => labelled(
                 Path::new(&data.folder),
-                experiment.settings.conversion(),
+                experiment.settings.sizing(),
                 data.group_by()?.as_ref(),
             )?,
             name => (store.load(name)?, Vec::new()),
         };
-        let load = |&name| Ok((name, Pool::new(name, store.load(name)?, experiment)?));
+        let conversion = experiment.settings.conversion();
+        let conversion = match data.dataset {
+            // They have been brought to the size and the proportions that they share, which others have to have.
+            DatasetName::Folder => {
+                let [_, height, width] = own.images.shape();
+                conversion.with_sides([height, width])
+            }
+            _ => conversion,
+        };
+        let pool = |name, loaded| Pool::new(name, loaded, conversion, data.limit);
+        let load = |&name| Ok((name, pool(name, store.load(name)?)?));
         let others: Result<_, RunError> = data.ood.iter().map(load).collect();
         Ok(Self {
             skipped,
-            own: Pool::new(data.dataset, own, experiment)?,
+            own: pool(data.dataset, own)?,
             others: others?,
         })
     }
@@ -211,19 +223,13 @@ impl Pool {
     fn new(
         name: DatasetName,
         mut loaded: Labelled,
-        experiment: &Experiment,
+        conversion: Conversion,
+        limit: usize,
     ) -> Result<Self, RunError> {
-        let limit = experiment.settings.data.limit;
         if limit > 0 && limit < loaded.images.len() {
             loaded.images = loaded.images.select(&(0..limit).collect::<Vec<_>>());
             loaded.labels.truncate(limit);
             loaded.source += &format!(", the first {limit} images of it");
-        }
-        let mut conversion = experiment.settings.conversion();
-        if name == DatasetName::Folder {
-            // They have been brought to the folder's proportions.
-            let [_, height, width] = loaded.images.shape();
-            conversion = conversion.with_sides([height, width]);
         }
         Ok(Self {
             source: format!("{name}: {}", loaded.source),

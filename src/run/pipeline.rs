@@ -79,8 +79,9 @@ pub fn reevaluate(
 /// The images, of a shape that the method can look at: told before they are read where it is known then.
 fn load(experiment: &Experiment, plan: &dyn Plan, store: &DataStore) -> Result<Pools, RunError> {
     let data = &experiment.settings.data;
-    // The shape that keeps the proportions of somebody's own pictures is theirs.
-    if data.dataset != DatasetName::Folder || data.fit != Framing::Keep {
+    // The shape of somebody's own pictures may depend on them.
+    let own = data.dataset == DatasetName::Folder;
+    if !own || (data.fit != Framing::Keep && data.enlarge) {
         plan.check(experiment.settings.conversion().shape())?;
     }
     let pools = Pools::load(experiment, store)?;
@@ -209,7 +210,7 @@ impl<'a> Run<'a> {
 
     /// What the method's fit is given beside the images.
     fn context(&self, prepared: &Prepared, clock: Clock) -> Context<'_> {
-        // Images of a folder keep its proportions.
+        // Images of a folder may have sides of their own.
         let [_, height, width] = prepared.parts.train().images.shape();
         let conversion = self.experiment.settings.conversion();
         Context {

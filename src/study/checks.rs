@@ -135,6 +135,11 @@ impl Settings {
                 own || data.group_by.is_empty(),
                 "must be empty unless data.dataset is \"folder\"",
             ),
+            Check::new(
+                "enlarge",
+                own || data.enlarge,
+                "must be true unless `dataset` is \"folder\"",
+            ),
             Check::new("group_by", grouping.is_none(), grouping.unwrap_or_default()),
             Check::new(
                 "limit",

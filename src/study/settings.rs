@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use super::StudyError;
-use crate::data::folder::GroupBy;
+use crate::data::folder::{GroupBy, Sizing};
 use crate::data::{Conversion, DatasetName, Framing, SplitShares};
 use crate::evaluate::{Sides, ThresholdRule};
 
@@ -43,6 +43,9 @@ pub struct DataSettings {
     pub size: usize,
     /// How smaller images are brought to that side.
     pub fit: Framing,
+    /// Whether the user's own images are enlarged where most are smaller.
+    #[serde(default = "enlarged", skip_serializing_if = "Clone::clone")]
+    pub enlarge: bool,
     /// Share of the normal images that is trained on.
     pub train_share: f64,
     /// Share of those that is held out for model selection and calibration.
@@ -63,6 +66,10 @@ pub struct DataSettings {
 pub struct EvaluationSettings {
     /// Share of the training images that the threshold calls normal.
     pub confidence: f64,
+}
+
+fn enlarged() -> bool {
+    true
 }
 
 impl DataSettings {
@@ -113,6 +120,14 @@ impl Settings {
             height: self.data.size,
             width: self.data.size,
             fit: self.data.fit,
+        }
+    }
+
+    /// What the user's own images are brought to.
+    pub fn sizing(&self) -> Sizing {
+        Sizing {
+            conversion: self.conversion(),
+            enlarge: self.data.enlarge,
         }
     }
 

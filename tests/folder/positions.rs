@@ -43,7 +43,7 @@ fn what_is_chosen_is_chosen_on_normal_images_and_stays_in_the_model() {
 
 /// Of two methods, the one that tells made-up defects far better; the order does not matter for what is seen.
 #[test]
-fn a_rival_is_taken_where_it_misses_half_as_many_made_up_defects() {
+fn a_rival_is_taken_where_it_misses_far_fewer_made_up_defects() {
     let Fitted { set, .. } = &*FITTED;
     let place = tempfile::tempdir().unwrap();
     let out = place.path().join("m.safetensors");
@@ -74,10 +74,10 @@ fn a_rival_is_taken_where_it_misses_half_as_many_made_up_defects() {
         let rival = fit.rival.clone().unwrap();
         assert!(said.contains(&format!("({rival} is taken where")), "{said}");
         let Comparison { taken, left, .. } = comparison;
-        let halved = |own: f64, other: f64| 1.0 - other < 0.5 * (1.0 - own);
+        let far_better = |own: f64, other: f64| 1.0 - other < 0.6 * (1.0 - own);
         match taken.0 == rival {
-            true => assert!(halved(left.1, taken.1), "{taken:?} {left:?}"),
-            false => assert!(!halved(taken.1, left.1), "{taken:?} {left:?}"),
+            true => assert!(far_better(left.1, taken.1), "{taken:?} {left:?}"),
+            false => assert!(!far_better(taken.1, left.1), "{taken:?} {left:?}"),
         }
         let origin = &Detector::load(&out).unwrap().description().origin.clone();
         assert!(origin.starts_with(&taken.0), "{origin}");

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::groups::groups_of;
 use super::layout::good_folder;
-use super::{GroupBy, Layout, MvtecTest, Skipped, in_proportion, layout, load};
-use crate::data::{Conversion, DataError, DatasetName, GivenSplit, Images, Labelled};
+use super::{GroupBy, Layout, MvtecTest, Sizing, Skipped, layout, load};
+use crate::data::{DataError, DatasetName, GivenSplit, Images, Labelled};
 
 /// Index of the class of all defects.
 const DEFECT: u8 = 0;
@@ -23,7 +23,7 @@ const GOOD: u8 = 1;
 /// to test on; otherwise those of [`layout`], [`load`] and [`GroupBy::groups`].
 pub fn labelled(
     folder: &Path,
-    conversion: Conversion,
+    sizing: Sizing,
     group_by: Option<&GroupBy>,
 ) -> Result<(Labelled, Vec<Skipped>), DataError> {
     if folder.as_os_str().is_empty() {
@@ -37,7 +37,7 @@ pub fn labelled(
             folder.display()
         )));
     };
-    let conversion = in_proportion(conversion, &normal);
+    let conversion = sizing.of(&normal);
     let (good, defective): (Vec<MvtecTest>, Vec<MvtecTest>) =
         test.into_iter().partition(|image| image.defect.is_none());
     let defects: BTreeSet<String> = defective
@@ -99,14 +99,17 @@ pub fn labelled(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Framing;
+    use crate::data::{Conversion, Framing};
     use image::{GrayImage, Luma};
 
-    const CONVERSION: Conversion = Conversion {
-        channels: 1,
-        height: 32,
-        width: 32,
-        fit: Framing::Resize,
+    const SIZING: Sizing = Sizing {
+        conversion: Conversion {
+            channels: 1,
+            height: 32,
+            width: 32,
+            fit: Framing::Resize,
+        },
+        enlarge: true,
     };
 
     fn write(folder: &Path, name: &str, value: u8) {
@@ -132,7 +135,7 @@ mod tests {
         }
         std::fs::write(folder.join("train/good/2.png"), "no picture").unwrap();
         std::fs::write(folder.join("test/crack/1.png"), "").unwrap();
-        let (set, skipped) = labelled(folder, CONVERSION, None).unwrap();
+        let (set, skipped) = labelled(folder, SIZING, None).unwrap();
         let values: Vec<u8> = (0..set.images.len())
             .map(|index| set.images.get(index)[0])
             .collect();
@@ -157,7 +160,7 @@ mod tests {
         write(folder, "test/good/0.png", 0);
         write(folder, "test/crack/0.png", 0);
         let groups = |group_by: Option<GroupBy>| {
-            let (set, _) = labelled(folder, CONVERSION, group_by.as_ref()).unwrap();
+            let (set, _) = labelled(folder, SIZING, group_by.as_ref()).unwrap();
             set.given.unwrap().groups
         };
         assert_eq!(groups(None), Some(vec![0, 0, 1]));
@@ -169,7 +172,7 @@ mod tests {
     fn what_an_experiment_cannot_use_is_refused_with_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
-        let refused = |folder: &Path| labelled(folder, CONVERSION, None).unwrap_err().to_string();
+        let refused = |folder: &Path| labelled(folder, SIZING, None).unwrap_err().to_string();
         assert!(refused(Path::new("")).contains("data.folder=PATH"));
         assert!(refused(&folder.join("none")).contains("no such folder"));
         write(folder, "0.png", 0);

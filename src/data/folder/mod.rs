@@ -14,4 +14,4 @@ pub use labelled::labelled;
 pub use layout::{Layout, MvtecTest, layout};
 pub use list::{Ignored, Listing, list};
 pub use load::{Loaded, Skipped, load, load_mask, load_watched};
-pub use proportions::in_proportion;
+pub use proportions::Sizing;

@@ -89,6 +89,17 @@ impl PositionConfig {
         })
     }
 
+    /// That of what is no part of the texture of the same images, which are as they are.
+    pub fn of_texture(&self) -> Self {
+        Self {
+            shape: self.shape,
+            source: MapSource::Texture,
+            intensity: false,
+            pooling: 1,
+            normalise: Normalisation::None,
+        }
+    }
+
     /// The positions of an image that was shrunk so many times, placed in the image itself.
     pub fn grid(&self, shrink: usize) -> Grid {
         let grid = self.source.grid(self.sides(shrink));

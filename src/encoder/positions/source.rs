@@ -6,9 +6,11 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::Grid;
+use crate::data::Conversion;
 use crate::encoder::patches::STRIDE;
 use crate::encoder::{
-    AutoEncoder, AutoEncoderConfig, OnnxNetwork, OnnxSizes, PatchPca, SqueezeNet,
+    AutoEncoder, AutoEncoderConfig, OnnxNetwork, OnnxSizes, PatchPca, PatchSizes, SqueezeNet,
+    TextureEnergies,
 };
 
 /// Maps of the autoencoder's encoder that are used: those after its first halvings.
@@ -21,10 +23,7 @@ pub enum MapSource {
     /// The maps of an autoencoder's encoder.
     Autoencoder(AutoEncoderConfig),
     /// Principal components of patches.
-    Patches {
-        /// Components for each of the three scales.
-        components: usize,
-    },
+    Patches(PatchSizes),
     /// The maps of a pretrained SqueezeNet.
     #[serde(rename = "squeezenet")]
     SqueezeNet {
@@ -33,6 +32,8 @@ pub enum MapSource {
     },
     /// The maps of a network from an ONNX file.
     Onnx(OnnxSizes),
+    /// What is no part of the image's own texture.
+    Texture,
 }
 
 /// A fitted source of features.
@@ -48,6 +49,8 @@ pub enum MapEncoder {
     SqueezeNet(SqueezeNet),
     /// The maps of a network from an ONNX file.
     Onnx(OnnxNetwork),
+    /// What is no part of the image's own texture.
+    Texture(TextureEnergies),
 }
 
 impl MapSource {
@@ -55,16 +58,26 @@ impl MapSource {
     pub fn features(&self, channels: usize) -> usize {
         match self {
             Self::Autoencoder(config) => config.widths().iter().take(LEVELS).sum(),
-            &Self::Patches { components } => PatchPca::channels(channels, components),
+            Self::Patches(sizes) => sizes.features(channels),
             Self::SqueezeNet { layers } => layers.iter().map(|&of| SqueezeNet::channels(of)).sum(),
             Self::Onnx(network) => network.features,
+            Self::Texture => TextureEnergies::features(channels),
+        }
+    }
+
+    /// `[height, width]` in which an image of these sides is looked at: small ones may be enlarged.
+    pub fn seen(&self, sides: [usize; 2]) -> [usize; 2] {
+        match self {
+            Self::Patches(patches) => patches.seen(sides),
+            _ => sides,
         }
     }
 
     /// The positions of an image of `[height, width]`.
     pub fn grid(&self, sides: [usize; 2]) -> Grid {
         match self {
-            Self::Autoencoder(_) | Self::Patches { .. } => Grid {
+            Self::Patches(patches) => patches.grid(sides),
+            Self::Autoencoder(_) | Self::Texture => Grid {
                 sides: sides.map(|side| side / STRIDE),
                 stride: [STRIDE as f64; 2],
                 first: [STRIDE as f64 / 2.0; 2],
@@ -97,11 +110,23 @@ impl MapSource {
 
     /// What keeps images of this shape from being described, if anything does: a damaged file must not
     /// ask for more memory than there is.
-    pub(super) fn check(&self, [_, height, width]: [usize; 3]) -> Result<(), String> {
+    pub(crate) fn check(&self, [_, height, width]: [usize; 3]) -> Result<(), String> {
         let smallest = SqueezeNet::SMALLEST_INPUT;
         if matches!(self, Self::SqueezeNet { .. }) && height.min(width) < smallest {
             return Err(format!(
                 "SqueezeNet sees nothing in {width}x{height} pixels (width x height), it needs {smallest} each way"
+            ));
+        }
+        if matches!(self, Self::Texture) && height.min(width) < TextureEnergies::SMALLEST {
+            let least = TextureEnergies::SMALLEST;
+            return Err(format!(
+                "the texture of {width}x{height} pixels (width x height) is not seen, it needs {least} each way"
+            ));
+        }
+        let [rows, columns] = self.seen([height, width]);
+        if rows.saturating_mul(columns) > Conversion::MOST_PIXELS {
+            return Err(format!(
+                "{width}x{height} pixels (width x height) enlarged to {columns}x{rows} are too many: lower encoder.patch_side"
             ));
         }
         let possible = match self {
@@ -109,8 +134,8 @@ impl MapSource {
                 config.check()?;
                 config.image_shape()[1..] == [height, width]
             }
-            Self::Patches { components } => {
-                PatchPca::COMPONENTS.contains(components)
+            Self::Patches(sizes) => {
+                sizes.are_possible()
                     && height.is_multiple_of(STRIDE)
                     && width.is_multiple_of(STRIDE)
             }
@@ -125,6 +150,7 @@ impl MapSource {
                 network.check()?;
                 network.sides.is_some()
             }
+            Self::Texture => height.is_multiple_of(STRIDE) && width.is_multiple_of(STRIDE),
         };
         match possible {
             true => Ok(()),
@@ -148,11 +174,10 @@ impl MapSource {
     ) -> Result<MapEncoder, String> {
         Ok(match self {
             Self::Autoencoder(config) => MapEncoder::Autoencoder(config.init(rng, device)),
-            &Self::Patches { components } => {
-                MapEncoder::Patches(PatchPca::empty(channels, components, device))
-            }
+            &Self::Patches(sizes) => MapEncoder::Patches(PatchPca::empty(channels, sizes, device)),
             Self::SqueezeNet { .. } => MapEncoder::SqueezeNet(SqueezeNet::new(device)),
             Self::Onnx(network) => MapEncoder::Onnx(OnnxNetwork::stored(onnx, network, channels)?),
+            Self::Texture => MapEncoder::Texture(TextureEnergies::default()),
         })
     }
 }
@@ -180,6 +205,7 @@ impl MapEncoder {
             (Self::Autoencoder(model), _) => model.maps(images).into_iter().take(LEVELS).collect(),
             (Self::Patches(model), _) => vec![model.maps(images)],
             (Self::Onnx(network), _) => network.maps(images),
+            (Self::Texture(energies), _) => vec![energies.maps(images)],
         }
     }
 }

@@ -1,10 +1,17 @@
 use super::*;
 use crate::backend::test_device;
-use crate::encoder::AutoEncoderConfig;
+use crate::encoder::{AutoEncoderConfig, PatchSizes};
 use burn::module::Module;
 use burn::tensor::TensorData;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+
+fn patches(components: usize) -> MapSource {
+    MapSource::Patches(PatchSizes {
+        components,
+        smallest: 0,
+    })
+}
 
 fn config(source: MapSource) -> PositionConfig {
     PositionConfig {
@@ -24,7 +31,8 @@ fn every_source_describes_every_position() {
         layers: layers.to_vec(),
     };
     for (source, shrink, sides) in [
-        (MapSource::Patches { components: 5 }, 1, [8, 16]),
+        (patches(5), 1, [8, 16]),
+        (MapSource::Texture, 1, [8, 16]),
         (layers(&[3]), 1, [7, 15]),
         (layers(&[5, 7]), 1, [3, 7]),
         (layers(&[2]), 2, [7, 15]),
@@ -71,12 +79,24 @@ fn what_cannot_be_described_is_refused() {
     for source in [layers(&[]), layers(&[1]), layers(&[10]), layers(&[7, 5])] {
         assert!(config(source.clone()).check().is_err(), "{source:?}");
     }
-    let patches = config(MapSource::Patches { components: 5 });
-    assert!(patches.check_scale(2).is_err());
+    assert!(config(patches(5)).check_scale(2).is_err());
     assert!(
         config(layers(&[7])).check_scale(2).is_err(),
         "16 pixels are too few"
     );
+    let thin = PositionConfig {
+        shape: [3, 28, 64],
+        ..config(MapSource::Texture)
+    };
+    assert!(thin.check().unwrap_err().contains("it needs 32"));
+    let huge = PositionConfig {
+        shape: [3, 16, 4096],
+        ..config(MapSource::Patches(PatchSizes {
+            components: 5,
+            smallest: 1024,
+        }))
+    };
+    assert!(huge.check().unwrap_err().contains("encoder.patch_side"));
     let even = PositionConfig {
         pooling: 2,
         ..config(layers(&[7]))
@@ -91,7 +111,7 @@ fn brightness_and_contrast_do_not_matter_where_they_are_taken_out() {
         .map(|at| ((at * 37) % 101) as f32 / 101.0 - 0.5)
         .collect();
     let image = Tensor::<4>::from_data(TensorData::new(pixels, [1, 1, 32, 64]), &device);
-    let config = config(MapSource::Patches { components: 5 });
+    let config = config(patches(5));
     let dark = config.prepared(image.clone() * 0.5 - 0.3);
     let difference = (dark.clone() - config.prepared(image)).abs().max();
     assert!(difference.into_scalar::<f32>() < 1e-4);

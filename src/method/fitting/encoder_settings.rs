@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::encoder::{
     AutoEncoder, AutoEncoderConfig, ENCODER_STAGE, EncoderSizes, OnnxFile, OnnxLook, OnnxNetwork,
-    PatchPca, SqueezeNet,
+    PatchSizes, SqueezeNet,
 };
 use crate::method::{Context, DetectorError, Encoding, MethodError, Parts, SimClrSettings};
 use crate::study::{Check, Fault, Settings, first_fault, optimisation_fault};
@@ -32,6 +32,8 @@ pub enum EncoderKind {
     /// Principal components of the features of a network from an ONNX file, or those of every position:
     /// results are not from scratch.
     Onnx,
+    /// What is no part of an image's own texture, for every position.
+    Texture,
     /// The image's own values.
     Pixels,
 }
@@ -50,6 +52,9 @@ pub struct EncoderSettings {
     pub positions: bool,
     /// Principal components of patches, for each of three scales (`pca` with positions).
     pub patch_components: usize,
+    /// Shorter side in pixels that smaller images are enlarged to for that; 0 for none.
+    #[serde(default)]
+    pub patch_side: usize,
     /// Side to which images are resized for the pretrained network (`squeezenet`; `onnx` where the file
     /// leaves it open).
     pub input: usize,
@@ -88,6 +93,21 @@ impl EncoderKind {
             "cannot be: this program was built without the engine for ONNX networks; build it with `--features onnx`",
         )
     }
+
+    /// What the setting `key` must be for a method that looks at every position, or at the whole image.
+    pub(in crate::method) fn checks(self, key: &'static str, positions: bool) -> [Check; 2] {
+        let (possible, must) = match positions {
+            true => (
+                !matches!(self, Self::Pixels | Self::SimClr),
+                "must be \"pca\" (patches), \"texture\", \"squeezenet\", \"onnx\" or \"autoencoder\" where every position is described",
+            ),
+            false => (
+                self != Self::Texture,
+                "must be another where the whole image is described: \"texture\" describes positions",
+            ),
+        };
+        [self.compiled(key), Check::new(key, possible, must)]
+    }
 }
 
 impl EncoderSettings {
@@ -107,24 +127,19 @@ impl EncoderSettings {
                     .all(|value| value.is_finite() && *value > least)
         };
         let checks = [
-            encoder.kind.compiled("kind"),
             Check::new(
                 "kind",
                 encoder.kind != EncoderKind::Pixels,
-                "must be \"autoencoder\", \"pca\", \"squeezenet\", \"simclr\" or \"onnx\": raw pixels are for knn, gmm and mahalanobis",
-            ),
-            Check::new(
-                "positions",
-                !(encoder.positions && encoder.kind == EncoderKind::SimClr),
-                "must be false with `kind = \"simclr\"`, which describes whole images",
+                "must be \"autoencoder\", \"pca\", \"texture\", \"squeezenet\", \"simclr\" or \"onnx\": raw pixels are for knn, gmm and mahalanobis",
             ),
             Check::within("width", encoder.width, AutoEncoderConfig::WIDTHS),
             Check::within("latent", encoder.latent, 2..=EncoderSizes::LARGEST_LATENT),
             Check::within(
                 "patch_components",
                 encoder.patch_components,
-                PatchPca::COMPONENTS,
+                PatchSizes::COMPONENTS,
             ),
+            Check::within("patch_side", encoder.patch_side, PatchSizes::SMALLEST),
             Check::within("input", encoder.input, SqueezeNet::INPUTS),
             Check::new(
                 "pixel_components",
@@ -152,7 +167,8 @@ impl EncoderSettings {
                 "must be one number above 0 for all channels, or three",
             ),
         ];
-        let fault = first_fault(SECTION, checks);
+        let of_kind = encoder.kind.checks("kind", encoder.positions);
+        let fault = first_fault(SECTION, of_kind.into_iter().chain(checks));
         Ok(fault.or_else(|| optimisation_fault(SECTION, &encoder.training)))
     }
 
@@ -210,7 +226,8 @@ impl EncoderSettings {
                 onnx: self.onnx(),
                 components,
             },
-            EncoderKind::Pixels => Encoding::Pixels,
+            // Texture is refused before: it describes positions alone.
+            EncoderKind::Pixels | EncoderKind::Texture => Encoding::Pixels,
         })
     }
 }

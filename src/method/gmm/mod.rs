@@ -69,7 +69,6 @@ impl GmmSettings {
 fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
     let gmm: GmmSettings = settings.section("gmm")?;
     let checks = [
-        gmm.encoder.compiled("encoder"),
         Check::within("components", gmm.components, 2..=256),
         Check::within("gaussians", gmm.gaussians, 1..=1000),
         Check::within("starts", gmm.starts, 1..=100),
@@ -79,13 +78,9 @@ fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
             if gmm.positions { gmm.starts } else { 1 },
         ),
         Check::new("samples", gmm.samples >= 2, "must be at least 2"),
-        Check::new(
-            "positions",
-            !(gmm.positions && matches!(gmm.encoder, EncoderKind::Pixels | EncoderKind::SimClr)),
-            "must be false with `encoder = \"pixels\"` or `\"simclr\"`, which describe whole images",
-        ),
     ];
-    Ok(first_fault("gmm", checks))
+    let of_encoder = gmm.encoder.checks("encoder", gmm.positions);
+    Ok(first_fault("gmm", of_encoder.into_iter().chain(checks)))
 }
 
 /// What a fit reads.

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::on_positions::{DensityPlan, KernelSettings, PositionPlan, WORDS, encoder_checks};
+use super::on_positions::{DensityPlan, KernelSettings, PositionPlan, WORDS};
 use super::{EncoderKind, Entry, Section};
 use crate::encoder::ENCODER_STAGE;
 use crate::study::{Check, Fault, Settings, first_fault};
@@ -43,6 +43,10 @@ struct KernelMethodSettings {
 fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
     let own: KernelMethodSettings = settings.section("kernel")?;
     let own_check = Check::within("centres", own.centres, 1..=20_000);
-    let checks = encoder_checks(own.encoder).into_iter().chain([own_check]);
+    let checks = own
+        .encoder
+        .checks("encoder", true)
+        .into_iter()
+        .chain([own_check]);
     Ok(first_fault("kernel", checks))
 }

@@ -45,7 +45,6 @@ struct KnnSettings {
 fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
     let knn: KnnSettings = settings.section("knn")?;
     let checks = [
-        knn.encoder.compiled("encoder"),
         Check::within(
             "components",
             knn.components,
@@ -53,7 +52,8 @@ fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
         ),
         Check::within("neighbours", knn.neighbours, 1..=1000),
     ];
-    Ok(first_fault("knn", checks))
+    let of_encoder = knn.encoder.checks("encoder", false);
+    Ok(first_fault("knn", of_encoder.into_iter().chain(checks)))
 }
 
 /// What a fit reads.

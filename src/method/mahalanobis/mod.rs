@@ -50,16 +50,12 @@ struct MahalanobisSettings {
 fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
     let own: MahalanobisSettings = settings.section("mahalanobis")?;
     let most = EncoderSizes::LARGEST_LATENT;
-    let checks = [
-        own.encoder.compiled("encoder"),
-        Check::within("components", own.components, 2..=most),
-        Check::new(
-            "positions",
-            !(own.positions && matches!(own.encoder, EncoderKind::Pixels | EncoderKind::SimClr)),
-            "must be false with `encoder = \"pixels\"` or `\"simclr\"`, which describe whole images",
-        ),
-    ];
-    Ok(first_fault("mahalanobis", checks))
+    let checks = [Check::within("components", own.components, 2..=most)];
+    let of_encoder = own.encoder.checks("encoder", own.positions);
+    Ok(first_fault(
+        "mahalanobis",
+        of_encoder.into_iter().chain(checks),
+    ))
 }
 
 /// What a fit reads.

@@ -2,14 +2,14 @@
 
 use burn::module::Module;
 use burn::store::{ModuleSnapshot, SafetensorsStore};
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 use serde_json::Value;
 
 use super::interpolation::between_positions;
-use super::{Aggregation, PositionDensity, PositionSizes};
+use super::{Aggregation, PositionDensity, PositionSizes, ScaleSizes};
 use crate::data::{Conversion, Images, Samples};
-use crate::encoder::MapEncoder;
+use crate::encoder::{MapEncoder, PositionConfig, TextureEnergies};
 use crate::evaluate::auroc;
 use crate::method::detector::model_file::{check_shape, filled, onnx_in, parse_sizes};
 use crate::method::{DetectorError, Findings, HeatSource, Heatmap, Scorer, Scores, Spread, Stored};
@@ -20,8 +20,11 @@ pub(in crate::method) const KIND: &str = "positions";
 const BATCH_PIXELS: usize = 1 << 20;
 /// Pixels of a side of a heat map's cells.
 const CELL: usize = 4;
+/// Scales of a detector, at most.
+pub(super) const MOST_SCALES: usize = 4;
 /// Names of the scores: the deciding one, then one for every scale.
-pub(super) const NAMES: [&str; 5] = ["positions", "scale_1", "scale_2", "scale_3", "scale_4"];
+pub(super) const NAMES: [&str; MOST_SCALES + 1] =
+    ["positions", "scale_1", "scale_2", "scale_3", "scale_4"];
 /// The same in words.
 pub(in crate::method) const WORDS: &[(&str, &str)] = &[
     ("positions", "least likely positions"),
@@ -47,6 +50,17 @@ pub struct OnPositions {
     sizes: PositionSizes,
     weights: PositionWeights,
     device: Device,
+}
+
+/// The share of positions that makes a score, as made-up defects have chosen it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct ChosenTop {
+    pub top: f64,
+    /// By which AUROC made-up defects are told with it.
+    pub auroc: f64,
+    /// The same by the scales that the encoder describes. Taking out the texture shows every edge of what is pasted, in
+    /// photographs too, where it says little of defects that are none of pasting.
+    pub by_encoder: f64,
 }
 
 /// The fitted parts.
@@ -89,6 +103,7 @@ impl OnPositions {
         let config = &sizes.config;
         check_shape(conversion, config.shape)?;
         let densities = sizes.scales.iter().map(|scale| {
+            let config = sizes.config_of(scale);
             let places = config.grid(scale.shrink).len();
             scale.density.empty(config.features(), places, device)
         });
@@ -110,11 +125,17 @@ impl OnPositions {
         let PositionSizes { config, scales, .. } = &self.sizes;
         let mut maps = vec![Vec::new(); scales.len()];
         let all: Vec<usize> = (0..images.len()).collect();
-        for indices in all.chunks(images_per_pass(config.shape)) {
-            let batch = config.prepared(images.batch(indices, &self.device));
+        let texture = MapEncoder::Texture(TextureEnergies::default());
+        for indices in all.chunks(images_per_pass(config)) {
+            let batch: Tensor<4> = images.batch(indices, &self.device);
+            let prepared = config.prepared(batch.clone());
             let densities = scales.iter().zip(&self.weights.densities);
             for (map, (scale, density)) in maps.iter_mut().zip(densities) {
-                let encoder = &self.weights.encoder;
+                let (encoder, batch) = match scale.texture {
+                    true => (&texture, &batch),
+                    false => (&self.weights.encoder, &prepared),
+                };
+                let config = self.sizes.config_of(scale);
                 let features = config.describe(encoder, batch.clone(), scale.shrink);
                 let scores = density.score(features, config.grid(scale.shrink).sides);
                 map.extend(scores.into_data().iter::<f32>());
@@ -140,13 +161,13 @@ impl OnPositions {
     }
 
     /// Takes that of `shares` as share of the positions that tells normal images, by their [maps](Self::maps), best from
-    /// `spoilt` ones, the first of equals; returns it with its AUROC.
+    /// `spoilt` ones, the first of equals.
     pub(super) fn choose_top(
         &mut self,
         normal: &[Vec<f32>],
         spoilt: &[Images],
         shares: &[f64],
-    ) -> Result<(f64, f64), DetectorError> {
+    ) -> Result<ChosenTop, DetectorError> {
         let spoilt: Vec<_> = spoilt.iter().map(|images| self.maps(images)).collect();
         self.choose_top_by(normal, &spoilt, shares)
     }
@@ -157,27 +178,45 @@ impl OnPositions {
         normal: &[Vec<f32>],
         spoilt: &[Vec<Vec<f32>>],
         shares: &[f64],
-    ) -> Result<(f64, f64), DetectorError> {
+    ) -> Result<ChosenTop, DetectorError> {
         let mut best = (self.sizes.top, f64::NEG_INFINITY);
         for &top in shares {
             self.sizes.top = top;
             self.standardise_images(normal);
-            let of = |maps: &[Vec<f32>]| self.image_scores(maps).swap_remove(0);
-            let anomalous: Vec<f32> = spoilt.iter().flat_map(|maps| of(maps)).collect();
-            let auroc = auroc(&of(normal), &anomalous)?;
+            let auroc = self.told_by(normal, spoilt, |_| true)?;
             if auroc > best.1 {
                 best = (top, auroc);
             }
         }
-        self.sizes.top = best.0;
+        let (top, auroc) = best;
+        self.sizes.top = top;
         self.standardise_images(normal);
-        Ok(best)
+        Ok(ChosenTop {
+            top,
+            auroc,
+            by_encoder: self.told_by(normal, spoilt, |scale| !scale.texture)?,
+        })
+    }
+
+    /// AUROC of the mean score at these scales, of spoilt images among normal ones by their maps.
+    fn told_by(
+        &self,
+        normal: &[Vec<f32>],
+        spoilt: &[Vec<Vec<f32>>],
+        counts: impl Fn(&ScaleSizes) -> bool,
+    ) -> Result<f64, DetectorError> {
+        let of = |maps: &[Vec<f32>]| {
+            let scales = self.sizes.scales.iter().zip(self.scale_scores(maps));
+            let counted = scales.filter_map(|(scale, scores)| counts(scale).then_some(scores));
+            mean_of_each(&counted.collect::<Vec<_>>())
+        };
+        let anomalous: Vec<f32> = spoilt.iter().flat_map(|maps| of(maps)).collect();
+        Ok(auroc(&of(normal), &anomalous)?)
     }
 
     /// Every image's score at one scale, as it is.
     fn at_scale(&self, scale: usize, map: &[f32]) -> Vec<f32> {
-        let PositionSizes { config, scales, .. } = &self.sizes;
-        let grid = config.grid(scales[scale].shrink);
+        let grid = self.sizes.grid_of(&self.sizes.scales[scale]);
         let aggregation = Aggregation {
             top: self.sizes.top,
             tiles: self.sizes.tiles,
@@ -194,25 +233,36 @@ impl OnPositions {
 
     /// The deciding score of every image with these maps, then those of the scales.
     fn image_scores(&self, maps: &[Vec<f32>]) -> Vec<Vec<f32>> {
+        let scales = self.scale_scores(maps);
+        let all = mean_of_each(&scales);
+        std::iter::once(all).chain(scales).collect()
+    }
+
+    /// The standardised scores of every image with these maps, one scale after the other.
+    fn scale_scores(&self, maps: &[Vec<f32>]) -> Vec<Vec<f32>> {
         let scales = maps.iter().enumerate().map(|(index, map)| {
             let spread = self.sizes.scales[index].images;
             let scores = self.at_scale(index, map).into_iter();
             scores.map(|score| spread.standard(score)).collect()
         });
-        let scales: Vec<Vec<f32>> = scales.collect();
-        let images = scales.first().map_or(0, Vec::len);
-        let all = (0..images).map(|image| {
-            let sum: f32 = scales.iter().map(|scores| scores[image]).sum();
-            sum / scales.len() as f32
-        });
-        std::iter::once(all.collect())
-            .chain(scales.iter().cloned())
-            .collect()
+        scales.collect()
     }
 }
 
-/// Images of this shape in one forward pass.
-pub(super) fn images_per_pass([_, height, width]: [usize; 3]) -> usize {
+/// Mean over the scales of the scores of every image.
+fn mean_of_each(scales: &[Vec<f32>]) -> Vec<f32> {
+    let images = scales.first().map_or(0, Vec::len);
+    let all = (0..images).map(|image| {
+        let sum: f32 = scales.iter().map(|scores| scores[image]).sum();
+        sum / scales.len() as f32
+    });
+    all.collect()
+}
+
+/// Images in one forward pass.
+pub(super) fn images_per_pass(config: &PositionConfig) -> usize {
+    let [_, height, width] = config.shape;
+    let [height, width] = config.source.seen([height, width]);
     (BATCH_PIXELS / (height * width)).clamp(1, 64)
 }
 
@@ -230,8 +280,16 @@ impl Scorer for OnPositions {
 
     fn words(&self, score: &str) -> Option<String> {
         let number = self.summands().iter().position(|name| *name == score)?;
-        let [height, width] = self.sizes.config.sides(self.sizes.scales[number].shrink);
-        Some(format!("scale {} ({width}x{height} pixels)", number + 1))
+        let scale = self.sizes.scales[number];
+        let [height, width] = self.sizes.config.sides(scale.shrink);
+        let what = match scale.texture {
+            true => ", what is no part of the texture",
+            false => "",
+        };
+        Some(format!(
+            "scale {} ({width}x{height} pixels{what})",
+            number + 1
+        ))
     }
 
     fn conversion(&self) -> Conversion {
@@ -293,7 +351,7 @@ impl Findings for OfPositions<'_> {
         let of_image = |image: usize| {
             let mut heat = vec![0.0; sides[0] * sides[1]];
             for (scale, map) in scales.iter().zip(&self.maps) {
-                let grid = config.grid(scale.shrink);
+                let grid = self.scorer.sizes.grid_of(scale);
                 let map = &map[image * grid.len()..][..grid.len()];
                 let values = between_positions(map, &grid, sides, CELL);
                 for (heat, value) in heat.iter_mut().zip(values) {
@@ -309,11 +367,9 @@ impl Findings for OfPositions<'_> {
 
 impl OfPositions<'_> {
     fn images(&self) -> usize {
-        let PositionSizes { config, scales, .. } = &self.scorer.sizes;
-        let first = scales.first().zip(self.maps.first());
-        first.map_or(0, |(scale, map)| {
-            map.len() / config.grid(scale.shrink).len()
-        })
+        let sizes = &self.scorer.sizes;
+        let first = sizes.scales.first().zip(self.maps.first());
+        first.map_or(0, |(scale, map)| map.len() / sizes.grid_of(scale).len())
     }
 }
 

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use toml::Table;
 
+use super::detector::ChosenTop;
 use super::rows::Scale;
-use super::settings::{Components, Description, Opened, PositionSettings};
+use super::settings::{Components, DescribedScale, Description, Opened, PositionSettings};
 use super::{OnPositions, PositionSizes, PositionWeights, ScaleSizes};
 use crate::data::{Images, with_defects};
-use crate::encoder::{MapEncoder, PatchPca, SqueezeNet};
+use crate::encoder::{MapEncoder, PatchPca, SqueezeNet, TextureEnergies};
 use crate::flow::MixtureConfig;
 use crate::method::{
     Context, DetectorError, EncoderKind, EncoderSettings, Fitted, FlowSettings, MethodError, Parts,
@@ -139,7 +140,7 @@ impl Plan for PositionPlan {
         let shape = context.image_shape();
         self.check(shape)?;
         let (config, source) = self.description.config(shape)?;
-        let scales = self.description.scales.clone();
+        let scales = self.description.scales();
         let flows = match &self.density {
             DensityPlan::Flow(components, flow) if flow.trains() => {
                 components.tried(flow).len() * scales.len()
@@ -148,11 +149,24 @@ impl Plan for PositionPlan {
         };
         context.stages[1] = flows + usize::from(self.trains_autoencoder());
         let (encoder, mut stages) = map_encoder(source, context, parts)?;
+        let of_texture = config.of_texture();
+        let texture = MapEncoder::Texture(TextureEnergies::default());
         let (mut densities, mut sizes) = (Vec::new(), Vec::new());
-        for (number, &shrink) in (1..).zip(&scales) {
+        for (
+            number,
+            &DescribedScale {
+                shrink,
+                texture: own,
+            },
+        ) in (1..).zip(&scales)
+        {
+            let (config, encoder) = match own {
+                true => (&of_texture, &texture),
+                false => (&config, &encoder),
+            };
             let scale = Scale {
-                config: &config,
-                encoder: &encoder,
+                config,
+                encoder,
                 shrink,
                 number,
             };
@@ -160,6 +174,7 @@ impl Plan for PositionPlan {
             densities.push(density);
             sizes.push(ScaleSizes {
                 shrink,
+                texture: own,
                 density: of,
                 images: Spread::UNIT,
                 positions: Spread::UNIT,
@@ -204,9 +219,9 @@ fn map_encoder(
             let (model, summary) = settings.fit(context, parts)?;
             Ok((MapEncoder::Autoencoder(model), vec![summary]))
         }
-        Opened::Patches { patch_components } => {
+        Opened::Patches(sizes) => {
             let rng = &mut context.rng("patches");
-            let patches = PatchPca::fit(train, patch_components, rng, context.device);
+            let patches = PatchPca::fit(train, sizes, rng, context.device);
             let count = Some(train.len());
             context.clock.step("components of patches", count);
             Ok((MapEncoder::Patches(patches), Vec::new()))
@@ -216,11 +231,12 @@ fn map_encoder(
             Ok((MapEncoder::SqueezeNet(network), Vec::new()))
         }
         Opened::Onnx(network) => Ok((MapEncoder::Onnx(network), Vec::new())),
+        Opened::Texture => Ok((MapEncoder::Texture(TextureEnergies::default()), Vec::new())),
     }
 }
 
 /// Takes the share of positions that tells validation images, which have these `maps`, best from the same with made-up
-/// defects, and says by what AUROC.
+/// defects; returns by what AUROC [the encoder's scales](ChosenTop::by_encoder) tell them.
 fn choose_top(
     context: &mut Context,
     scorer: &mut OnPositions,
@@ -230,14 +246,22 @@ fn choose_top(
     let rng = &mut context.rng("made-up defects");
     let copies = SPOILT.div_ceil(valid.len().max(1));
     let spoilt: Vec<Images> = (0..copies).map(|_| with_defects(valid, rng)).collect();
-    let (top, auroc) = scorer.choose_top(maps, &spoilt, &SHARES)?;
+    let ChosenTop {
+        top,
+        auroc,
+        by_encoder,
+    } = scorer.choose_top(maps, &spoilt, &SHARES)?;
     context.clock.step("choice of the share", Some(valid.len()));
     context.say(&format!(
-        "an image's score is the mean of the least likely {} of its positions, which tells made-up defects best (AUROC {auroc:.3})",
+        "an image's score is the mean of the least likely {} of its positions, which tells made-up defects best (AUROC {auroc:.3}{})",
         match top {
             0.0 => "one".to_owned(),
             share => format!("{} %", 100.0 * share),
         },
+        match by_encoder == auroc {
+            true => String::new(),
+            false => format!("; {by_encoder:.3} without the scale of the texture"),
+        },
     ));
-    Ok(auroc)
+    Ok(by_encoder)
 }

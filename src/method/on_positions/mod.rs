@@ -21,7 +21,7 @@ pub use detector::{OnPositions, PositionWeights};
 pub use fit::{BankSettings, DensityPlan, KernelSettings, PlaceSettings, PositionPlan};
 pub use kernel::KernelDensity;
 pub use places::PlaceGaussians;
-pub use settings::{Components, Description, PositionContext, PositionSettings, encoder_checks};
+pub use settings::{Components, Description, PositionContext, PositionSettings};
 pub use sizes::{PositionSizes, ScaleSizes};
 
 pub(super) use detector::{KIND, WORDS};

@@ -90,7 +90,7 @@ impl Scale<'_> {
         };
         let step = format!("describing {part} images at scale {}", self.number);
         let bar = context.display.bar(&step, all.len());
-        for indices in all.chunks(images_per_pass(self.config.shape)) {
+        for indices in all.chunks(images_per_pass(self.config)) {
             let batch = images.batch(indices, context.device);
             let batch: Tensor<4> = self.config.prepared(batch);
             for &pose in &poses {

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::detector::MOST_SCALES;
 use super::rows::Poses;
 use crate::encoder::{
-    BackboneError, EncoderSizes, MapSource, Normalisation, OnnxFile, OnnxNetwork, PatchPca,
+    BackboneError, EncoderSizes, MapSource, Normalisation, OnnxFile, OnnxNetwork, PatchSizes,
     PositionConfig, SqueezeNet,
 };
 use crate::method::{
@@ -24,6 +25,9 @@ pub struct PositionSettings {
     layers: Vec<usize>,
     /// How often the image is shrunk for each scale.
     scales: Vec<usize>,
+    /// What is no part of an image's texture describes the positions of one more scale.
+    #[serde(default)]
+    texture: bool,
     /// Bring every image to the same mean and standard deviation.
     intensity: bool,
     /// Side of the square of neighbours that a feature is the mean of.
@@ -49,18 +53,6 @@ pub struct PositionSettings {
     tiles: usize,
 }
 
-/// What the key `encoder` of a method of positions must be.
-pub fn encoder_checks(encoder: EncoderKind) -> [Check; 2] {
-    [
-        encoder.compiled("encoder"),
-        Check::new(
-            "encoder",
-            !matches!(encoder, EncoderKind::Pixels | EncoderKind::SimClr),
-            "must be \"pca\" (patches), \"squeezenet\", \"onnx\" or \"autoencoder\"",
-        ),
-    ]
-}
-
 /// Whether a flow knows where in the image a position lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -78,8 +70,11 @@ pub enum PositionContext {
 pub struct Description {
     #[serde(skip)]
     pub(super) source: Source,
-    /// Scales, the image's own first.
-    pub(super) scales: Vec<usize>,
+    /// How often the image is shrunk for every scale, the image's own first.
+    scales: Vec<usize>,
+    /// Whether there is one more, of what is no part of the image's texture.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    texture: bool,
     intensity: bool,
     pooling: usize,
     #[serde(skip_serializing_if = "Normalisation::is_none")]
@@ -99,20 +94,33 @@ pub(super) enum Source {
     #[serde(rename = "pca")]
     Patches {
         patch_components: usize,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        patch_side: Option<usize>,
     },
     #[serde(rename = "squeezenet")]
     SqueezeNet {
         layers: Vec<usize>,
     },
     Onnx(OnnxFile),
+    Texture,
 }
 
 /// A source of features as a fit takes it.
 pub(super) enum Opened<'a> {
     Autoencoder(&'a AutoEncoderSettings),
-    Patches { patch_components: usize },
+    Patches(PatchSizes),
     SqueezeNet,
     Onnx(OnnxNetwork),
+    Texture,
+}
+
+/// A scale, and how its positions are described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DescribedScale {
+    /// How often the image is shrunk.
+    pub shrink: usize,
+    /// By what is no part of the image's texture, whatever describes the others.
+    pub texture: bool,
 }
 
 /// Which of a position's components a density sees.
@@ -173,6 +181,11 @@ impl PositionSettings {
                 "must be of 1, 2, 4 and 8, in rising order",
             ),
             Check::new(
+                "texture",
+                !own.texture || own.scales.len() < MOST_SCALES,
+                format!("must be false with {MOST_SCALES} scales"),
+            ),
+            Check::new(
                 "pooling",
                 own.pooling % 2 == 1 && own.pooling <= 15,
                 "must be odd and at most 15 (1 for none)",
@@ -212,30 +225,43 @@ impl PositionSettings {
             // The other two are refused before.
             EncoderKind::Pca | EncoderKind::SimClr | EncoderKind::Pixels => Source::Patches {
                 patch_components: encoder.patch_components,
+                patch_side: (encoder.patch_side > 0).then_some(encoder.patch_side),
             },
             EncoderKind::SqueezeNet => Source::SqueezeNet {
                 layers: self.layers.clone(),
             },
             EncoderKind::Onnx => Source::Onnx(encoder.onnx()),
+            EncoderKind::Texture => Source::Texture,
         };
         let scales = match source {
             Source::SqueezeNet { .. } => self.scales.clone(),
             // Patches have three scales of their own, and the others one size.
-            Source::Autoencoder(_) | Source::Patches { .. } | Source::Onnx(_) => vec![1],
+            Source::Autoencoder(_) | Source::Patches { .. } | Source::Onnx(_) | Source::Texture => {
+                vec![1]
+            }
         };
         // A patch's features are of different kinds, whose common norm says nothing; those of the small autoencoder
         // have not been tried.
         let normalise = match source {
             Source::SqueezeNet { .. } | Source::Onnx(_) => self.normalise,
-            Source::Autoencoder(_) | Source::Patches { .. } => Normalisation::None,
+            Source::Autoencoder(_) | Source::Patches { .. } | Source::Texture => {
+                Normalisation::None
+            }
         };
-        // An autoencoder is trained on images as they are.
-        let intensity = self.intensity && !matches!(source, Source::Autoencoder(_));
+        // An autoencoder is trained on images as they are, and energies know the level of noise.
+        let as_they_are = matches!(source, Source::Autoencoder(_) | Source::Texture);
+        let intensity = self.intensity && !as_they_are;
+        // Energies are means of a neighbourhood.
+        let pooling = match source {
+            Source::Texture => 1,
+            _ => self.pooling,
+        };
         Description {
+            texture: self.texture && !matches!(source, Source::Texture),
             source,
             scales,
             intensity,
-            pooling: self.pooling,
+            pooling,
             normalise,
             flips: self.flips,
             turns: self.turns,
@@ -256,6 +282,19 @@ impl PositionSettings {
 }
 
 impl Description {
+    /// All scales.
+    pub(super) fn scales(&self) -> Vec<DescribedScale> {
+        let own = self.scales.iter().map(|&shrink| DescribedScale {
+            shrink,
+            texture: false,
+        });
+        let texture = self.texture.then_some(DescribedScale {
+            shrink: 1,
+            texture: true,
+        });
+        own.chain(texture).collect()
+    }
+
     /// How training images are seen.
     pub(super) fn poses(&self) -> Poses {
         Poses {
@@ -269,7 +308,7 @@ impl Description {
         match &self.source {
             Source::SqueezeNet { .. } => Some(squeezenet.to_owned()),
             Source::Onnx(onnx) => Some(onnx.file.clone()),
-            Source::Autoencoder(_) | Source::Patches { .. } => None,
+            Source::Autoencoder(_) | Source::Patches { .. } | Source::Texture => None,
         }
     }
 
@@ -286,10 +325,23 @@ impl Description {
     /// # Errors
     /// [`MethodError`] with what to do.
     pub(super) fn check(&self, shape: [usize; 3]) -> Result<(), MethodError> {
+        self.check_texture(shape)?;
         match self.source {
             Source::Onnx(_) => Ok(()),
             _ => self.config(shape).map(|_| ()),
         }
+    }
+
+    /// What keeps the scale of the texture from being described, where there is one.
+    fn check_texture(&self, [channels, height, width]: [usize; 3]) -> Result<(), MethodError> {
+        if !self.texture {
+            return Ok(());
+        }
+        let checked = MapSource::Texture.check([channels, height, width]);
+        checked.map_err(|reason| {
+            let remedy = "set data.size, or positions.texture=false";
+            DetectorError::Shape(format!("{reason}: {remedy}")).into()
+        })
     }
 
     /// The sizes for images of `shape`, with the source as a fit takes it: the sizes of an ONNX network
@@ -306,10 +358,16 @@ impl Description {
                 let sizes = MapSource::Autoencoder(settings.sizes(shape));
                 (sizes, Opened::Autoencoder(settings))
             }
-            &Source::Patches { patch_components } => {
-                let components = patch_components.min(*PatchPca::COMPONENTS.end());
-                let opened = Opened::Patches { patch_components };
-                (MapSource::Patches { components }, opened)
+            &Source::Patches {
+                patch_components: components,
+                patch_side,
+            } => {
+                let smallest = patch_side.unwrap_or(0);
+                let sizes = PatchSizes {
+                    components,
+                    smallest,
+                };
+                (MapSource::Patches(sizes), Opened::Patches(sizes))
             }
             Source::SqueezeNet { layers } => {
                 let layers = layers.clone();
@@ -321,6 +379,7 @@ impl Description {
                 let sizes = MapSource::Onnx(network.sizes().clone());
                 (sizes, Opened::Onnx(network))
             }
+            Source::Texture => (MapSource::Texture, Opened::Texture),
         };
         let config = PositionConfig {
             shape,
@@ -329,6 +388,7 @@ impl Description {
             pooling: self.pooling,
             normalise: self.normalise,
         };
+        self.check_texture(shape)?;
         let mut scales = self.scales.iter();
         config
             .check()

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DensitySizes;
 use super::detector::NAMES;
-use crate::encoder::{MapSource, PositionConfig};
+use crate::encoder::{Grid, MapSource, PositionConfig};
 use crate::method::Spread;
 
 /// What a model file says beside the weights.
@@ -28,6 +28,10 @@ pub struct PositionSizes {
 pub struct ScaleSizes {
     /// How often the image is shrunk.
     pub shrink: usize,
+    /// Its positions are described by [what is no part of the image's texture](crate::encoder::TextureEnergies), whatever
+    /// describes those of the others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub texture: bool,
     /// Sizes of its density.
     pub density: DensitySizes,
     /// Of the images' scores.
@@ -37,6 +41,19 @@ pub struct ScaleSizes {
 }
 
 impl PositionSizes {
+    /// How the positions of a scale are described.
+    pub fn config_of(&self, scale: &ScaleSizes) -> PositionConfig {
+        match scale.texture {
+            true => self.config.of_texture(),
+            false => self.config.clone(),
+        }
+    }
+
+    /// The positions of a scale, placed in the image.
+    pub fn grid_of(&self, scale: &ScaleSizes) -> Grid {
+        self.config_of(scale).grid(scale.shrink)
+    }
+
     /// What keeps these sizes from being built out of a file of so many `bytes`, if anything does.
     pub(super) fn check(&self, bytes: usize) -> Result<(), String> {
         self.config.check()?;
@@ -50,9 +67,10 @@ impl PositionSizes {
             return Err(format!("tiles of {} pixels are not supported", self.tiles));
         }
         for scale in &self.scales {
-            self.config.check_scale(scale.shrink)?;
-            let places = self.config.grid(scale.shrink).len();
-            scale.density.check(self.config.features(), places, bytes)?;
+            let config = self.config_of(scale);
+            config.check_scale(scale.shrink)?;
+            let places = config.grid(scale.shrink).len();
+            scale.density.check(config.features(), places, bytes)?;
             if !scale.images.is_sound() || !scale.positions.is_sound() {
                 return Err("the spread of a scale's score is damaged".to_owned());
             }

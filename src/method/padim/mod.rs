@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::on_positions::{DensityPlan, PlaceSettings, PositionPlan, WORDS, encoder_checks};
+use super::on_positions::{DensityPlan, PlaceSettings, PositionPlan, WORDS};
 use super::{EncoderKind, Entry, Section};
 use crate::encoder::ENCODER_STAGE;
 use crate::study::{Check, Fault, Settings, first_fault};
@@ -43,6 +43,10 @@ struct PadimSettings {
 fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
     let own: PadimSettings = settings.section("padim")?;
     let own_check = Check::within("dimensions", own.dimensions, 1..=1024);
-    let checks = encoder_checks(own.encoder).into_iter().chain([own_check]);
+    let checks = own
+        .encoder
+        .checks("encoder", true)
+        .into_iter()
+        .chain([own_check]);
     Ok(first_fault("padim", checks))
 }

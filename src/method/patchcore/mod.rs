@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::on_positions::{BankSettings, DensityPlan, PositionPlan, WORDS, encoder_checks};
+use super::on_positions::{BankSettings, DensityPlan, PositionPlan, WORDS};
 use super::{EncoderKind, Entry, Section};
 use crate::encoder::ENCODER_STAGE;
 use crate::study::{Check, Fault, Settings, first_fault};
@@ -47,6 +47,10 @@ fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
         own.coreset > 0.0 && own.coreset <= 1.0,
         "must be above 0 and at most 1",
     );
-    let checks = encoder_checks(own.encoder).into_iter().chain([own_check]);
+    let checks = own
+        .encoder
+        .checks("encoder", true)
+        .into_iter()
+        .chain([own_check]);
     Ok(first_fault("patchcore", checks))
 }

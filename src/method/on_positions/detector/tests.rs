@@ -4,15 +4,24 @@ use super::super::{DensitySizes, ScaleSizes};
 use super::*;
 use crate::backend::test_device;
 use crate::data::Framing;
-use crate::encoder::{MapSource, Normalisation, PositionConfig};
+use crate::encoder::{MapSource, Normalisation, PatchSizes, PositionConfig};
 use crate::flow::transform_tests::randomised;
 use crate::flow::{BaseKind, Mixing, RealNvpConfig};
 use crate::method::detector::scorer::tests::{assert_score_of_image_alone, noise};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
+/// What a scale looks at.
+#[derive(Clone, Copy)]
+enum Seen {
+    /// The image as the encoder describes it.
+    Image,
+    /// What is no part of its texture.
+    Texture,
+}
+
 /// A detector of 32x32 grey images with random weights.
-fn of(config: PositionConfig, densities: &[(usize, DensitySizes)]) -> OnPositions {
+fn of(config: PositionConfig, densities: &[(Seen, DensitySizes)]) -> OnPositions {
     with_network(config, None, densities)
 }
 
@@ -20,14 +29,17 @@ fn of(config: PositionConfig, densities: &[(usize, DensitySizes)]) -> OnPosition
 fn with_network(
     config: PositionConfig,
     onnx: Option<&[u8]>,
-    densities: &[(usize, DensitySizes)],
+    densities: &[(Seen, DensitySizes)],
 ) -> OnPositions {
     let device = test_device();
     let rng = &mut StdRng::seed_from_u64(1);
-    let features = config.features();
-    let parts = densities.iter().map(|(shrink, density)| {
-        let places = config.grid(*shrink).len();
-        randomised(density.empty(features, places, &device))
+    let parts = densities.iter().map(|(seen, density)| {
+        let config = match seen {
+            Seen::Image => config.clone(),
+            Seen::Texture => config.of_texture(),
+        };
+        let places = config.grid(1).len();
+        randomised(density.empty(config.features(), places, &device))
     });
     let weights = PositionWeights {
         densities: parts.collect(),
@@ -38,8 +50,9 @@ fn with_network(
                 .unwrap(),
         ),
     };
-    let scales = densities.iter().map(|&(shrink, density)| ScaleSizes {
-        shrink,
+    let scales = densities.iter().map(|&(seen, density)| ScaleSizes {
+        shrink: 1,
+        texture: matches!(seen, Seen::Texture),
         density,
         images: Spread::UNIT,
         positions: Spread::UNIT,
@@ -75,17 +88,24 @@ const FLOW: RealNvpConfig = RealNvpConfig {
 };
 
 fn patches(density: DensitySizes) -> OnPositions {
-    let config = PositionConfig {
+    of(of_patches(0), &[(Seen::Image, density)])
+}
+
+/// Patches of images that are enlarged to this side.
+fn of_patches(smallest: usize) -> PositionConfig {
+    PositionConfig {
         shape: [1, 32, 32],
-        source: MapSource::Patches { components: 4 },
+        source: MapSource::Patches(PatchSizes {
+            components: 4,
+            smallest,
+        }),
         intensity: true,
         pooling: 3,
         normalise: Normalisation::None,
-    };
-    of(config, &[(1, density)])
+    }
 }
 
-/// One of every kind, and one of two scales.
+/// One of every kind, one of tiles, and one that looks at the texture as well.
 pub fn detectors() -> Vec<OnPositions> {
     let network = PositionConfig {
         shape: [1, 64, 64],
@@ -111,7 +131,7 @@ pub fn detectors() -> Vec<OnPositions> {
             shape: [1, 32, 32],
             ..network
         },
-        &[(1, flow)],
+        &[(Seen::Image, flow)],
     );
     two.sizes.top = 0.0;
     two.sizes.tiles = 16;
@@ -127,6 +147,10 @@ pub fn detectors() -> Vec<OnPositions> {
         patches(bank),
         patches(DensitySizes::Places { dimensions: 5 }),
         two,
+        of(
+            of_patches(48),
+            &[(Seen::Image, flow), (Seen::Texture, bank)],
+        ),
         #[cfg(feature = "onnx")]
         exported(bank),
     ]
@@ -143,7 +167,7 @@ fn exported(density: DensitySizes) -> OnPositions {
         pooling: 3,
         normalise: Normalisation::None,
     };
-    with_network(config, Some(CONVOLUTIONS), &[(1, density)])
+    with_network(config, Some(CONVOLUTIONS), &[(Seen::Image, density)])
 }
 
 #[test]
@@ -182,12 +206,39 @@ fn the_share_is_chosen_that_tells_the_defects() {
     let normal = images(|index| (index as f32 / 8.0, 9.0 + index as f32));
     let faint = images(|index| (2.0 + index as f32 / 8.0, 9.0 + index as f32));
     let chosen = detector.choose_top_by(&[normal], &[vec![faint]], &SHARES);
-    assert_eq!(chosen.unwrap(), (0.5, 1.0));
+    assert_eq!(chosen.unwrap(), told(0.5, 1.0));
     assert_eq!(detector.sizes.top, 0.5);
     // A speck, where images differ in what is large and faint.
     let normal = images(|index| (index as f32, 8.0));
     let speck = images(|index| (index as f32, 8.5));
     let chosen = detector.choose_top_by(&[normal], &[vec![speck]], &SHARES);
-    assert_eq!(chosen.unwrap(), (0.0, 1.0));
+    assert_eq!(chosen.unwrap(), told(0.0, 1.0));
     assert_eq!(detector.sizes.top, 0.0);
+}
+
+fn told(top: f64, by_encoder: f64) -> ChosenTop {
+    ChosenTop {
+        top,
+        auroc: 1.0,
+        by_encoder,
+    }
+}
+
+#[test]
+fn what_the_encoder_tells_is_told_apart_from_what_the_texture_does() {
+    let bank = DensitySizes::Bank { patches: 30 };
+    let mut detector = of(of_patches(0), &[(Seen::Image, bank), (Seen::Texture, bank)]);
+    let positions = detector.sizes.config.grid(1).len();
+    let images = |values: [f32; 8]| -> Vec<f32> {
+        values
+            .iter()
+            .flat_map(|&value| vec![value; positions])
+            .collect()
+    };
+    let normal = images([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+    let odd = images([90.0; 8]);
+    let normal_maps = [normal.clone(), normal.clone()];
+    // The encoder sees nothing of the defects.
+    let chosen = detector.choose_top_by(&normal_maps, &[vec![normal, odd]], &[0.5]);
+    assert_eq!(chosen.unwrap(), told(0.5, 0.5));
 }
