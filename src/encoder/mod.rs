@@ -13,16 +13,17 @@ mod onnx;
 mod patches;
 mod pca;
 mod positions;
+mod preparation;
 mod projection;
 mod resnet;
+mod sizes;
 mod squeezenet;
 mod texture;
 mod training;
 mod view;
 mod visual_words;
 
-pub(crate) use any::check_image;
-pub use any::{Encoder, EncoderSizes, Exported, Pixels, Pretrained, SelfSupervised};
+pub use any::{Encoder, Exported, Pixels, Pretrained, SelfSupervised};
 pub use autoencoder::{AutoEncoder, AutoEncoderConfig};
 pub use backbone::{Backbone, BackboneLook};
 pub use contrast::{SIMCLR_STAGE, SimClr};
@@ -40,6 +41,8 @@ pub use positions::{
 };
 pub use projection::{ComponentOrder, Projection};
 pub use resnet::{ResNet, ResNetConfig};
+pub use sizes::EncoderSizes;
+pub(crate) use sizes::check_image;
 pub use squeezenet::{BackboneError, PretrainedLook, SqueezeNet};
 pub use texture::TextureEnergies;
 pub use training::ENCODER_STAGE;

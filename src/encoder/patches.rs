@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Grid;
 use super::directions::directions;
-use super::squeezenet::resize;
+use super::preparation::resize;
 use crate::data::{Images, Samples, Vectors};
 
 /// Positions lie so many pixels apart.

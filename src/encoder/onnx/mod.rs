@@ -30,7 +30,7 @@ use sha2::{Digest, Sha256};
 
 use self::engine::Engine;
 use self::layout::Layout;
-use super::squeezenet::{normalise, resize, to_rgb};
+use super::preparation::{normalise, resize, to_rgb};
 use crate::files::{FileError, hex};
 
 /// What of a network's tensors is used, and how images are brought to it.

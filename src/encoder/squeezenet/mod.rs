@@ -19,6 +19,7 @@
 //! The classifier's tensors may be left out: they are not read.
 
 mod convert;
+mod fire;
 mod weights;
 
 pub use weights::BackboneError;
@@ -27,13 +28,13 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use burn::module::Module;
-use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{Initializer, PaddingConfig2d};
-use burn::tensor::module::interpolate;
-use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::nn::PaddingConfig2d;
+use burn::nn::conv::Conv2d;
+use burn::tensor::{Device, Tensor};
 
+use self::fire::{Fire, conv, parameters};
 use self::weights::{Weights, read};
+use super::preparation::{normalise, resize, to_rgb};
 use crate::ops::{self, Activation};
 
 /// Mean of ImageNet's pixels in `[0, 1]`, per channel.
@@ -89,14 +90,6 @@ pub struct PretrainedLook {
     pub input: usize,
     /// The latent is the means and the standard deviations of four maps, instead of the means of three.
     pub moments: bool,
-}
-
-/// Fire module: few channels first ("squeeze"), then 1x1 and 3x3 convolutions side by side.
-#[derive(Module, Debug)]
-struct Fire {
-    squeeze: Conv2d,
-    expand1x1: Conv2d,
-    expand3x3: Conv2d,
 }
 
 impl SqueezeNet {
@@ -346,105 +339,9 @@ impl SqueezeNet {
     }
 }
 
-impl Fire {
-    fn new([from, squeezed, expanded]: [usize; 3], device: &Device) -> Self {
-        let conv = |channels, kernel, padding| conv(channels, kernel, [1, 1], padding, device);
-        Self {
-            squeeze: conv([from, squeezed], 1, PaddingConfig2d::Valid),
-            expand1x1: conv([squeezed, expanded], 1, PaddingConfig2d::Valid),
-            expand3x3: conv(
-                [squeezed, expanded],
-                3,
-                PaddingConfig2d::Explicit(1, 1, 1, 1),
-            ),
-        }
-    }
-
-    /// # Shapes
-    /// `[batch, from, h, w]` to `[batch, 2 expanded, h, w]`.
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = ops::activate(convolve(&self.squeeze, x), Activation::Relu); // [n, squeezed, h, w]
-        let narrow = convolve(&self.expand1x1, x.clone());
-        let wide = convolve(&self.expand3x3, x);
-        ops::activate(Tensor::cat(vec![narrow, wide], 1), Activation::Relu)
-    }
-}
-
 /// Images of these sides whose largest maps fit the cache of a core, about.
 fn part([height, width]: [usize; 2]) -> usize {
     PART_PIXELS / (height * width).max(1)
-}
-
-/// A convolution that keeps the side, by the kernels for it.
-fn convolve(convolution: &Conv2d, x: Tensor<4>) -> Tensor<4> {
-    let (weight, bias) = parameters(convolution);
-    ops::conv2d_same(x, weight, bias)
-}
-
-/// Weight `[to, from, kernel, kernel]` and bias `[to]`.
-fn parameters(convolution: &Conv2d) -> (Tensor<4>, Tensor<1>) {
-    let weight = convolution.weight.val();
-    let bias = match &convolution.bias {
-        Some(bias) => bias.val(),
-        None => Tensor::zeros([weight.dims()[0]], &weight.device()),
-    };
-    (weight, bias)
-}
-
-/// Convolution with a square kernel and zero weights.
-fn conv(
-    channels: [usize; 2],
-    kernel: usize,
-    stride: [usize; 2],
-    padding: PaddingConfig2d,
-    device: &Device,
-) -> Conv2d {
-    Conv2dConfig::new(channels, [kernel, kernel])
-        .with_stride(stride)
-        .with_padding(padding)
-        .with_initializer(Initializer::Zeros)
-        .init(device)
-}
-
-/// Repeats the channel of grey images.
-///
-/// # Shapes
-/// `[batch, 1 or 3, h, w]` to `[batch, 3, h, w]`.
-pub(super) fn to_rgb(images: Tensor<4>) -> Tensor<4> {
-    match images.dims() {
-        [_, 1, _, _] => images.repeat_dim(1, 3),
-        _ => images,
-    }
-}
-
-/// From `[-1, 1]` to deviations from the mean of the pixels that a network was trained on, in units of
-/// their standard deviation; both in `[0, 1]`, per channel or one for all.
-///
-/// # Shapes
-/// `[batch, channels, h, w]` to the same.
-pub(super) fn normalise(images: Tensor<4>, mean: &[f32], deviation: &[f32]) -> Tensor<4> {
-    let device = images.device();
-    let per_channel = |values: &[f32]| {
-        let shape = [1, values.len(), 1, 1];
-        Tensor::<4>::from_data(TensorData::new(values.to_vec(), shape), &device)
-    };
-    let unit = (images + 1.0) / 2.0;
-    (unit - per_channel(mean)) / per_channel(deviation)
-}
-
-/// Bilinear interpolation between pixel centres, without antialiasing (PyTorch's default).
-///
-/// # Shapes
-/// `[batch, channels, h, w]` to `[batch, channels, height, width]` of `sides`.
-pub(super) fn resize(images: Tensor<4>, sides: [usize; 2]) -> Tensor<4> {
-    let [_, _, height, width] = images.dims();
-    if [height, width] == sides {
-        return images;
-    }
-    let options = InterpolateOptions::new(InterpolateMode::Bilinear)
-        .with_align_corners(false)
-        .with_output_size(sides);
-    interpolate(images, options)
 }
 
 #[cfg(test)]

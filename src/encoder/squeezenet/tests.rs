@@ -1,6 +1,7 @@
 use super::*;
 use crate::backend::test_device;
 use crate::encoder::resnet;
+use burn::tensor::TensorData;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::path::PathBuf;

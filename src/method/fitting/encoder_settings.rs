@@ -103,7 +103,7 @@ impl EncoderKind {
             ),
             false => (
                 self != Self::Texture,
-                "must be another where the whole image is described: \"texture\" describes positions",
+                "must be another: \"texture\" describes every position, not the whole image (`positions = true`, in methods that have it)",
             ),
         };
         [self.compiled(key), Check::new(key, possible, must)]
@@ -167,8 +167,14 @@ impl EncoderSettings {
                 "must be one number above 0 for all channels, or three",
             ),
         ];
+        let whole = Check::new(
+            "positions",
+            !(encoder.positions && encoder.kind == EncoderKind::SimClr),
+            "must be false with `kind = \"simclr\"`, which describes whole images",
+        );
         let of_kind = encoder.kind.checks("kind", encoder.positions);
-        let fault = first_fault(SECTION, of_kind.into_iter().chain(checks));
+        let checks = [whole].into_iter().chain(of_kind).chain(checks);
+        let fault = first_fault(SECTION, checks);
         Ok(fault.or_else(|| optimisation_fault(SECTION, &encoder.training)))
     }
 
