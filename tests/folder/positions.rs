@@ -95,6 +95,41 @@ fn a_rival_is_taken_where_it_misses_far_fewer_made_up_defects() {
     assert_eq!(fitted.comparison, None);
 }
 
+/// What is no part of an image's texture is one more scale beside patches, and a description for any method of positions.
+#[test]
+fn the_texture_is_one_more_scale_or_all_that_is_described() {
+    let Fitted { set, .. } = &*FITTED;
+    let place = tempfile::tempdir().unwrap();
+    for (method, settings, scales) in [
+        ("scratch", ["flow.training.epochs=1", "flow.hidden=16"], 2),
+        (
+            "padim",
+            ["padim.encoder=texture", "positions.texture=true"],
+            1,
+        ),
+    ] {
+        let model = place.path().join(format!("{method}.safetensors"));
+        let mut command = fit(set, &model, &[&TINY[..], &settings].concat());
+        command.args(["--method", method]);
+        let said = succeeds(command);
+        assert!(number(&said, "pixel AUROC") > 0.6, "{said}");
+        let mut command = score_at_a_tenth(&model, &set.join("test/good"));
+        command.args(["--format", "csv"]);
+        let verdicts = succeeds(command);
+        let header = verdicts.lines().next().unwrap();
+        let columns = header.split(',').filter(|name| name.starts_with("scale_"));
+        assert_eq!(columns.count(), scales, "{header}");
+    }
+    let model = place.path().join("small.safetensors");
+    let mut command = fit(set, &model, &[&TINY[..], &["data.size=16"]].concat());
+    command.args(["--method", "scratch"]);
+    let refused = fails(command);
+    assert!(
+        refused.contains("it needs 32 each way: set data.size, or positions.texture=false"),
+        "{refused}"
+    );
+}
+
 /// Pixels of a strip of 16 to 1 are kept, and it has one score and one map.
 #[test]
 fn a_long_strip_is_scored_in_tiles() {
