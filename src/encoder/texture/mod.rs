@@ -9,9 +9,12 @@ use burn::tensor::{Device, Tensor, TensorData};
 use self::fourier::on_last;
 use self::spectra::{WINDOW, without_spectrum};
 use super::patches::STRIDE;
+use crate::ops;
 
 /// Standard deviations of the Gaussians by which energies are weighted, in pixels.
 const SPREADS: [f64; 2] = [2.0, 4.0];
+/// Pixels of the images whose windows, which overlap, are in memory together.
+const PART_PIXELS: usize = 1 << 17;
 /// Least energy, of noise that has one.
 const FLOOR: f64 = 0.05;
 /// Two differences of colour and, last, brightness: the others explain what they can of it. They are orthogonal.
@@ -37,6 +40,13 @@ impl TextureEnergies {
     /// # Shapes
     /// `[batch, channels, height, width]` in `[-1, 1]` to `[batch, features, height / 4, width / 4]`.
     pub fn maps(&self, images: Tensor<4>) -> Tensor<4> {
+        let [_, _, height, width] = images.dims();
+        let part = PART_PIXELS / (height * width).max(1);
+        let maps = ops::by_parts(images, part, |part| self.maps_of_part(part));
+        Tensor::cat(maps, 0)
+    }
+
+    fn maps_of_part(&self, images: Tensor<4>) -> Tensor<4> {
         let [batch, channels, height, width] = images.dims();
         let device = &images.device();
         let white = without_spectrum(opponent(images));
