@@ -150,18 +150,12 @@ impl Plan for PositionPlan {
         context.stages[1] = flows + usize::from(self.trains_autoencoder());
         let (encoder, mut stages) = map_encoder(source, context, parts)?;
         let of_texture = config.of_texture();
-        let texture = MapEncoder::Texture(TextureEnergies::default());
+        let energies = MapEncoder::Texture(TextureEnergies::default());
         let (mut densities, mut sizes) = (Vec::new(), Vec::new());
-        for (
-            number,
-            &DescribedScale {
-                shrink,
-                texture: own,
-            },
-        ) in (1..).zip(&scales)
-        {
-            let (config, encoder) = match own {
-                true => (&of_texture, &texture),
+        for (number, described) in (1..).zip(scales) {
+            let DescribedScale { shrink, texture } = described;
+            let (config, encoder) = match texture {
+                true => (&of_texture, &energies),
                 false => (&config, &encoder),
             };
             let scale = Scale {
@@ -174,7 +168,7 @@ impl Plan for PositionPlan {
             densities.push(density);
             sizes.push(ScaleSizes {
                 shrink,
-                texture: own,
+                texture,
                 density: of,
                 images: Spread::UNIT,
                 positions: Spread::UNIT,
