@@ -72,8 +72,9 @@ impl PatchSizes {
         let shorter = sides[0].min(sides[1]).max(1);
         match shorter < self.smallest {
             true => sides.map(|side| {
-                let positions = (side * self.smallest) as f64 / (shorter * STRIDE) as f64;
-                STRIDE * (positions.round() as usize).max(1)
+                let positions = side as f64 * self.smallest as f64 / (shorter * STRIDE) as f64;
+                // A damaged file may ask for any side.
+                STRIDE.saturating_mul((positions.round() as usize).max(1))
             }),
             false => sides,
         }

@@ -89,14 +89,16 @@ fn what_cannot_be_described_is_refused() {
         ..config(MapSource::Texture)
     };
     assert!(thin.check().unwrap_err().contains("it needs 32"));
-    let huge = PositionConfig {
-        shape: [3, 16, 4096],
-        ..config(MapSource::Patches(PatchSizes {
-            components: 5,
-            smallest: 1024,
-        }))
-    };
-    assert!(huge.check().unwrap_err().contains("encoder.patch_side"));
+    for smallest in [1024, usize::MAX] {
+        let huge = PositionConfig {
+            shape: [3, 16, 4096],
+            ..config(MapSource::Patches(PatchSizes {
+                components: 5,
+                smallest,
+            }))
+        };
+        assert!(huge.check().unwrap_err().contains("encoder.patch_side"));
+    }
     let even = PositionConfig {
         pooling: 2,
         ..config(layers(&[7]))
