@@ -1,5 +1,6 @@
 use super::*;
 use crate::ops::tests::{assert_close, in_pool, normal, read};
+use crate::ops::training;
 use burn::module::Param;
 use burn::tensor::{DType, Device, TensorData};
 
