@@ -118,13 +118,18 @@ fn every_method_gives_the_same_scores_on_every_backend() {
         Method::EncoderFlow,
         &["encoder.kind=pca", "encoder.positions=true"][..],
     );
+    let texture = (
+        Method::EncoderFlow,
+        &["encoder.kind=texture", "encoder.positions=true"][..],
+    );
     let simclr = (Method::Knn, &["knn.encoder=simclr"][..]);
     let patches = [
         "views.words=8",
         "views.list=[{ of = \"patches\", normalise = \"none\", components = 6, gaussians = 2 }]",
     ];
     let patches = (Method::Views, &patches[..]);
-    for (method, settings) in whole.into_iter().chain([simclr, patches, positions]) {
+    let others = [simclr, patches, positions, texture];
+    for (method, settings) in whole.into_iter().chain(others) {
         fit(method, settings, Backend::Flex, folder.path()).unwrap();
         let model = model(method, folder.path());
         let score = |open: &OpenDevice| {

@@ -5,6 +5,8 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Tensor, module};
 
 use super::buffer::in_chunks;
+#[cfg(feature = "wgpu")]
+use super::gpu;
 use super::matrix::{Matrix, WINDOWS, multiply_views, start_from, with_scratch};
 use super::{Home, contiguous, flex, tensor, values};
 
@@ -33,6 +35,17 @@ pub(crate) fn conv2d_3x3_s2(input: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>
             let [rows, columns] = geometry.sides();
             let shape = [geometry.images, geometry.to, rows, columns];
             Tensor::from_primitive::<Flex>(tensor(output, shape))
+        }
+        #[cfg(feature = "wgpu")]
+        (_, Some(geometry)) if gpu::has_room(&input) => {
+            let window = gpu::Window {
+                kernel: KERNEL,
+                stride: STRIDE,
+                padding: 0,
+            };
+            let size = geometry.sides();
+            let maps = [input, weight];
+            gpu::convolve(gpu::Direction::Down, window, maps, Some(bias), size)
         }
         _ => plain(input, weight, bias),
     }
@@ -149,7 +162,7 @@ impl Geometry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::tests::{assert_close, in_pool, normal, read};
+    use crate::ops::tests::{assert_close, devices, in_pool, normal, read};
     use burn::tensor::Device;
 
     /// Of `[images, from, to, height, width]`.
@@ -173,10 +186,15 @@ mod tests {
             [2, 60, 3, 70, 66],
         ] {
             let (input, weight, bias) = arguments(sizes, &Device::flex());
-            let found = conv2d_3x3_s2(input.clone(), weight.clone(), bias.clone());
             let expected = plain(input, weight, bias);
-            assert_eq!(found.dims(), expected.dims());
-            assert_close(&read(found), &read(expected), &format!("{sizes:?}"));
+            let shape = expected.dims();
+            let expected = read(expected);
+            for device in devices() {
+                let (input, weight, bias) = arguments(sizes, &device);
+                let found = conv2d_3x3_s2(input, weight, bias);
+                assert_eq!(found.dims(), shape);
+                assert_close(&read(found), &expected, &format!("{sizes:?} on {device:?}"));
+            }
         }
     }
 
@@ -197,8 +215,10 @@ mod tests {
 
     #[test]
     fn gradients_are_burns() {
-        let measure = |operation: fn(Tensor<4>, Tensor<4>, Tensor<1>) -> Tensor<4>| {
-            let (input, weight, bias) = arguments([2, 2, 3, 6, 5], &Device::flex().autodiff());
+        type Operation = fn(Tensor<4>, Tensor<4>, Tensor<1>) -> Tensor<4>;
+        // Of the even height a row is left over.
+        let measure = |device: &Device, operation: Operation| {
+            let (input, weight, bias) = arguments([2, 2, 3, 6, 5], &device.clone().autodiff());
             let (input, weight) = (input.require_grad(), weight.require_grad());
             let bias = bias.require_grad();
             let output = operation(input.clone(), weight.clone(), bias.clone());
@@ -209,6 +229,12 @@ mod tests {
                 read(bias.grad(&gradients).expect("a gradient")),
             ]
         };
-        assert_eq!(measure(conv2d_3x3_s2), measure(plain));
+        let expected = measure(&Device::flex(), plain);
+        for device in devices() {
+            let found = measure(&device, conv2d_3x3_s2);
+            for (found, expected) in found.iter().zip(&expected) {
+                assert_close(found, expected, &format!("a gradient on {device:?}"));
+            }
+        }
     }
 }

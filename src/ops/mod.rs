@@ -4,8 +4,7 @@
 //! Every function here computes what Burn's operation of the same name computes, or what its `plain`
 //! companion makes of several. On flex, with or without automatic differentiation, it runs the kernels
 //! of this module; everywhere else, and for shapes that the kernels do not take, it is Burn's
-//! operation (but on a GPU for batch normalisation, gradients by the weights of convolutions and
-//! Adam). The tests hold the two
+//! operation, but for convolutions, batch normalisation and Adam on a GPU (`gpu`). The tests hold the two
 //! together.
 //!
 //! Results do not depend on the number of threads: work is cut by the shapes alone, and partial sums
@@ -21,7 +20,8 @@ mod conv_same;
 mod coupling;
 mod covariance;
 mod elementary;
-mod in_parts;
+#[cfg(feature = "wgpu")]
+mod gpu;
 mod k_means;
 mod log_sum_exp;
 mod matrix;
@@ -138,6 +138,29 @@ mod tests {
             .take(shape.iter().product())
             .collect();
         Tensor::from_data(TensorData::new(values, shape), device)
+    }
+
+    /// Flex, and a GPU where there is one: CI installs a software adapter and asks for it.
+    pub(super) fn devices() -> Vec<Device> {
+        std::iter::once(Device::flex()).chain(gpu()).collect()
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn gpu() -> Option<Device> {
+        match crate::backend::Backend::Wgpu.open() {
+            Ok(open) => Some(open.device),
+            Err(error) => {
+                let required = std::env::var_os("ENCODER_FLOW_REQUIRE_GPU").is_some();
+                assert!(!required, "{error}");
+                println!("skipped on a GPU: {error}");
+                None
+            }
+        }
+    }
+
+    #[cfg(not(feature = "wgpu"))]
+    fn gpu() -> Option<Device> {
+        None
     }
 
     /// A tensor's values.

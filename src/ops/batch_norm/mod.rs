@@ -8,7 +8,6 @@ use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
-use burn::module::RunningState;
 use burn::nn::BatchNorm;
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -16,8 +15,9 @@ use self::kernel::{
     Channel, Sums, channels, gradient_sums, input_gradient, normalise, normalise_in_place,
 };
 use super::activation::{Activation, with_gate};
+#[cfg(feature = "wgpu")]
+use super::gpu;
 use super::{Home, Training, contiguous, flex, tensor, training, values};
-use crate::backend::is_gpu;
 
 /// Normalises each channel, then applies the activation: `activation(norm.forward(input))`.
 ///
@@ -48,41 +48,21 @@ pub(crate) fn batch_norm(norm: &BatchNorm, input: Tensor<4>, activation: Activat
             };
             record(norm, statistics, [gamma, beta], input, activation)
         }
-        _ if whole && is_gpu(&input.device()) && is_trained(norm, &input) => {
-            activation.plain(in_steps(norm, input))
+        #[cfg(feature = "wgpu")]
+        _ if gamma.dims() == [input.dims()[1]] && gpu::has_room(&input) => {
+            let trains = input.device().is_autodiff();
+            let is_plain = |parameter: &Tensor<1>| !parameter.device().is_autodiff();
+            match (trains, norm.training.is_enabled()) {
+                (true, true) => gpu::normalise_by_batch(norm, input, activation),
+                (false, _) if is_plain(&gamma) && is_plain(&beta) => {
+                    gpu::normalise_by_running(norm, input, activation)
+                }
+                // A part of a network that is frozen while another trains.
+                _ => activation.plain(norm.forward(input)),
+            }
         }
         _ => activation.plain(norm.forward(input)),
     }
-}
-
-/// Whether a batch is normalised by its own statistics.
-fn is_trained(norm: &BatchNorm, input: &Tensor<4>) -> bool {
-    norm.training.is_enabled() && input.device().is_autodiff()
-}
-
-/// Burn's operation on a training device, with sums over maps first and over images then: at once, a GPU takes
-/// one thread for each channel.
-fn in_steps(norm: &BatchNorm, input: Tensor<4>) -> Tensor<4> {
-    let [images, channels, height, width] = input.dims();
-    let mean_of = |values: Tensor<4>| -> Tensor<4> {
-        let of_maps = values
-            .reshape([images * channels, height * width])
-            .mean_dim(1);
-        let of_channels = of_maps.reshape([images, channels]).mean_dim(0);
-        of_channels.reshape([1, channels, 1, 1])
-    };
-    let mean = mean_of(input.clone());
-    let centred = input - mean.clone();
-    let variance = mean_of(centred.clone().square());
-    for (state, batch) in [(&norm.running_mean, &mean), (&norm.running_var, &variance)] {
-        let batch = batch.clone().detach().reshape([channels]);
-        enter(norm, state, batch);
-    }
-    let [gamma, beta] = [&norm.gamma, &norm.beta].map(|parameter| {
-        let parameter = parameter.val();
-        parameter.reshape([1, channels, 1, 1])
-    });
-    centred * (gamma / (variance + norm.epsilon).sqrt()) + beta
 }
 
 /// Which statistics a batch is normalised by.
@@ -123,16 +103,11 @@ fn blend(norm: &BatchNorm, batch: [Vec<f32>; 2], device: &Device) {
     let running = [&norm.running_mean, &norm.running_var];
     for (state, batch) in running.into_iter().zip(batch) {
         let channels = batch.len();
-        let batch = TensorData::new(batch, [channels]);
-        enter(norm, state, Tensor::from_data(batch, device));
+        let batch: Tensor<1> = Tensor::from_data(TensorData::new(batch, [channels]), device);
+        let running = state.value_sync().to_device(&batch.device());
+        let running = running.mul_scalar(1.0 - norm.momentum);
+        state.update(running.add(batch.mul_scalar(norm.momentum)).detach());
     }
-}
-
-/// Lets a statistic of a batch enter the running one.
-fn enter(norm: &BatchNorm, state: &RunningState<Tensor<1>>, batch: Tensor<1>) {
-    let running = state.value_sync().to_device(&batch.device());
-    let running = running.mul_scalar(1.0 - norm.momentum);
-    state.update(running.add(batch.mul_scalar(norm.momentum)).detach());
 }
 
 /// Normalises on a training device, and notes the gradient.
@@ -260,7 +235,7 @@ impl Backward<Flex, 3> for BatchNormBackward {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::tests::{assert_close, in_pool, normal, read};
+    use crate::ops::tests::{assert_close, devices, in_pool, normal, read};
     use burn::module::{Module, Param};
     use burn::nn::BatchNormConfig;
 
@@ -269,7 +244,14 @@ mod tests {
         Activation::Relu,
         Activation::LeakyRelu(0.2),
     ];
-    const SHAPES: [[usize; 4]; 4] = [[8, 5, 4, 4], [3, 2, 16, 16], [2, 3, 1, 5], [4, 70, 1, 1]];
+    const SHAPES: [[usize; 4]; 5] = [
+        [8, 5, 4, 4],
+        [3, 2, 16, 16],
+        [2, 3, 1, 5],
+        [4, 70, 1, 1],
+        // Sums by parts of the images on a GPU, of which the last is smaller.
+        [37, 3, 16, 16],
+    ];
 
     fn module(channels: usize, device: &Device) -> BatchNorm {
         let mut norm = BatchNormConfig::new(channels).init(device);
@@ -282,20 +264,17 @@ mod tests {
         activation.plain(norm.forward(input))
     }
 
-    /// What a GPU gets.
-    fn by_steps(norm: &BatchNorm, input: Tensor<4>, activation: Activation) -> Tensor<4> {
-        match is_trained(norm, &input) {
-            true => activation.plain(in_steps(norm, input)),
-            false => plain(norm, input, activation),
-        }
-    }
-
     type Operation = fn(&BatchNorm, Tensor<4>, Activation) -> Tensor<4>;
 
     /// Output, gradients of input, gamma and beta, the running statistics after two batches, and
     /// the output of the module out of training.
-    fn measure(shape: [usize; 4], activation: Activation, operation: Operation) -> [Vec<f32>; 7] {
-        let device = Device::flex().autodiff();
+    fn measure(
+        shape: [usize; 4],
+        activation: Activation,
+        plain_device: &Device,
+        operation: Operation,
+    ) -> [Vec<f32>; 7] {
+        let device = plain_device.clone().autodiff();
         let norm = module(shape[1], &device);
         operation(&norm, normal(shape, 6, &device) * 2.0 + 1.0, activation);
         // A mean that is far from 0 against the deviation.
@@ -303,7 +282,7 @@ mod tests {
         let output = operation(&norm, input.clone(), activation);
         let probe = normal(shape, 2, &device);
         let gradients = (output.clone() * probe).sum().backward();
-        let evaluated = operation(&norm.valid(), normal(shape, 3, &Device::flex()), activation);
+        let evaluated = operation(&norm.valid(), normal(shape, 3, plain_device), activation);
         [
             read(output),
             read(input.grad(&gradients).expect("a gradient")),
@@ -328,12 +307,11 @@ mod tests {
         ];
         for shape in SHAPES {
             for activation in ACTIVATIONS {
-                let expected = measure(shape, activation, plain);
-                let ours: [(&str, Operation); 2] = [("kernels", batch_norm), ("steps", by_steps)];
-                for (form, operation) in ours {
-                    let found = measure(shape, activation, operation);
+                let expected = measure(shape, activation, &Device::flex(), plain);
+                for device in devices() {
+                    let found = measure(shape, activation, &device, batch_norm);
                     for ((found, expected), part) in found.iter().zip(&expected).zip(parts) {
-                        let which = format!("{form}, {activation:?} {shape:?} {part}");
+                        let which = format!("{activation:?} {shape:?} {part} on {device:?}");
                         assert_close(found, expected, &which);
                     }
                 }
@@ -344,8 +322,11 @@ mod tests {
     #[test]
     fn the_number_of_threads_changes_no_bit() {
         for activation in ACTIVATIONS {
-            let [one, three] = [1, 3]
-                .map(|threads| in_pool(threads, || measure([8, 5, 4, 4], activation, batch_norm)));
+            let [one, three] = [1, 3].map(|threads| {
+                in_pool(threads, || {
+                    measure([8, 5, 4, 4], activation, &Device::flex(), batch_norm)
+                })
+            });
             assert_eq!(one, three);
         }
     }
@@ -362,8 +343,13 @@ mod tests {
 
     /// Output and gradients of input, gamma and beta of a module that is not trained, or of which only
     /// the statistics are fixed.
-    fn measure_fixed(activation: Activation, operation: Operation, frozen: bool) -> Vec<Vec<f32>> {
-        let device = Device::flex().autodiff();
+    fn measure_fixed(
+        activation: Activation,
+        device: &Device,
+        operation: Operation,
+        frozen: bool,
+    ) -> Vec<Vec<f32>> {
+        let device = device.clone().autodiff();
         let shape = [8, 5, 4, 4];
         let norm = module(shape[1], &device);
         operation(&norm, normal(shape, 6, &device) * 2.0 + 1.0, activation);
@@ -393,12 +379,14 @@ mod tests {
     fn a_frozen_module_keeps_its_statistics() {
         for activation in ACTIVATIONS {
             for frozen in [true, false] {
-                let found = measure_fixed(activation, batch_norm, frozen);
-                let expected = measure_fixed(activation, plain, frozen);
-                assert_eq!(found.len(), expected.len());
-                for (part, (found, expected)) in found.iter().zip(&expected).enumerate() {
-                    let what = format!("{activation:?} frozen {frozen} part {part}");
-                    assert_close(found, expected, &what);
+                let expected = measure_fixed(activation, &Device::flex(), plain, frozen);
+                for device in devices() {
+                    let found = measure_fixed(activation, &device, batch_norm, frozen);
+                    assert_eq!(found.len(), expected.len());
+                    for (part, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                        let what = format!("{activation:?} {frozen} part {part} on {device:?}");
+                        assert_close(found, expected, &what);
+                    }
                 }
             }
         }

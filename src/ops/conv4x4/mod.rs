@@ -12,10 +12,12 @@ use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
-use burn::tensor::Tensor;
+use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
+use burn::tensor::{Tensor, module};
 
 use self::kernel::Geometry;
-use super::in_parts::{Convolution, convolve};
+#[cfg(feature = "wgpu")]
+use super::gpu;
 use super::{Home, Training, contiguous, flex, tensor, training, values};
 
 /// The convolution that halves the side: kernel 4, stride 2, padding 1, no bias.
@@ -46,6 +48,10 @@ fn apply(direction: Direction, input: Tensor<4>, weight: Tensor<4>) -> Tensor<4>
         }
         (Home::Training, Some(geometry)) if Home::of(&weight) == home => {
             record(direction, geometry, input, weight)
+        }
+        #[cfg(feature = "wgpu")]
+        _ if direction.suits(input.dims(), weight.dims()) && gpu::has_room(&input) => {
+            direction.run_on_gpu(input, weight)
         }
         _ => direction.plain(input, weight),
     }
@@ -101,12 +107,33 @@ impl Direction {
 
     /// Burn's operation.
     fn plain(self, input: Tensor<4>, weight: Tensor<4>) -> Tensor<4> {
-        let (stride, padding) = (2, 1);
-        let kind = match self {
-            Self::Down => Convolution::Down { stride, padding },
-            Self::Up => Convolution::Up { stride, padding },
+        let [stride, padding, dilation] = [[2; 2], [1; 2], [1; 2]];
+        match self {
+            Self::Down => {
+                let options = ConvOptions::new(stride, padding, dilation, 1);
+                module::conv2d(input, weight, None, options)
+            }
+            Self::Up => {
+                let options = ConvTransposeOptions::new(stride, padding, [0; 2], dilation, 1);
+                module::conv_transpose2d(input, weight, None, options)
+            }
+        }
+    }
+
+    #[cfg(feature = "wgpu")]
+    fn run_on_gpu(self, input: Tensor<4>, weight: Tensor<4>) -> Tensor<4> {
+        let window = gpu::Window {
+            kernel: 4,
+            stride: 2,
+            padding: 1,
         };
-        convolve(kind, input, weight)
+        let [.., height, width] = input.dims();
+        let sides = [height, width];
+        let (direction, size) = match self {
+            Self::Down => (gpu::Direction::Down, sides.map(|side| side / 2)),
+            Self::Up => (gpu::Direction::Up, sides.map(|side| 2 * side)),
+        };
+        gpu::convolve(direction, window, [input, weight], None, size)
     }
 
     fn run(self, geometry: &Geometry, input: FlexTensor, weight: FlexTensor) -> FlexTensor {
@@ -216,7 +243,7 @@ impl Backward<Flex, 2> for ConvolutionBackward {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::tests::{assert_close, in_pool, normal, read};
+    use crate::ops::tests::{assert_close, devices, in_pool, normal, read};
     use burn::tensor::Device;
 
     const DIRECTIONS: [Direction; 2] = [Direction::Down, Direction::Up];
@@ -237,9 +264,10 @@ mod tests {
     fn measure(
         sizes: Sizes,
         direction: Direction,
+        device: &Device,
         operation: impl Fn(Direction, Tensor<4>, Tensor<4>) -> Tensor<4>,
     ) -> [Vec<f32>; 3] {
-        let device = Device::flex().autodiff();
+        let device = device.clone().autodiff();
         let [input, weight] = shapes(direction, sizes);
         let input = normal(input, 1, &device).require_grad();
         let weight = normal(weight, 2, &device).require_grad();
@@ -257,16 +285,18 @@ mod tests {
         for direction in DIRECTIONS {
             let [input, weight] = shapes(direction, sizes);
             assert!(direction.geometry(input, weight).is_some(), "{sizes:?}");
-            let found = measure(sizes, direction, apply);
-            let expected = measure(sizes, direction, Direction::plain);
-            let parts = ["output", "input gradient", "weight gradient"];
-            for ((found, expected), part) in found.iter().zip(&expected).zip(parts) {
-                assert_close(found, expected, &format!("{direction:?} {sizes:?} {part}"));
+            let expected = measure(sizes, direction, &Device::flex(), Direction::plain);
+            for device in devices() {
+                let found = measure(sizes, direction, &device, apply);
+                let parts = ["output", "input gradient", "weight gradient"];
+                for ((found, expected), part) in found.iter().zip(&expected).zip(parts) {
+                    let which = format!("{direction:?} {sizes:?} {part} on {device:?}");
+                    assert_close(found, expected, &which);
+                }
+                // The same without automatic differentiation.
+                let (input, weight) = (normal(input, 1, &device), normal(weight, 2, &device));
+                assert_eq!(read(apply(direction, input, weight)), found[0]);
             }
-            // The same without automatic differentiation.
-            let device = Device::flex();
-            let (input, weight) = (normal(input, 1, &device), normal(weight, 2, &device));
-            assert_eq!(read(apply(direction, input, weight)), found[0]);
         }
     }
 
@@ -315,8 +345,11 @@ mod tests {
     fn the_number_of_threads_changes_no_bit() {
         for direction in DIRECTIONS {
             for sizes in [[19, 70, 9, 8], [3, 3, 4, 32]] {
-                let [one, three] =
-                    [1, 3].map(|threads| in_pool(threads, || measure(sizes, direction, apply)));
+                let [one, three] = [1, 3].map(|threads| {
+                    in_pool(threads, || {
+                        measure(sizes, direction, &Device::flex(), apply)
+                    })
+                });
                 assert_eq!(one, three);
             }
         }
@@ -335,10 +368,51 @@ mod tests {
         }
     }
 
+    /// As a heat map of a detector asks for it: its weights are not on a training device.
+    #[test]
+    fn what_does_not_train_is_a_constant_beside_what_does() {
+        for direction in DIRECTIONS {
+            let [input, weight] = shapes(direction, [2, 3, 4, 8]);
+            let slope = |device: &Device, input_trains: bool| {
+                let training = device.clone().autodiff();
+                let on = [&training, device];
+                let [of_input, of_weight] = if input_trains { on } else { [on[1], on[0]] };
+                let (input, weight) = (normal(input, 1, of_input), normal(weight, 2, of_weight));
+                let of = |tensor: Tensor<4>, gradients| {
+                    read(tensor.grad(&gradients).expect("a gradient"))
+                };
+                if input_trains {
+                    let input = input.require_grad();
+                    let gradients = apply(direction, input.clone(), weight)
+                        .square()
+                        .sum()
+                        .backward();
+                    of(input, gradients)
+                } else {
+                    let weight = weight.require_grad();
+                    let gradients = apply(direction, input, weight.clone())
+                        .square()
+                        .sum()
+                        .backward();
+                    of(weight, gradients)
+                }
+            };
+            for input_trains in [true, false] {
+                let expected = slope(&Device::flex(), input_trains);
+                for device in devices() {
+                    let found = slope(&device, input_trains);
+                    assert_close(&found, &expected, &format!("{direction:?} on {device:?}"));
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_frozen_side_costs_and_gets_nothing() {
-        let device = Device::flex().autodiff();
-        for direction in DIRECTIONS {
+        let devices = devices().into_iter().map(Device::autodiff);
+        for (device, direction) in
+            devices.flat_map(|device| DIRECTIONS.map(|way| (device.clone(), way)))
+        {
             let [input, weight] = shapes(direction, [2, 3, 4, 8]);
             let (input, weight) = (normal(input, 1, &device), normal(weight, 2, &device));
             let trained = weight.clone().require_grad();

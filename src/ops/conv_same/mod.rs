@@ -13,7 +13,8 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Tensor, module};
 
 use self::kernel::Geometry;
-use super::in_parts::{Convolution, convolve, is_faster};
+#[cfg(feature = "wgpu")]
+use super::gpu;
 use super::{Home, Training, contiguous, flex, tensor, training, values};
 
 /// The convolution with an odd square kernel that keeps height and width.
@@ -31,7 +32,18 @@ pub(crate) fn conv2d_same(input: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>) 
             Tensor::from_primitive::<Flex>(output)
         }
         (Home::Training, Some(geometry)) if together => record(geometry, input, weight, bias),
-        _ => elsewhere(input, weight, bias),
+        #[cfg(feature = "wgpu")]
+        (_, Some(geometry)) if gpu::has_room(&input) => {
+            let window = gpu::Window {
+                kernel: geometry.kernel,
+                stride: 1,
+                padding: geometry.kernel / 2,
+            };
+            let size = [geometry.height, geometry.width];
+            let maps = [input, weight];
+            gpu::convolve(gpu::Direction::Down, window, maps, Some(bias), size)
+        }
+        _ => plain(input, weight, bias),
     }
 }
 
@@ -51,19 +63,6 @@ fn geometry(input: [usize; 4], weight: [usize; 4], bias: [usize; 1]) -> Option<G
         width,
         kernel,
     })
-}
-
-/// Where the kernels do not run.
-fn elsewhere(input: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>) -> Tensor<4> {
-    let [to, _, kernel, _] = weight.dims();
-    let kind = Convolution::Down {
-        stride: 1,
-        padding: kernel / 2,
-    };
-    match is_faster(kind, &input, &weight) {
-        true => convolve(kind, input, weight) + bias.reshape([1, to, 1, 1]),
-        false => plain(input, weight, bias),
-    }
 }
 
 /// Burn's operation.
@@ -170,7 +169,7 @@ impl Backward<Flex, 3> for ConvolutionBackward {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::tests::{assert_close, in_pool, normal, read};
+    use crate::ops::tests::{assert_close, devices, in_pool, normal, read};
     use burn::tensor::Device;
 
     /// `[batch, from, to, height, width, kernel]`
@@ -188,9 +187,10 @@ mod tests {
     /// Output and the gradients of a random linear function of the output.
     fn measure(
         sizes: Sizes,
+        device: &Device,
         operation: impl Fn(Tensor<4>, Tensor<4>, Tensor<1>) -> Tensor<4>,
     ) -> [Vec<f32>; 4] {
-        let device = Device::flex().autodiff();
+        let device = device.clone().autodiff();
         let (input, weight, bias) = arguments(sizes, &device);
         let (input, weight) = (input.require_grad(), weight.require_grad());
         let bias = bias.require_grad();
@@ -220,18 +220,25 @@ mod tests {
             // Small maps in unequal groups and shares.
             [37, 5, 7, 4, 4, 3],
             [19, 6, 9, 8, 8, 3],
+            // Large tiles on a GPU: of few maps and many, with pixels for many of them.
+            [17, 1, 16, 64, 64, 1],
+            [9, 1, 20, 64, 64, 1],
+            [9, 3, 70, 32, 32, 1],
+            [5, 2, 65, 64, 64, 3],
             // A kernel that reaches beyond the map.
             [2, 3, 2, 2, 1, 5],
         ] {
-            let found = measure(sizes, conv2d_same);
-            let expected = measure(sizes, plain);
-            let parts = ["output", "input", "weight", "bias"];
-            for ((found, expected), part) in found.iter().zip(&expected).zip(parts) {
-                assert_close(found, expected, &format!("{sizes:?} {part}"));
+            let expected = measure(sizes, &Device::flex(), plain);
+            for device in devices() {
+                let found = measure(sizes, &device, conv2d_same);
+                let parts = ["output", "input", "weight", "bias"];
+                for ((found, expected), part) in found.iter().zip(&expected).zip(parts) {
+                    assert_close(found, expected, &format!("{sizes:?} {part} on {device:?}"));
+                }
+                // The same without automatic differentiation.
+                let (input, weight, bias) = arguments(sizes, &device);
+                assert_eq!(read(conv2d_same(input, weight, bias)), found[0]);
             }
-            // The same without automatic differentiation.
-            let (input, weight, bias) = arguments(sizes, &Device::flex());
-            assert_eq!(read(conv2d_same(input, weight, bias)), found[0]);
         }
     }
 
@@ -242,8 +249,8 @@ mod tests {
             [3, 20, 4, 32, 32, 3],
             [1, 20, 32, 32, 32, 3],
         ] {
-            let [one, three] =
-                [1, 3].map(|threads| in_pool(threads, || measure(sizes, conv2d_same)));
+            let [one, three] = [1, 3]
+                .map(|threads| in_pool(threads, || measure(sizes, &Device::flex(), conv2d_same)));
             assert_eq!(one, three);
         }
     }

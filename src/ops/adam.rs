@@ -1,17 +1,14 @@
 //! Adam's step: one pass over a parameter, its gradient and its moments.
 
-#[cfg(feature = "wgpu")]
-mod gpu;
-
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::{Adam, AdamConfig, AdamState, AdaptiveMomentumState, Optimizer};
-#[cfg(feature = "wgpu")]
-use burn::tensor::DType;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
+#[cfg(feature = "wgpu")]
+use super::gpu;
 use super::{Home, contiguous, flex, tensor, values};
 
 /// Values per task: those of all four tensors together fit the cache of a core.
@@ -105,15 +102,13 @@ pub(crate) fn adam_step<const D: usize>(
     )
 }
 
-/// Whether both are on a GPU, without automatic differentiation, in `f32`.
+/// Whether a kernel takes both.
 #[cfg(feature = "wgpu")]
 fn is_gpu_step<const D: usize>(parameter: &Tensor<D>, gradient: &Tensor<D>) -> bool {
-    let whole = parameter.dims() == gradient.dims() && parameter.dims().iter().all(|&n| n > 0);
-    let fits = |tensor: &Tensor<D>| {
-        let device = tensor.device();
-        crate::backend::is_gpu(&device) && !device.is_autodiff() && tensor.dtype() == DType::F32
-    };
-    whole && fits(parameter) && fits(gradient)
+    parameter.dims() == gradient.dims()
+        && [parameter, gradient]
+            .into_iter()
+            .all(|tensor| gpu::is_on_gpu(tensor) && !tensor.device().is_autodiff())
 }
 
 #[cfg(feature = "wgpu")]
@@ -136,7 +131,7 @@ fn gpu_step<const D: usize>(
     };
     let factors = Factors::new(rule, rate, time);
     let decay = rule.weight_decay.unwrap_or(0.0);
-    let stepped = gpu::step(&factors, decay, [parameter, gradient], moments);
+    let stepped = gpu::adam::step(&factors, decay, [parameter, gradient], moments);
     let momentum = AdaptiveMomentumState {
         time,
         moment_1: stepped.first,
@@ -155,18 +150,18 @@ fn fresh<const D: usize>(shape: [usize; D]) -> FlexTensor {
 
 /// What a step multiplies and adds, worked out in the order of Burn's Adam.
 #[derive(Clone, Copy, Debug)]
-struct Factors {
-    beta_1: f32,
+pub(super) struct Factors {
+    pub beta_1: f32,
     /// One minus `beta_1`.
-    rest_1: f32,
-    beta_2: f32,
+    pub rest_1: f32,
+    pub beta_2: f32,
     /// One minus `beta_2`.
-    rest_2: f32,
+    pub rest_2: f32,
     /// Makes up for both moments' start at zero.
-    correction: f32,
+    pub correction: f32,
     /// The setting times the second moment's part of the correction.
-    epsilon: f32,
-    rate: f32,
+    pub epsilon: f32,
+    pub rate: f32,
 }
 
 impl Factors {
@@ -246,7 +241,7 @@ fn update_task(factors: &Factors, decay: &impl Fn(f32, f32) -> f32, rows: Rows<'
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::tests::{in_pool, normal, read};
+    use crate::ops::tests::{assert_close, devices, in_pool, normal, read};
     use burn::tensor::{DType, Device, FloatDType};
 
     const RATE: f64 = 0.01;
@@ -377,17 +372,9 @@ mod tests {
         assert_eq!(read(found), read(expected));
     }
 
-    /// Where there is a GPU: the step is Burn's there, with and without moments and decay.
-    #[cfg(feature = "wgpu")]
+    /// With and without moments and decay.
     #[test]
     fn a_step_on_a_gpu_is_the_one_on_the_cpu() {
-        use crate::backend::Backend;
-        use crate::ops::tests::assert_close;
-
-        let Ok(open) = Backend::Wgpu.open() else {
-            println!("skipped: no GPU");
-            return;
-        };
         let rules = [
             RULE,
             AdamRule {
@@ -407,8 +394,10 @@ mod tests {
                 [parameter, momentum.moment_1, momentum.moment_2].map(read)
             };
             let expected = run(&Device::flex());
-            for (found, expected) in run(&open.device).iter().zip(&expected) {
-                assert_close(found, expected, "a step");
+            for device in devices() {
+                for (found, expected) in run(&device).iter().zip(&expected) {
+                    assert_close(found, expected, &format!("a step on {device:?}"));
+                }
             }
         }
     }

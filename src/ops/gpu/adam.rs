@@ -10,10 +10,11 @@ use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::*;
 use cubecl::std::tensor::layout::linear::{LinearView, LinearViewMut};
 
-use super::Factors;
+use super::primitive;
+use crate::ops::adam::Factors;
 
 /// A parameter after its step, and its moments.
-pub(super) struct Stepped<const D: usize> {
+pub(in crate::ops) struct Stepped<const D: usize> {
     pub parameter: Tensor<D>,
     pub first: Tensor<D>,
     pub second: Tensor<D>,
@@ -23,7 +24,7 @@ pub(super) struct Stepped<const D: usize> {
 ///
 /// # Panics
 /// When a tensor is not on the GPU, or trains.
-pub(super) fn step<const D: usize>(
+pub(in crate::ops) fn step<const D: usize>(
     factors: &Factors,
     weight_decay: f32,
     [parameter, gradient]: [Tensor<D>; 2],
@@ -66,11 +67,6 @@ pub(super) fn step<const D: usize>(
         first,
         second,
     }
-}
-
-fn primitive<const D: usize>(tensor: Tensor<D>) -> CubeTensor {
-    let found = tensor.try_into_primitive::<Wgpu>();
-    found.expect("the tensor is on the GPU, without automatic differentiation")
 }
 
 /// One number of the parameter for each thread, in the order of operations of the CPU's.
