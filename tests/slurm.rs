@@ -47,6 +47,17 @@ fn epochs(folder: &Path, run: &str, stage: &str) -> usize {
     }
 }
 
+/// How many logs of the sweep's tasks hold the text.
+fn logs_with(folder: &Path, text: &str) -> usize {
+    let submissions = std::fs::read_dir(results(folder).join("slurm")).unwrap();
+    let logs = submissions
+        .flatten()
+        .filter_map(|entry| std::fs::read_dir(entry.path().join("logs")).ok());
+    let logs = logs.flatten().flatten().map(|entry| entry.path());
+    let texts = logs.map(|path| std::fs::read_to_string(path).unwrap());
+    texts.filter(|log| log.contains(text)).count()
+}
+
 const METHODS: [&str; 4] = [
     "--methods",
     "encoder-flow,autoencoder,knn",
@@ -95,17 +106,8 @@ fn a_sweep_on_the_cluster_gives_the_table_of_a_local_one() {
     let chart = |folder| std::fs::read_to_string(results(folder).join("chart.svg")).unwrap();
     assert_eq!(chart(there), chart(here));
     // Each autoencoder was trained once, before the cells.
-    let printed = |job: &str| {
-        let logs = std::fs::read_dir(results(there).join("slurm"))
-            .unwrap()
-            .flatten();
-        let logs = logs.filter_map(|entry| std::fs::read_dir(entry.path().join("logs")).ok());
-        let logs = logs.flatten().flatten().map(|entry| entry.path());
-        let texts = logs.map(|path| std::fs::read_to_string(path).unwrap());
-        texts.filter(|text| text.contains(job)).count()
-    };
-    assert_eq!(printed("encoder  1/2"), 2);
-    assert_eq!(printed("flow  1/4"), 2);
+    assert_eq!(logs_with(there, "encoder  1/2"), 2);
+    assert_eq!(logs_with(there, "flow  1/4"), 2);
 
     let again = succeeds(cluster.sweep(there, &[&METHODS[..], &["--slurm"]].concat()));
     assert!(
@@ -115,6 +117,38 @@ fn a_sweep_on_the_cluster_gives_the_table_of_a_local_one() {
     assert!(again.contains("encoder-flow"), "no table: {again}");
     let status = succeeds(cluster.sweep(there, &["--status"]));
     assert!(status.contains("6/6 done"), "{status}");
+}
+
+#[test]
+fn a_self_supervised_network_is_trained_once_for_all_who_look_through_it() {
+    let Some(cluster) = Cluster::start(26700, "") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let methods = ["--methods", "knn,gmm", "--classes", "3"];
+    let settings = [
+        "knn.encoder=simclr",
+        "gmm.encoder=simclr",
+        "simclr.width=4",
+        "simclr.training.epochs=1",
+        "data.limit=300",
+    ];
+    let settings = settings.iter().flat_map(|setting| ["--set", setting]);
+    let arguments: Vec<&str> = methods.into_iter().chain(settings).collect();
+    let on_cluster =
+        |more: &[&str]| succeeds(cluster.sweep(folder, &[&arguments[..], more].concat()));
+    let shown = on_cluster(&["--slurm", "--dry-run"]);
+    assert!(
+        shown.contains("--dependency=aftercorr:<job of shared-0>"),
+        "{shown}"
+    );
+    let output = on_cluster(&["--slurm", "--wait"]);
+    assert!(
+        output.contains("2/2 done, 0 running, 0 waiting, 0 failed"),
+        "{output}"
+    );
+    assert_eq!(logs_with(folder, "simclr  1/1"), 1);
 }
 
 #[test]

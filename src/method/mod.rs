@@ -43,7 +43,7 @@ pub use fitting::{
     AutoEncoderSettings, Clock, Context, EncoderKind, EncoderSettings, Encoding, Fitted,
     FlowSettings, Identity, Part, Parts, Representation, SimClrSettings,
 };
-pub(crate) use fitting::{backbone_features, derive, features_fingerprint, train_autoencoder};
+pub(crate) use fitting::{SharedNetwork, backbone_features, derive, features_fingerprint};
 
 use crate::data::Conversion;
 use crate::encoder::BackboneLook;

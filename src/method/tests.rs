@@ -244,15 +244,16 @@ fn those_who_train_the_same_autoencoder_share_it() {
         Identity::new(method.name(), plan.as_ref(), settings, None)
     };
     let flow = identity(Method::EncoderFlow, &settings);
+    let autoencoder = SharedNetwork::Autoencoder;
     for method in [Method::Autoencoder, Method::Knn, Method::Views] {
         assert!(
-            flow.shares_autoencoder(&identity(method, &settings)),
+            autoencoder.is_shared(&flow, &identity(method, &settings)),
             "{method}"
         );
     }
-    assert!(!flow.shares_autoencoder(&identity(Method::Gmm, &settings)));
+    assert!(!autoencoder.is_shared(&flow, &identity(Method::Gmm, &settings)));
     let wider = Settings::from_table(changed(&table, "encoder.width", 24.into())).unwrap();
-    assert!(!flow.shares_autoencoder(&identity(Method::Autoencoder, &wider)));
+    assert!(!autoencoder.is_shared(&flow, &identity(Method::Autoencoder, &wider)));
 }
 
 #[test]
@@ -267,10 +268,12 @@ fn those_who_train_the_same_network_without_labels_share_it() {
         Identity::new(method.name(), plan.as_ref(), settings, None)
     };
     let knn = identity(Method::Knn, &settings);
-    assert!(knn.shares_simclr(&identity(Method::Views, &settings)));
-    assert!(!knn.shares_simclr(&identity(Method::EncoderFlow, &settings)));
+    let network = SharedNetwork::SimClr;
+    assert!(network.is_shared(&knn, &identity(Method::Views, &settings)));
+    assert!(!network.is_shared(&knn, &identity(Method::EncoderFlow, &settings)));
+    assert!(!SharedNetwork::Autoencoder.is_shared(&knn, &identity(Method::Views, &settings)));
     let other = Settings::from_table(changed(&table, "simclr.temperature", 0.5.into())).unwrap();
-    assert!(!knn.shares_simclr(&identity(Method::Views, &other)));
+    assert!(!network.is_shared(&knn, &identity(Method::Views, &other)));
 }
 
 #[test]

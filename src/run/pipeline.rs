@@ -13,11 +13,11 @@ use super::{
 };
 use crate::backend::{Backend, OpenDevice};
 use crate::data::{DataStore, DatasetName, Framing, Images};
-use crate::encoder::{ENCODER_STAGE, SIMCLR_STAGE, SqueezeNet};
+use crate::encoder::SqueezeNet;
 use crate::files;
 use crate::method::{
     Calibration, Clock, Context, Detector, DetectorError, Fitted, Identity, Method, NormalMaps,
-    Plan, Scorer, derive, train_autoencoder,
+    Plan, Scorer, SharedNetwork, derive,
 };
 use crate::study::Experiment;
 
@@ -196,16 +196,16 @@ impl<'a> Run<'a> {
         let path = self.workspace.split();
         let prepared = pools.split(self.experiment, self.options.seed, &path)?;
         let backend = self.open.backend.name();
-        let adopt = |stage, shares: fn(&Identity, &Identity) -> bool| {
-            self.workspace.adopt(stage, shares, &self.identity, backend)
-        };
-        if self.plan.trains_autoencoder() {
-            adopt(ENCODER_STAGE.name, Identity::shares_autoencoder)?;
-        }
-        if self.plan.trains_simclr() {
-            adopt(SIMCLR_STAGE.name, Identity::shares_simclr)?;
+        for network in self.networks() {
+            self.workspace.adopt(network, &self.identity, backend)?;
         }
         Ok(prepared)
+    }
+
+    /// The networks that this run trains, and others may as well.
+    fn networks(&self) -> impl Iterator<Item = SharedNetwork> {
+        let is_trained = |network: &SharedNetwork| network.is_trained_by(self.plan.as_ref());
+        SharedNetwork::ALL.into_iter().filter(is_trained)
     }
 
     /// What the method's fit is given beside the images.
@@ -228,17 +228,17 @@ impl<'a> Run<'a> {
     }
 
     /// Makes what this run shares with others, and leaves the rest to a later start of it: features of
-    /// a pretrained network, and the autoencoder.
+    /// a pretrained network, and the networks that methods train alike.
     ///
     /// # Errors
     /// [`RunError`] as for a run.
     pub(super) fn shared_part(self, pools: Pools, clock: Clock) -> Result<(), RunError> {
         self.environment(&pools)?;
         let prepared = self.prepare(pools)?;
-        if self.plan.trains_autoencoder() {
+        let mut context = self.context(&prepared, clock);
+        for network in self.networks() {
             let settings = &self.experiment.settings;
-            let mut context = self.context(&prepared, clock);
-            train_autoencoder(settings, &mut context, &prepared.parts)?;
+            network.train(settings, &mut context, &prepared.parts)?;
         }
         Ok(())
     }

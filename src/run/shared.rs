@@ -6,15 +6,15 @@ use super::pipeline::Run;
 use super::stored::{identity, plan_of};
 use super::{RunError, RunFolder, RunOptions};
 use crate::data::DataStore;
-use crate::encoder::{ENCODER_STAGE, SqueezeNet};
-use crate::method::Identity;
+use crate::encoder::SqueezeNet;
+use crate::method::{Identity, SharedNetwork};
 use crate::study::Experiment;
 
 /// A step that runs have in common: it is done once, by the first of them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Shared {
-    /// The autoencoder of one class and seed; in words, what it depends on beside these.
-    Autoencoder(String),
+    /// A network of one class and seed; in words, what it depends on beside these.
+    Network(SharedNetwork, String),
     /// A pretrained network's features of all images; in words, what they depend on.
     Features(String),
 }
@@ -39,9 +39,13 @@ impl Expected {
         let (_, plan) = plan_of(experiment)?;
         let identity = identity(experiment, plan.as_ref(), &store.backbone(SqueezeNet::FILE));
         let data = &experiment.settings.data;
-        let autoencoder = plan.trains_autoencoder().then(|| identity.autoencoder());
-        let shared = match (autoencoder.flatten(), plan.pretrained()) {
-            (Some(key), _) => Some(Shared::Autoencoder(key)),
+        let network = SharedNetwork::ALL.into_iter().find_map(|network| {
+            let is_trained = network.is_trained_by(plan.as_ref());
+            let depends_on = is_trained.then(|| network.depends_on(&identity));
+            Some((network, depends_on.flatten()?))
+        });
+        let shared = match (network, plan.pretrained()) {
+            (Some((network, key)), _) => Some(Shared::Network(network, key)),
             (None, Some(look)) => Some(Shared::Features(format!(
                 "{} {} {:?} {} {} {:?}, {look:?}",
                 data.dataset,
@@ -65,8 +69,11 @@ impl Expected {
         RunFolder::new(folder.to_owned()).is_done(&self.identity)
     }
 
-    /// True when a run of the experiment finds its autoencoder trained, by itself or by another method.
-    pub(crate) fn has_autoencoder(&self, experiment: &Experiment, options: &RunOptions) -> bool {
+    /// True when a run of the experiment finds the network that it shares trained, by itself or by another method.
+    pub(crate) fn has_network(&self, experiment: &Experiment, options: &RunOptions) -> bool {
+        let Some(Shared::Network(network, _)) = &self.shared else {
+            return false;
+        };
         let root = options.folder(experiment);
         let (Some(seed), Some(methods)) = (root.file_name(), root.parent().and_then(Path::parent))
         else {
@@ -75,9 +82,9 @@ impl Expected {
         let methods = std::fs::read_dir(methods).into_iter().flatten().flatten();
         methods.map(|method| method.path().join(seed)).any(|root| {
             let folder = RunFolder::new(root);
-            let trained = folder.stage(ENCODER_STAGE.name).join("done.json").exists();
+            let trained = folder.stage(network.stage()).join("done.json").exists();
             let there = || folder.read_identity();
-            trained && there().is_ok_and(|there| there.shares_autoencoder(&self.identity))
+            trained && there().is_ok_and(|there| network.is_shared(&there, &self.identity))
         })
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{Environment, RunError, RunFolder};
 use crate::files::{self, FileError};
 use crate::lock::{FolderLock, LOCK, OWNER, lock_folder};
-use crate::method::Identity;
+use crate::method::{Identity, SharedNetwork};
 use crate::study::Settings;
 
 /// What an interrupted `fit` continues from, beside the model file that it will write.
@@ -224,18 +224,18 @@ impl Workspace {
         Ok(())
     }
 
-    /// Copies a finished `stage`, and the latents, from another method's run of the same experiment,
-    /// seed and backend that `shares` it, unless this run has begun its own.
+    /// Copies a network's finished stage, and the latents, from another method's run of the same experiment,
+    /// seed and backend that shares it, unless this run has begun its own.
     ///
     /// # Errors
     /// [`RunError`] when a file cannot be copied.
-    pub fn adopt(
+    pub(crate) fn adopt(
         &self,
-        stage: &str,
-        shares: fn(&Identity, &Identity) -> bool,
+        network: SharedNetwork,
         identity: &Identity,
         backend: &str,
     ) -> Result<(), RunError> {
+        let stage = network.stage();
         let target = self.stage(stage);
         let (Some(seed), Some(methods)) = (
             self.root().file_name(),
@@ -253,7 +253,7 @@ impl Workspace {
             // A stage that is done is not written any more, so the sibling may be at work on the rest.
             let fits = || {
                 let there = sibling.read_identity();
-                let same = there.is_ok_and(|there| shares(&there, identity));
+                let same = there.is_ok_and(|there| network.is_shared(&there, identity));
                 let environment: Result<Environment, _> = files::read_json(&sibling.environment());
                 same && environment.is_ok_and(|there| there.backend == backend)
                     && sibling.stage(stage).join("done.json").exists()

@@ -12,10 +12,9 @@ use crate::encoder::{
 };
 use crate::files::hex;
 use crate::method::{
-    AutoEncoderSettings, Context, DetectorError, EncoderKind, EncoderSettings, MethodError, Parts,
-    Representation, SimClrSettings, as_table,
+    AutoEncoderSettings, Context, DetectorError, EncoderKind, MethodError, Parts, Representation,
+    SimClrSettings, as_table,
 };
-use crate::study::Settings;
 use crate::train::StageSummary;
 
 /// An encoder of whole images with what it reads of the settings.
@@ -305,21 +304,6 @@ impl Encoding {
         context.clock.step("encode and decode", count);
         Ok(representations)
     }
-}
-
-/// Trains the autoencoder of the section `encoder`, which methods share, and leaves it in its stage's
-/// folder.
-///
-/// # Errors
-/// [`MethodError`] when the section cannot be read, or the training fails or is stopped.
-pub(crate) fn train_autoencoder(
-    settings: &Settings,
-    context: &mut Context,
-    parts: &Parts,
-) -> Result<(), MethodError> {
-    let section = EncoderSettings::read(settings);
-    let section = section.map_err(|error| MethodError::Settings(error.to_string()))?;
-    section.autoencoder().fit(context, parts).map(|_| ())
 }
 
 /// What representations depend on: the images, and the encoder's weights.

@@ -57,12 +57,6 @@ impl Identity {
         differences(&flat(self), &flat(now))
     }
 
-    /// True when both train the autoencoder of the section `encoder`, and the same one.
-    pub fn shares_autoencoder(&self, other: &Self) -> bool {
-        let own = self.autoencoder();
-        own.is_some() && own == other.autoencoder()
-    }
-
     /// What the autoencoder of the section `encoder` depends on, where one is trained: the images, and
     /// its settings.
     pub fn autoencoder(&self) -> Option<String> {
@@ -73,10 +67,10 @@ impl Identity {
         Some(format!("{}{settings}", self.data))
     }
 
-    /// True when both train the network of the section `simclr`, and the same one.
-    pub fn shares_simclr(&self, other: &Self) -> bool {
-        let own = self.settings.get(SIMCLR);
-        self.data == other.data && own.is_some() && own == other.settings.get(SIMCLR)
+    /// What the network of the section `simclr` depends on, where one is trained: the images, and its settings.
+    pub fn simclr(&self) -> Option<String> {
+        let settings = self.settings.get(SIMCLR)?.as_table()?;
+        Some(format!("{}{settings}", self.data))
     }
 
     /// First twelve digits of its SHA-256.

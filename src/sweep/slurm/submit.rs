@@ -239,7 +239,7 @@ fn share(cells: &mut [PlannedCell], asked: &Asked) {
         };
         let (experiment, options) = asked.run(cell);
         let place = match shared {
-            Shared::Autoencoder(_) => {
+            Shared::Network(..) => {
                 let seed = format!("seed-{}", options.seed);
                 options.artifacts.join(&experiment.name).join(seed)
             }
@@ -252,10 +252,10 @@ fn share(cells: &mut [PlannedCell], asked: &Asked) {
         let first = &cells[group[0]];
         let made = || {
             let (experiment, options) = asked.run(first);
-            asked.expected(first).has_autoencoder(&experiment, &options)
+            asked.expected(first).has_network(&experiment, &options)
         };
-        let is_autoencoder = matches!(shared, Shared::Autoencoder(_));
-        if group.len() > 1 && !(is_autoencoder && made()) {
+        let is_network = matches!(shared, Shared::Network(..));
+        if group.len() > 1 && !(is_network && made()) {
             makers.push(group);
         }
     }

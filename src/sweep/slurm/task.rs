@@ -61,9 +61,9 @@ pub fn run_task(root: &Path, array: &str, task: usize) -> Result<i32, SlurmError
         note.begun = true;
         note.write(&folder, work, index)?;
         let waits = work == Work::Cell && cell.shares.is_some();
-        if waits && matches!(job.expected.shared, Some(Shared::Autoencoder(_))) {
+        if waits && matches!(job.expected.shared, Some(Shared::Network(..))) {
             // Trained on another node perhaps; if it is not seen, this cell trains it after all.
-            until_seen(|| job.expected.has_autoencoder(job.experiment, job.options));
+            until_seen(|| job.expected.has_network(job.experiment, job.options));
         }
         Ok(patiently(|| job.run())?)
     }));
