@@ -148,7 +148,12 @@ mod tests {
     #[cfg(feature = "wgpu")]
     fn gpu() -> Option<Device> {
         match crate::backend::Backend::Wgpu.open() {
-            Ok(open) => Some(open.device),
+            Ok(open) => {
+                // Else Burn would be compared with itself.
+                let something = Tensor::<1>::zeros([1], &open.device);
+                assert!(super::gpu::has_room(&something), "no room for kernels");
+                Some(open.device)
+            }
             Err(error) => {
                 let required = std::env::var_os("ENCODER_FLOW_REQUIRE_GPU").is_some();
                 assert!(!required, "{error}");

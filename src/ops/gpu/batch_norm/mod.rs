@@ -1,6 +1,8 @@
 //! Batch normalisation and the activation after it on a GPU: three launches each way.
 
-mod kernel;
+mod channels;
+mod sums;
+mod values;
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
@@ -11,7 +13,9 @@ use burn::backend::{Autodiff, Wgpu};
 use burn::nn::BatchNorm;
 use burn::tensor::Tensor;
 
-use self::kernel::{Channels, input_gradient, normalise, parameter_gradients, statistics};
+use self::channels::Channels;
+use self::sums::{parameter_gradients, statistics};
+use self::values::{input_gradient, normalise};
 use super::{primitive, tracked};
 use crate::ops::activation::Activation;
 
@@ -37,7 +41,7 @@ pub(in crate::ops) fn normalise_by_running(
         epsilon: norm.epsilon as f32,
         leak: leak(activation),
     };
-    normalise(input, channels)
+    normalise(input, &channels)
 }
 
 /// Normalises each channel by the statistics of the batch, which enter the running ones, then applies the activation;
@@ -72,7 +76,7 @@ pub(in crate::ops) fn normalise_by_batch(
         epsilon: norm.epsilon as f32,
         leak: leak(activation),
     };
-    let output = primitive(normalise(on_gpu(&input), channels.clone()));
+    let output = primitive(normalise(on_gpu(&input), &channels));
     let prepared = Normalisation
         .prepare::<NoCheckpointing>([input_node, gamma_node, beta_node])
         .compute_bound()
@@ -116,10 +120,10 @@ impl Backward<Wgpu, 3> for Normalisation {
         let gradient = Tensor::<4>::from_primitive::<Wgpu>(gradient);
         let Saved { input, channels } = ops.state;
         let input = Tensor::<4>::from_primitive::<Wgpu>(input);
-        let back = parameter_gradients(input.clone(), gradient.clone(), channels.clone());
+        let back = parameter_gradients(input.clone(), gradient.clone(), &channels);
         let [input_node, gamma_node, beta_node] = ops.parents;
         if let Some(node) = input_node {
-            let found = input_gradient(input, gradient, channels, back.clone());
+            let found = input_gradient(input, gradient, &channels, back.clone());
             gradients.register::<Wgpu>(node.id, primitive(found));
         }
         let [by_beta, by_gamma] = back;

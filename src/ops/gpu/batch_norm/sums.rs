@@ -1,12 +1,11 @@
-//! Kernels that normalise channels: sums over a channel, then one pass over all values, each way.
+//! Sums over channels: by parts of the images, then of the parts.
 
 use burn::backend::Wgpu;
 use burn::backend::wgpu::CubeTensor;
 use burn::tensor::{Device, Tensor};
-use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::{Tensor as OnGpu, *};
-use cubecl::std::tensor::layout::linear::{LinearView, LinearViewMut};
 
+use super::channels::{Channels, Norms};
 use crate::ops::gpu::primitive;
 
 /// Threads of a workgroup that sums.
@@ -17,23 +16,6 @@ const FEW_UNITS: usize = 64;
 const LEAST: usize = 4096;
 /// Such workgroups to cut the work for.
 const WANTED: usize = 1024;
-
-/// How a channel is normalised, and what follows.
-#[derive(Clone, Debug)]
-pub(super) struct Channels {
-    /// Means, `[channels]`.
-    pub mean: Tensor<1>,
-    /// Variances, `[channels]`.
-    pub variance: Tensor<1>,
-    /// Factors after that, `[channels]`.
-    pub gamma: Tensor<1>,
-    /// Summands after those, `[channels]`.
-    pub beta: Tensor<1>,
-    /// Added to the variance.
-    pub epsilon: f32,
-    /// The slope of the activation below zero.
-    pub leak: f32,
-}
 
 /// Means and variances of the batch, and the running ones with so much of these in them.
 pub(super) struct Statistics {
@@ -106,35 +88,6 @@ fn parts(
     )
 }
 
-/// Activations of the normalised channels: `activation(gamma * (x - mean) / sqrt(variance + epsilon) + beta)`.
-///
-/// # Shapes
-/// `[batch, channels, height, width]`, in and out.
-pub(super) fn normalise(input: Tensor<4>, channels: Channels) -> Tensor<4> {
-    let shape = input.dims();
-    let output = primitive(Tensor::<4>::empty(shape, &input.device()));
-    let values = shape.iter().product();
-    let input = primitive(input);
-    let client = input.client.clone();
-    let dim = CubeDim::new(&client, values);
-    let count = calculate_cube_count_elemwise(&client, values, dim);
-    normalise_values::launch(
-        &client,
-        count,
-        dim,
-        input.into_linear_view(),
-        primitive(channels.mean).into_tensor_arg(),
-        primitive(channels.variance).into_tensor_arg(),
-        primitive(channels.gamma).into_tensor_arg(),
-        primitive(channels.beta).into_tensor_arg(),
-        output.clone().into_linear_view(),
-        (shape[2] * shape[3]) as u32,
-        channels.epsilon,
-        channels.leak,
-    );
-    Tensor::from_primitive::<Wgpu>(output)
-}
-
 /// Gradients by beta and by gamma, `[channels]` each.
 ///
 /// # Shapes
@@ -142,7 +95,7 @@ pub(super) fn normalise(input: Tensor<4>, channels: Channels) -> Tensor<4> {
 pub(super) fn parameter_gradients(
     input: Tensor<4>,
     gradient: Tensor<4>,
-    channels: Channels,
+    channels: &Channels,
 ) -> [Tensor<1>; 2] {
     let device = input.device();
     let [_, maps, ..] = input.dims();
@@ -156,14 +109,9 @@ pub(super) fn parameter_gradients(
         CubeDim::new_1d(UNITS as u32),
         input.into_tensor_arg(),
         primitive(gradient).into_tensor_arg(),
-        primitive(channels.mean).into_tensor_arg(),
-        primitive(channels.variance).into_tensor_arg(),
-        primitive(channels.gamma).into_tensor_arg(),
-        primitive(channels.beta).into_tensor_arg(),
+        channels.on_gpu(),
         partial.clone().into_tensor_arg(),
         images_of_part as u32,
-        channels.epsilon,
-        channels.leak,
         UNITS,
     );
     finish_sums::launch(
@@ -177,48 +125,20 @@ pub(super) fn parameter_gradients(
     [by_beta, by_gamma].map(|found| Tensor::from_primitive::<Wgpu>(found))
 }
 
-/// The gradient by the input, through the batch's own statistics as well: `back` holds the gradients by beta and gamma.
-///
-/// # Shapes
-/// `[batch, channels, height, width]`, in and out.
-pub(super) fn input_gradient(
-    input: Tensor<4>,
-    gradient: Tensor<4>,
-    channels: Channels,
-    [by_beta, by_gamma]: [Tensor<1>; 2],
-) -> Tensor<4> {
-    let shape @ [images, _, height, width] = input.dims();
-    let output = primitive(Tensor::<4>::empty(shape, &input.device()));
-    let values = shape.iter().product();
-    let input = primitive(input);
-    let client = input.client.clone();
-    let dim = CubeDim::new(&client, values);
-    let count = calculate_cube_count_elemwise(&client, values, dim);
-    gradient_of_values::launch(
-        &client,
-        count,
-        dim,
-        input.into_linear_view(),
-        primitive(gradient).into_linear_view(),
-        primitive(channels.mean).into_tensor_arg(),
-        primitive(channels.variance).into_tensor_arg(),
-        primitive(channels.gamma).into_tensor_arg(),
-        primitive(channels.beta).into_tensor_arg(),
-        primitive(by_beta).into_tensor_arg(),
-        primitive(by_gamma).into_tensor_arg(),
-        output.clone().into_linear_view(),
-        (height * width) as u32,
-        (images * height * width) as f32,
-        channels.epsilon,
-        channels.leak,
-    );
-    Tensor::from_primitive::<Wgpu>(output)
-}
-
-/// The sums of both over all threads of the workgroup, in the first places.
+/// Writes the sums of both over all threads of the workgroup as those of its part.
 #[cube]
-fn add_up(first: &mut Shared<[f32]>, second: &mut Shared<[f32]>, #[comptime] units: usize) {
+fn add_up(
+    partial: &mut OnGpu<f32>,
+    channel: usize,
+    one: f32,
+    other: f32,
+    #[comptime] units: usize,
+) {
+    let mut first = Shared::<[f32]>::new_slice(units);
+    let mut second = Shared::<[f32]>::new_slice(units);
     let unit = UNIT_POS as usize;
+    first[unit] = one;
+    second[unit] = other;
     sync_cube();
     let mut step = comptime!(units / 2).runtime();
     while step > 0 {
@@ -228,6 +148,11 @@ fn add_up(first: &mut Shared<[f32]>, second: &mut Shared<[f32]>, #[comptime] uni
         }
         sync_cube();
         step /= 2;
+    }
+    if unit == 0 {
+        let place = CUBE_POS_Y as usize * partial.stride(0) + channel * partial.stride(1);
+        partial[place] = first[0];
+        partial[place + 1] = second[0];
     }
 }
 
@@ -272,16 +197,7 @@ fn add_powers(
         squares += value * value;
         at += comptime!(units as u32);
     }
-    let mut first = Shared::<[f32]>::new_slice(units);
-    let mut second = Shared::<[f32]>::new_slice(units);
-    first[UNIT_POS as usize] = powers;
-    second[UNIT_POS as usize] = squares;
-    add_up(&mut first, &mut second, units);
-    if UNIT_POS == 0 {
-        let place = CUBE_POS_Y as usize * partial.stride(0) + channel * partial.stride(1);
-        partial[place] = first[0];
-        partial[place + 1] = second[0];
-    }
+    add_up(partial, channel, powers, squares, units);
 }
 
 /// Both sums of a channel over all parts.
@@ -326,81 +242,31 @@ fn finish_statistics(
         old_variance[channel] * (1.0f32 - momentum) + found_variance * momentum;
 }
 
-#[cube(launch)]
-#[allow(clippy::too_many_arguments)]
-fn normalise_values(
-    input: LinearView<'_, f32>,
-    mean: &OnGpu<f32>,
-    variance: &OnGpu<f32>,
-    gamma: &OnGpu<f32>,
-    beta: &OnGpu<f32>,
-    mut output: LinearViewMut<'_, f32>,
-    pixels: u32,
-    epsilon: f32,
-    leak: f32,
-) {
-    if !output.is_in_bounds(ABSOLUTE_POS) {
-        terminate!();
-    }
-    let channel = (ABSOLUTE_POS as u32 / pixels) as usize % mean.shape(0);
-    let inverse = 1.0f32 / (variance[channel] + epsilon).sqrt();
-    let normal = (input.read(ABSOLUTE_POS) - mean[channel]) * inverse;
-    let value = normal * gamma[channel] + beta[channel];
-    // What is infinite below zero is zero behind a ReLU, and what is no number stays none.
-    let below = select(leak == 0.0f32, 0.0f32, value * leak);
-    output.write(ABSOLUTE_POS, select(value <= 0.0f32, below, value));
-}
-
-/// The gradient before the activation, of one behind it: as the activation decided, from the same operations.
-#[cube]
-fn before_activation(slope: f32, normal: f32, gamma: f32, beta: f32, leak: f32) -> f32 {
-    select(normal * gamma + beta <= 0.0f32, slope * leak, slope)
-}
-
 /// Sums of the gradients behind the activation, and of their products with the normalised values, by parts of the images.
 #[cube(launch)]
-#[allow(clippy::too_many_arguments)]
 fn add_slopes(
     input: &OnGpu<f32>,
     gradient: &OnGpu<f32>,
-    mean: &OnGpu<f32>,
-    variance: &OnGpu<f32>,
-    gamma: &OnGpu<f32>,
-    beta: &OnGpu<f32>,
+    norms: Norms,
     partial: &mut OnGpu<f32>,
     images_of_part: u32,
-    epsilon: f32,
-    leak: f32,
     #[comptime] units: usize,
 ) {
     let channel = CUBE_POS_X as usize;
     let first_image = CUBE_POS_Y * images_of_part;
     let count = count_of(input, first_image, images_of_part);
-    let centre = mean[channel];
-    let inverse = 1.0f32 / (variance[channel] + epsilon).sqrt();
-    let factor = gamma[channel];
-    let summand = beta[channel];
     let mut slopes = 0.0f32;
     let mut projected = 0.0f32;
     let mut at = UNIT_POS;
     while at < count {
-        let value = (input[place_of(input, channel, first_image, at)] - centre) * inverse;
-        let slope = gradient[place_of(gradient, channel, first_image, at)];
-        let slope = before_activation(slope, value, factor, summand, leak);
+        let normal = norms.normal(input[place_of(input, channel, first_image, at)], channel);
+        let behind = gradient[place_of(gradient, channel, first_image, at)];
+        let slope = norms.slope(behind, normal, channel);
         slopes += slope;
-        projected += slope * value;
+        projected += slope * normal;
         at += comptime!(units as u32);
     }
-    let mut first = Shared::<[f32]>::new_slice(units);
-    let mut second = Shared::<[f32]>::new_slice(units);
-    first[UNIT_POS as usize] = slopes;
-    second[UNIT_POS as usize] = projected;
-    add_up(&mut first, &mut second, units);
-    if UNIT_POS == 0 {
-        let place = CUBE_POS_Y as usize * partial.stride(0) + channel * partial.stride(1);
-        partial[place] = first[0];
-        partial[place + 1] = second[0];
-    }
+    add_up(partial, channel, slopes, projected, units);
 }
 
 #[cube(launch)]
@@ -412,37 +278,4 @@ fn finish_sums(partial: &OnGpu<f32>, first: &mut OnGpu<f32>, second: &mut OnGpu<
     let sums = sums_of_parts(partial, channel);
     first[channel] = sums.0;
     second[channel] = sums.1;
-}
-
-#[cube(launch)]
-#[allow(clippy::too_many_arguments)]
-fn gradient_of_values(
-    input: LinearView<'_, f32>,
-    gradient: LinearView<'_, f32>,
-    mean: &OnGpu<f32>,
-    variance: &OnGpu<f32>,
-    gamma: &OnGpu<f32>,
-    beta: &OnGpu<f32>,
-    by_beta: &OnGpu<f32>,
-    by_gamma: &OnGpu<f32>,
-    mut output: LinearViewMut<'_, f32>,
-    pixels: u32,
-    values: f32,
-    epsilon: f32,
-    leak: f32,
-) {
-    if !output.is_in_bounds(ABSOLUTE_POS) {
-        terminate!();
-    }
-    let channel = (ABSOLUTE_POS as u32 / pixels) as usize % mean.shape(0);
-    let inverse = 1.0f32 / (variance[channel] + epsilon).sqrt();
-    let value = (input.read(ABSOLUTE_POS) - mean[channel]) * inverse;
-    let slope = gradient.read(ABSOLUTE_POS);
-    let slope = select(
-        value * gamma[channel] + beta[channel] > 0.0f32,
-        slope,
-        slope * leak,
-    );
-    let back = (by_beta[channel] + value * by_gamma[channel]) / values;
-    output.write(ABSOLUTE_POS, (slope - back) * gamma[channel] * inverse);
 }
