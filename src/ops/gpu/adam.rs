@@ -61,7 +61,7 @@ pub(in crate::ops) fn step<const D: usize>(
         factors.rate,
         weight_decay,
     );
-    let [parameter, first, second] = updated.map(|tensor| Tensor::from_primitive::<Wgpu>(tensor));
+    let [parameter, first, second] = updated.map(Tensor::from_primitive::<Wgpu>);
     Stepped {
         parameter,
         first,

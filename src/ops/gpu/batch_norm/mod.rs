@@ -67,7 +67,7 @@ pub(in crate::ops) fn normalise_by_batch(
     let found = statistics(on_gpu(&input), running, norm.momentum as f32);
     norm.running_mean.update(found.running_mean);
     norm.running_var.update(found.running_variance);
-    let [gamma, beta] = [gamma, beta].map(|parameter| Tensor::from_primitive::<Wgpu>(parameter));
+    let [gamma, beta] = [gamma, beta].map(Tensor::from_primitive::<Wgpu>);
     let channels = Channels {
         mean: found.mean,
         variance: found.variance,

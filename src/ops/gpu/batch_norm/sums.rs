@@ -61,8 +61,7 @@ pub(super) fn statistics(input: Tensor<4>, running: [Tensor<1>; 2], momentum: f3
         momentum,
     );
     let [mean, variance, running_mean, running_variance] =
-        [mean, variance, running_mean, running_variance]
-            .map(|found| Tensor::from_primitive::<Wgpu>(found));
+        [mean, variance, running_mean, running_variance].map(Tensor::from_primitive::<Wgpu>);
     Statistics {
         mean,
         variance,
@@ -122,7 +121,7 @@ pub(super) fn parameter_gradients(
         by_beta.clone().into_tensor_arg(),
         by_gamma.clone().into_tensor_arg(),
     );
-    [by_beta, by_gamma].map(|found| Tensor::from_primitive::<Wgpu>(found))
+    [by_beta, by_gamma].map(Tensor::from_primitive::<Wgpu>)
 }
 
 /// Writes the sums of both over all threads of the workgroup as those of its part.
@@ -143,8 +142,9 @@ fn add_up(
     let mut step = comptime!(units / 2).runtime();
     while step > 0 {
         if unit < step {
-            first[unit] = first[unit] + first[unit + step];
-            second[unit] = second[unit] + second[unit + step];
+            let (one, other) = (first[unit + step], second[unit + step]);
+            first[unit] += one;
+            second[unit] += other;
         }
         sync_cube();
         step /= 2;
