@@ -6,6 +6,7 @@ use super::evaluation::{Evaluation, Numbers, anomalous_set, calibrate};
 use super::explanation::Explained;
 use super::images::{Pools, Prepared};
 use super::report::{self, Sources};
+use super::shared::shared_network;
 use super::stored::{identity, plan_of, summary_of};
 use super::{
     Done, Environment, RunError, RunFolder, RunOptions, ScoreTable, Summary, Workspace,
@@ -196,16 +197,12 @@ impl<'a> Run<'a> {
         let path = self.workspace.split();
         let prepared = pools.split(self.experiment, self.options.seed, &path)?;
         let backend = self.open.backend.name();
-        for network in self.networks() {
-            self.workspace.adopt(network, &self.identity, backend)?;
+        for network in SharedNetwork::ALL {
+            if network.is_trained_by(self.plan.as_ref()) {
+                self.workspace.adopt(network, &self.identity, backend)?;
+            }
         }
         Ok(prepared)
-    }
-
-    /// The networks that this run trains, and others may as well.
-    fn networks(&self) -> impl Iterator<Item = SharedNetwork> {
-        let is_trained = |network: &SharedNetwork| network.is_trained_by(self.plan.as_ref());
-        SharedNetwork::ALL.into_iter().filter(is_trained)
     }
 
     /// What the method's fit is given beside the images.
@@ -228,16 +225,16 @@ impl<'a> Run<'a> {
     }
 
     /// Makes what this run shares with others, and leaves the rest to a later start of it: features of
-    /// a pretrained network, and the networks that methods train alike.
+    /// a pretrained network, and the network that methods train alike.
     ///
     /// # Errors
     /// [`RunError`] as for a run.
     pub(super) fn shared_part(self, pools: Pools, clock: Clock) -> Result<(), RunError> {
         self.environment(&pools)?;
         let prepared = self.prepare(pools)?;
-        let mut context = self.context(&prepared, clock);
-        for network in self.networks() {
+        if let Some(network) = shared_network(self.plan.as_ref()) {
             let settings = &self.experiment.settings;
+            let mut context = self.context(&prepared, clock);
             network.train(settings, &mut context, &prepared.parts)?;
         }
         Ok(())

@@ -104,7 +104,7 @@ impl SweepTable {
         }
         notes.extend([
             "Where a method trains, its numbers are those of the model chosen on held-out normal images; no anomalous image took part in training, selection or thresholds. Networks are in evaluation mode.",
-            "Time is the sum over a method's cells; an autoencoder that several methods share is counted for each.",
+            "Time is the sum over a method's cells; a network that several methods share is counted for each.",
         ]);
         let of_method = |name: &str| name.parse::<Method>().map(|method| method.entry().notes);
         for own in self.methods().into_iter().flat_map(|name| of_method(name)) {

@@ -1,6 +1,6 @@
 //! Sweeps and selections on a Slurm cluster.
 //!
-//! What is not done is planned as job arrays: first what several cells share (an autoencoder, the
+//! What is not done is planned as job arrays: first what several cells share (a network, the
 //! features of a pretrained network), then the cells, and a job that writes the table when all of them
 //! have ended. The plan is written before anything is submitted and never changed; every task reads it
 //! and runs the cell of its number. Results are files, and files tell what is done.
