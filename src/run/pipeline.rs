@@ -6,7 +6,6 @@ use super::evaluation::{Evaluation, Numbers, anomalous_set, calibrate};
 use super::explanation::Explained;
 use super::images::{Pools, Prepared};
 use super::report::{self, Sources};
-use super::shared::shared_network;
 use super::stored::{identity, plan_of, summary_of};
 use super::{
     Done, Environment, RunError, RunFolder, RunOptions, ScoreTable, Summary, Workspace,
@@ -232,7 +231,7 @@ impl<'a> Run<'a> {
     pub(super) fn shared_part(self, pools: Pools, clock: Clock) -> Result<(), RunError> {
         self.environment(&pools)?;
         let prepared = self.prepare(pools)?;
-        if let Some(network) = shared_network(self.plan.as_ref()) {
+        if let Some(network) = SharedNetwork::made_first(self.plan.as_ref()) {
             let settings = &self.experiment.settings;
             let mut context = self.context(&prepared, clock);
             network.train(settings, &mut context, &prepared.parts)?;

@@ -7,7 +7,7 @@ use super::stored::{identity, plan_of};
 use super::{RunError, RunFolder, RunOptions};
 use crate::data::DataStore;
 use crate::encoder::SqueezeNet;
-use crate::method::{Identity, Plan, SharedNetwork};
+use crate::method::{Identity, SharedNetwork};
 use crate::study::Experiment;
 
 /// A step that runs have in common: it is done once, by the first of them.
@@ -39,7 +39,7 @@ impl Expected {
         let (_, plan) = plan_of(experiment)?;
         let identity = identity(experiment, plan.as_ref(), &store.backbone(SqueezeNet::FILE));
         let data = &experiment.settings.data;
-        let network = shared_network(plan.as_ref());
+        let network = SharedNetwork::made_first(plan.as_ref());
         let network = network.and_then(|network| Some((network, network.depends_on(&identity)?)));
         let shared = match (network, plan.pretrained()) {
             (Some((network, key)), _) => Some(Shared::Network(network, key)),
@@ -86,15 +86,6 @@ impl Expected {
     }
 }
 
-/// The network that runs of a plan are taken to share. It is one of them: with the autoencoder, where a plan trains both;
-/// and where it looks through a pretrained network as well as its own, the features of that are what is shared.
-pub(super) fn shared_network(plan: &dyn Plan) -> Option<SharedNetwork> {
-    let is_trained = |network: &SharedNetwork| network.is_trained_by(plan);
-    let first = SharedNetwork::ALL.into_iter().find(is_trained)?;
-    let features_instead = first == SharedNetwork::SimClr && plan.pretrained().is_some();
-    (!features_instead).then_some(first)
-}
-
 /// Makes what a run shares with others, and nothing else of it; the run goes on from there when it is
 /// started.
 ///
@@ -122,34 +113,4 @@ pub(crate) fn start_over(
 ) -> Result<(), RunError> {
     let root = options.folder(experiment);
     super::Workspace::for_run(root, &expected.identity, &experiment.settings, true).map(|_| ())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::method::{Method, schema};
-    use crate::study::Settings;
-
-    #[test]
-    fn of_several_things_to_share_one_is_shared() {
-        let by_views = |looks: &[&str]| {
-            let views = looks.iter().map(|look| {
-                let view =
-                    format!("of = \"{look}\"\nnormalise = \"l2\"\ncomponents = 8\ngaussians = 3");
-                toml::Value::Table(view.parse().expect("a view"))
-            });
-            let mut table = schema().defaults;
-            table["views"]["list"] = toml::Value::Array(views.collect());
-            let settings = Settings::from_table(table).expect("settings");
-            let plan = Method::Views.plan(&settings).expect("a plan");
-            shared_network(plan.as_ref())
-        };
-        let (autoencoder, simclr) = (SharedNetwork::Autoencoder, SharedNetwork::SimClr);
-        assert_eq!(by_views(&["differences"]), None);
-        assert_eq!(by_views(&["simclr", "differences"]), Some(simclr));
-        assert_eq!(by_views(&["simclr", "autoencoder"]), Some(autoencoder));
-        // The features of all images are the longer step.
-        assert_eq!(by_views(&["simclr", "squeezenet"]), None);
-        assert_eq!(by_views(&["autoencoder", "squeezenet"]), Some(autoencoder));
-    }
 }

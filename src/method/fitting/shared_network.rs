@@ -34,6 +34,16 @@ impl SharedNetwork {
         }
     }
 
+    /// The one that runs of a plan are taken to share, and that is made before them: the autoencoder, where a plan trains both;
+    /// none where it looks through a pretrained network beside that of `simclr`, whose features are made first.
+    pub fn made_first(plan: &dyn Plan) -> Option<Self> {
+        let first = Self::ALL
+            .into_iter()
+            .find(|network| network.is_trained_by(plan))?;
+        let features_instead = first == Self::SimClr && plan.pretrained().is_some();
+        (!features_instead).then_some(first)
+    }
+
     /// What it depends on beside class and seed, in runs of this identity that train it: the images, and its settings.
     pub fn depends_on(self, identity: &Identity) -> Option<String> {
         match self {
@@ -69,5 +79,34 @@ impl SharedNetwork {
                 section.fit(context, parts).map(|_| ())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::method::{Method, schema};
+
+    #[test]
+    fn of_several_things_to_share_one_is_shared() {
+        let by_views = |looks: &[&str]| {
+            let views = looks.iter().map(|look| {
+                let view =
+                    format!("of = \"{look}\"\nnormalise = \"l2\"\ncomponents = 8\ngaussians = 3");
+                toml::Value::Table(view.parse().expect("a view"))
+            });
+            let mut table = schema().defaults;
+            table["views"]["list"] = toml::Value::Array(views.collect());
+            let settings = Settings::from_table(table).expect("settings");
+            let plan = Method::Views.plan(&settings).expect("a plan");
+            SharedNetwork::made_first(plan.as_ref())
+        };
+        let (autoencoder, simclr) = (SharedNetwork::Autoencoder, SharedNetwork::SimClr);
+        assert_eq!(by_views(&["differences"]), None);
+        assert_eq!(by_views(&["simclr", "differences"]), Some(simclr));
+        assert_eq!(by_views(&["simclr", "autoencoder"]), Some(autoencoder));
+        // The features of all images are the longer step.
+        assert_eq!(by_views(&["simclr", "squeezenet"]), None);
+        assert_eq!(by_views(&["autoencoder", "squeezenet"]), Some(autoencoder));
     }
 }

@@ -11,7 +11,7 @@ use cubecl::prelude::*;
 use cubecl::std::tensor::layout::linear::{LinearView, LinearViewMut};
 
 use super::primitive;
-use crate::ops::adam::Factors;
+use crate::ops::adam::rule::Factors;
 
 /// A parameter after its step, and its moments.
 pub(in crate::ops) struct Stepped<const D: usize> {

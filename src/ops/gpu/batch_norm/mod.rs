@@ -4,19 +4,18 @@ mod channels;
 mod sums;
 mod values;
 
+use burn::backend::Wgpu;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::wgpu::CubeTensor;
-use burn::backend::{Autodiff, Wgpu};
 use burn::nn::BatchNorm;
 use burn::tensor::Tensor;
 
 use self::channels::Channels;
 use self::sums::{parameter_gradients, statistics};
 use self::values::{input_gradient, normalise};
-use super::{primitive, tracked};
+use super::{noted, primitive, tracked};
 use crate::ops::activation::Activation;
 
 /// Normalises each channel by the running statistics, then applies the activation.
@@ -77,15 +76,8 @@ pub(in crate::ops) fn normalise_by_batch(
         leak: leak(activation),
     };
     let output = primitive(normalise(on_gpu(&input), &channels));
-    let prepared = Normalisation
-        .prepare::<NoCheckpointing>([input_node, gamma_node, beta_node])
-        .compute_bound()
-        .stateful();
-    let output = match prepared {
-        OpsKind::Tracked(prepared) => prepared.finish(Saved { input, channels }, output),
-        OpsKind::UnTracked(prepared) => prepared.finish(output),
-    };
-    Tensor::from_primitive::<Autodiff<Wgpu>>(output)
+    let inputs = [input_node, gamma_node, beta_node];
+    noted(Normalisation, inputs, Saved { input, channels }, output)
 }
 
 /// The slope of the activation below zero.

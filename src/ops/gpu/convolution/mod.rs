@@ -7,18 +7,17 @@ mod windows;
 
 pub(crate) use geometry::{Direction, Window};
 
+use burn::backend::Wgpu;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops};
 use burn::backend::wgpu::CubeTensor;
-use burn::backend::{Autodiff, Wgpu};
 use burn::tensor::Tensor;
 
 use self::geometry::Taps;
 use self::weight_gradient::weight_gradient;
 use self::windows::products;
-use super::{primitive, tracked, trains};
+use super::{noted, primitive, tracked, trains};
 
 /// The convolution, or its transpose, on a GPU.
 ///
@@ -69,15 +68,7 @@ where
     Convolution: Backward<Wgpu, N, State = Saved>,
 {
     let output = products(saved.taps, [&saved.input, &saved.weight], bias, size);
-    let prepared = Convolution
-        .prepare::<NoCheckpointing>(nodes)
-        .compute_bound()
-        .stateful();
-    let output = match prepared {
-        OpsKind::Tracked(prepared) => prepared.finish(saved, output),
-        OpsKind::UnTracked(prepared) => prepared.finish(output),
-    };
-    Tensor::from_primitive::<Autodiff<Wgpu>>(output)
+    noted(Convolution, nodes, saved, output)
 }
 
 #[derive(Debug)]

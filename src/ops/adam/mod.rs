@@ -1,43 +1,22 @@
 //! Adam's step: one pass over a parameter, its gradient and its moments.
 
+pub(super) mod rule;
+
+pub(crate) use rule::AdamRule;
+
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
-use burn::optim::decay::WeightDecayConfig;
-use burn::optim::{Adam, AdamConfig, AdamState, AdaptiveMomentumState, Optimizer};
+use burn::optim::{AdamState, AdaptiveMomentumState, Optimizer};
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
+use self::rule::Factors;
 #[cfg(feature = "wgpu")]
 use super::gpu;
 use super::{Home, contiguous, flex, tensor, values};
 
 /// Values per task: those of all four tensors together fit the cache of a core.
 const TASK: usize = 1 << 14;
-
-/// Adam's settings, without AMSGrad.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct AdamRule {
-    /// What is kept of the first moment from step to step.
-    pub beta_1: f32,
-    /// What is kept of the second moment from step to step.
-    pub beta_2: f32,
-    /// Added to the root of the second moment.
-    pub epsilon: f32,
-    /// L2 penalty: this much of the parameter is added to its gradient.
-    pub weight_decay: Option<f32>,
-}
-
-impl AdamRule {
-    /// Burn's optimizer with these settings.
-    pub(crate) fn plain(&self) -> Adam {
-        AdamConfig::new()
-            .with_beta_1(self.beta_1)
-            .with_beta_2(self.beta_2)
-            .with_epsilon(self.epsilon)
-            .with_weight_decay(self.weight_decay.map(WeightDecayConfig::new))
-            .build()
-    }
-}
 
 /// The parameter and the state after a step of `rule.plain()`: bit for bit on flex, and nearly so on a GPU.
 ///
@@ -146,40 +125,6 @@ fn fresh<const D: usize>(shape: [usize; D]) -> FlexTensor {
     // The zero that, added to anything, leaves even the sign of a zero as it is: Burn has no moment
     // to add in its first step.
     tensor(vec![-0.0; shape.iter().product()], shape)
-}
-
-/// What a step multiplies and adds, worked out in the order of Burn's Adam.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Factors {
-    pub beta_1: f32,
-    /// One minus `beta_1`.
-    pub rest_1: f32,
-    pub beta_2: f32,
-    /// One minus `beta_2`.
-    pub rest_2: f32,
-    /// Makes up for both moments' start at zero.
-    pub correction: f32,
-    /// The setting times the second moment's part of the correction.
-    pub epsilon: f32,
-    pub rate: f32,
-}
-
-impl Factors {
-    /// `time` counts the steps from 1.
-    fn new(rule: &AdamRule, rate: f64, time: usize) -> Self {
-        let AdamRule { beta_1, beta_2, .. } = *rule;
-        let time = time as i32;
-        let root = (1.0 - beta_2.powi(time)).sqrt();
-        Self {
-            beta_1,
-            rest_1: 1.0 - beta_1,
-            beta_2,
-            rest_2: 1.0 - beta_2,
-            correction: root / (1.0 - beta_1.powi(time)),
-            epsilon: rule.epsilon * root,
-            rate: rate as f32,
-        }
-    }
 }
 
 /// The same places of everything that takes part.
