@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 
 use crate::ops::buffer::in_chunks;
-use crate::ops::matrix::{Matrix, WINDOWS, multiply_views, start_from, with_scratch};
+use crate::ops::matrix::{Matrix, WINDOWS, multiply_views, start_from, transpose, with_scratch};
 
 /// Positions of small images that go through one product together.
 const POSITIONS: usize = 256;
@@ -253,7 +253,7 @@ pub(super) fn parameter_gradients(
         .zip(gradient.par_chunks(share * geometry.to * geometry.area()))
         .for_each(|((sums, input), gradient)| {
             let (weight, bias) = sums.split_at_mut(weights);
-            share_of_gradients(geometry, input, gradient, weight);
+            share_of_gradient(geometry, input, gradient, weight);
             let maps = gradient.chunks_exact(geometry.area());
             for (index, map) in maps.enumerate() {
                 bias[index % geometry.to] += map.iter().sum::<f32>();
@@ -269,11 +269,16 @@ pub(super) fn parameter_gradients(
         }
     }
     let bias = total.split_off(weights);
-    [total, bias]
+    let mut weight = vec![0.0; weights];
+    transpose(&total, geometry.to, &mut weight);
+    [weight, bias]
 }
 
-/// Adds to the gradient of the weights what some images give.
-fn share_of_gradients(geometry: &Geometry, input: &[f32], gradient: &[f32], sums: &mut [f32]) {
+/// Adds to the gradient of the weights, turned over: `[window, channel after]`, what some images give.
+///
+/// That way round the product reads the windows where they lie and packs the gradient alone, of which there is a
+/// ninth as much.
+fn share_of_gradient(geometry: &Geometry, input: &[f32], gradient: &[f32], sums: &mut [f32]) {
     let (area, band, together) = (geometry.area(), geometry.band(), geometry.together());
     let most = together * band * geometry.width;
     let direct = together == 1;
@@ -318,8 +323,8 @@ fn share_of_gradients(geometry: &Geometry, input: &[f32], gradient: &[f32], sums
                         }
                         matrix(grouped, geometry.to, columns)
                     };
-                    let window = geometry.window();
-                    multiply_views(gradient.view(), windows.turned(), sums, window, true);
+                    let to = geometry.to;
+                    multiply_views(windows.view(), gradient.turned(), sums, to, true);
                 }
             }
         },
