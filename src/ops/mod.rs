@@ -32,6 +32,7 @@ mod nearest;
 mod norm;
 mod parts;
 mod pointwise;
+mod vectors;
 
 pub(crate) use activation::{Activation, activate};
 pub(crate) use adam::{AdamRule, adam_step};

@@ -10,6 +10,7 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
+use super::vectors::vectorised;
 use super::{Home, Training, contiguous, elementary, flex, training, values};
 
 /// Values per task.
@@ -88,7 +89,7 @@ fn forward(curve: impl Curve, input: FlexTensor) -> FlexTensor {
     let values = output.storage_mut::<f32>();
     values
         .par_chunks_mut(TASK)
-        .for_each(|values| values.iter_mut().for_each(|x| *x = curve.value(*x)));
+        .for_each(|values| vectorised(|| values.iter_mut().for_each(|x| *x = curve.value(*x))));
     output
 }
 
