@@ -93,13 +93,14 @@ static FITTED: LazyLock<Fitted> = LazyLock::new(|| {
     }
 });
 
-/// As if a fit with other settings had been stopped.
+/// As if a fit with other settings had been stopped in its training.
 fn leave_an_unfinished_fit(model: &Path) {
     let studies = Studies::open(None, &schema()).unwrap();
     let settings = studies.study("digits").unwrap().shared(&[]).unwrap();
     let plan = Method::EncoderFlow.plan(&settings).unwrap();
     let identity = Identity::new("encoder-flow", plan.as_ref(), &settings, None);
-    Workspace::for_fit(model, &identity, &settings, false).unwrap();
+    let workspace = Workspace::for_fit(model, &identity, &settings, false).unwrap();
+    std::fs::create_dir_all(workspace.stage("encoder").join("checkpoint")).unwrap();
 }
 
 fn fit(folder: &Path, out: &Path, settings: &[&str]) -> Command {

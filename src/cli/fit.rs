@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::data::fetch_weights;
 use super::labelled::{self, tell_skipped};
+use super::places::{refuse_source, same_place};
 use super::score::DEFAULT_ALPHA;
 use super::{DEFAULT_METHOD, DataPlace, DeviceChoice, StudyPlace, command_line, page, print};
 use crate::data::DataStore;
@@ -131,8 +132,10 @@ fn order(
         },
         display: Display::choose(args.plain),
     };
-    let missing =
-        args.backbone.is_none() && fit.wants_backbone(studies)? && !fit.backbone.is_file();
+    let missing = fit.wants_backbone(studies)? && !fit.backbone.is_file();
+    if let (true, Some(path)) = (missing, &args.backbone) {
+        bail!("--backbone {}: there is no such file", path.display());
+    }
     let without = missing && !weights_are_fetched(store, args.data.offline)?;
     // Whoever asks for the network, or for another method on it, is told that it is missing.
     let scratch = without && method == DEFAULT_METHOD && !says_encoder(&args.overrides);
@@ -147,10 +150,20 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
     install_signal_handlers()?;
     if let Some(path) = &args.report {
         page::check(path, args.force)?;
+        if same_place(path, &args.out) {
+            bail!(
+                "--report {}: is the model file of --out: name another page",
+                path.display()
+            );
+        }
     }
     let studies = args.studies.studies()?;
     // A folder without images needs no weights.
-    layout(&args.folder)?;
+    let images = layout(&args.folder)?.files();
+    refuse_source("--out", &args.out, &images)?;
+    if let Some(page) = &args.report {
+        refuse_source("--report", page, &images)?;
+    }
     let (fit, scratch) = order(&args, &studies, &args.data.store()?)?;
     let bar = progress("reading", 0);
     let watch = |done: usize, of: usize| {
@@ -231,15 +244,20 @@ fn tell(fit: &FolderFit, fitted: &FittedFolder) -> Vec<String> {
             "groups {train} / {validation} / {calibration}, none in two parts"
         ));
     }
-    let mut notes = Vec::new();
-    match fitted.duplicates {
-        Some(NearDuplicates { found: 0, held_out }) => print(&format!(
+    let mut notes = fitted.notes.clone();
+    match (fitted.duplicates, &fitted.groups) {
+        (NearDuplicates { found: 0, held_out }, _) => print(&format!(
             "none of the {held_out} held-out images nearly equals one that is trained on"
         )),
-        Some(NearDuplicates { found, held_out }) => notes.push(format!(
-            "{found} of {held_out} held-out images nearly equal one that is trained on (by a difference hash): if they show the same objects, p-values of new objects come out too small; --group-by keeps the pictures of an object together"
-        )),
-        None => {}
+        (NearDuplicates { found, held_out }, groups) => {
+            let remedy = match groups {
+                None => "--group-by keeps the pictures of an object together",
+                Some(_) => "other groups may keep the pictures of an object together",
+            };
+            notes.push(format!(
+                "{found} of {held_out} held-out images nearly equal one that is trained on (by a difference hash): if they show the same objects, p-values of new objects come out too small; {remedy}"
+            ));
+        }
     }
     // What `score` does unless it is told otherwise.
     notes.extend(fitted.shortage(DEFAULT_ALPHA));

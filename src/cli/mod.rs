@@ -9,6 +9,7 @@ mod labelled;
 mod list;
 mod many;
 mod page;
+mod places;
 mod score;
 mod select;
 mod slurm_task;

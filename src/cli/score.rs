@@ -1,6 +1,6 @@
 //! `score MODEL PATHS...`: a verdict for every image.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,11 @@ use anyhow::bail;
 use clap::Args;
 
 use super::labelled::{self, tell_skipped};
+use super::places::{refuse_among_images, refuse_source, same_place};
 use super::verdicts::{Format, Printer};
 use super::{DeviceChoice, command_line, page};
 use crate::backend::Backend;
-use crate::data::folder::{Layout, MvtecTest, layout, list};
+use crate::data::folder::{MvtecTest, Unscored, unscored};
 use crate::folder::{FolderPage, SCORING_BATCH, Scored, Scoring, ScoringOptions};
 use crate::method::{Detector, HeatSource};
 use crate::progress::progress;
@@ -76,7 +77,13 @@ pub fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
     let ready = started.elapsed();
     // What cannot be done is said before the files are looked for.
     refuse_impossible(&args, &detector)?;
-    let (files, tests) = files(&args.paths)?;
+    let Unscored {
+        files,
+        tests,
+        ignored,
+    } = unscored(&args.paths)?;
+    tell_skipped(&[], &ignored.to_string());
+    refuse_places(&args, &files, tests.is_some())?;
     let scored = score_all(&args, &detector, &files, tests)?;
     tell_skipped(&scored.skipped, "");
     if scored.images == 0 {
@@ -114,6 +121,30 @@ fn refuse_impossible(args: &ScoreArgs, detector: &Detector) -> anyhow::Result<()
     Ok(detector.conformal().check(args.alpha)?)
 }
 
+/// Refuses results that would replace what is scored, or lie among it.
+fn refuse_places(args: &ScoreArgs, files: &[PathBuf], labelled: bool) -> anyhow::Result<()> {
+    // Of a labelled folder the test images alone are scored.
+    let scanned: Vec<PathBuf> = match labelled {
+        true => Vec::new(),
+        false => args
+            .paths
+            .iter()
+            .filter(|path| path.is_dir())
+            .cloned()
+            .collect(),
+    };
+    for (option, folder) in [("--heatmaps", &args.heatmaps), ("--masks", &args.masks)] {
+        if let Some(folder) = folder {
+            refuse_among_images(option, folder, files, &scanned)?;
+        }
+    }
+    if let Some(page) = &args.report {
+        refuse_source("--report", page, files)?;
+        refuse_source("--report", page, std::slice::from_ref(&args.model))?;
+    }
+    Ok(())
+}
+
 /// Scores the files, and prints the verdicts as they come.
 fn score_all(
     args: &ScoreArgs,
@@ -138,12 +169,9 @@ fn score_all(
     let mut printer = Printer::new(args.format, args.alpha);
     let progress = progress("scoring", files.len());
     for batch in files.chunks(SCORING_BATCH) {
-        let verdicts = scoring.add(batch)?;
+        let judged = scoring.add(batch)?;
         // Both may be one terminal.
-        progress.suspend(|| {
-            let mut each = verdicts.iter();
-            each.try_for_each(|(path, verdict)| printer.print(path, verdict))
-        })?;
+        progress.suspend(|| judged.iter().try_for_each(|image| printer.print(image)))?;
         progress.inc(batch.len() as u64);
         if printer.reader_is_gone() && only_prints {
             break;
@@ -187,43 +215,6 @@ fn page_of<'a>(
     }
 }
 
-/// True for two names of one folder; of folders that are not there yet, as far as the names say it.
-fn same_place(left: &Path, right: &Path) -> bool {
-    place(left) == place(right)
-}
-
-/// Where a path leads, links and `..` followed.
-fn place(path: &Path) -> PathBuf {
-    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    whole
-        .components()
-        .fold(PathBuf::new(), |place, part| match part {
-            Component::ParentDir => place.parent().unwrap_or(&place).to_owned(),
-            part => {
-                let next = place.join(part);
-                next.canonicalize().unwrap_or(next)
-            }
-        })
-}
-
-/// The files to score, and their labels where they have any.
-fn files(paths: &[PathBuf]) -> anyhow::Result<(Vec<PathBuf>, Option<Vec<MvtecTest>>)> {
-    if let [folder] = paths
-        && folder.is_dir()
-        && folder.join("train").join("good").is_dir()
-        && let Layout::Mvtec { test, .. } = layout(folder)?
-    {
-        if test.is_empty() {
-            bail!("{} has no test images", folder.join("test").display());
-        }
-        let files = test.iter().map(|test| test.path.clone()).collect();
-        return Ok((files, Some(test)));
-    }
-    let listing = list(paths)?;
-    tell_skipped(&[], &listing.ignored.to_string());
-    Ok((listing.files, None))
-}
-
 fn tell_timings(ready: Duration, scored: &Scored) {
     let seconds = scored.time.as_secs_f64();
     eprintln!(
@@ -234,31 +225,4 @@ fn tell_timings(ready: Duration, scored: &Scored) {
         scored.images as f64 / seconds.max(1e-9),
         seconds * 1e3 / scored.images.max(1) as f64
     );
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn folders_that_are_not_there_yet_are_told_apart_by_where_they_would_be() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        std::fs::create_dir(at("a")).unwrap();
-        for (left, right, same) in [
-            ("maps", "maps/", true),
-            ("a/../maps", "maps", true),
-            ("b/../maps", "maps", true),
-            ("./maps/x", "maps/x", true),
-            ("maps", "masks", false),
-            ("a/maps", "maps", false),
-        ] {
-            assert_eq!(same_place(&at(left), &at(right)), same, "{left} {right}");
-        }
-        #[cfg(unix)]
-        {
-            std::os::unix::fs::symlink(at("a"), at("link")).unwrap();
-            assert!(same_place(&at("link/maps"), &at("a/maps")));
-        }
-    }
 }

@@ -1,12 +1,12 @@
 //! How verdicts are printed.
 
 use std::io::{ErrorKind, Write};
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::ValueEnum;
 
-use crate::method::Verdict;
+use crate::folder::Judged;
 
 /// In which form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -43,9 +43,10 @@ impl Printer {
     }
 
     /// Prints one verdict, and before the first a header where the format has one.
-    pub(super) fn print(&mut self, path: &Path, verdict: &Verdict) -> anyhow::Result<()> {
+    pub(super) fn print(&mut self, image: &Judged) -> anyhow::Result<()> {
+        let verdict = &image.verdict;
         let anomalous = verdict.is_anomalous(self.alpha);
-        let name = path.display().to_string();
+        let name = image.path.display().to_string();
         let text = match self.format {
             Format::Table => {
                 let word = if anomalous { "ANOMALOUS" } else { "normal" };
@@ -64,6 +65,8 @@ impl Printer {
                     verdict.driver.clone(),
                 ];
                 row.extend(verdict.scores.iter().map(|(_, value)| value.to_string()));
+                let pictures = pictures(image).into_iter();
+                row.extend(pictures.map(|(_, path)| path.display().to_string()));
                 writer.write_record(row)?;
                 String::from_utf8(writer.into_inner()?)?
             }
@@ -73,7 +76,7 @@ impl Printer {
                     .iter()
                     .map(|&(name, value)| (name.to_owned(), value.into()))
                     .collect();
-                let line = serde_json::json!({
+                let mut line = serde_json::json!({
                     "path": name,
                     "score": verdict.score,
                     "p_value": verdict.p_value,
@@ -81,12 +84,15 @@ impl Printer {
                     "driver": verdict.driver,
                     "scores": scores,
                 });
+                for (name, path) in pictures(image) {
+                    line[name] = path.display().to_string().into();
+                }
                 format!("{line}\n")
             }
         };
         let header = match std::mem::replace(&mut self.begun, true) {
             true => String::new(),
-            false => self.header(verdict),
+            false => self.header(image),
         };
         let mut out = std::io::stdout().lock();
         let written = out
@@ -100,21 +106,29 @@ impl Printer {
         Ok(())
     }
 
-    fn header(&self, verdict: &Verdict) -> String {
+    fn header(&self, image: &Judged) -> String {
         match self.format {
             Format::Table => format!(
                 "{:<9}  {:>8}  {:>9}  {:<15}  image\n",
                 "verdict", "p-value", "score", "driven by"
             ),
             Format::Csv => {
-                let scores: String = verdict
-                    .scores
-                    .iter()
-                    .map(|(name, _)| format!(",{name}"))
-                    .collect();
-                format!("path,score,p_value,anomalous,driver{scores}\n")
+                let scores = image.verdict.scores.iter().map(|&(name, _)| name);
+                let pictures = pictures(image).into_iter().map(|(name, _)| name);
+                let more = scores.chain(pictures).map(|name| format!(",{name}"));
+                let more: String = more.collect();
+                format!("path,score,p_value,anomalous,driver{more}\n")
             }
             Format::Jsonl => String::new(),
         }
     }
+}
+
+/// The pictures that were written of an image, where any are wanted.
+fn pictures(image: &Judged) -> Vec<(&'static str, &PathBuf)> {
+    let kinds = [("heatmap", &image.overlay), ("mask", &image.mask)];
+    let written = kinds.into_iter();
+    written
+        .filter_map(|(name, path)| Some((name, path.as_ref()?)))
+        .collect()
 }

@@ -29,6 +29,8 @@ pub(super) struct Attempt {
     pub shares: SplitShares,
     /// Files that are no images, by extension, in words.
     pub ignored: String,
+    /// What whoever asked for the fit should know of it.
+    pub notes: Vec<String>,
 }
 
 /// The files of the images that were read, which the parts hold, and those that could not be.
@@ -75,6 +77,7 @@ impl Attempt {
             let reason = format!("{reason}{}", and_skipped(&files.skipped));
             StudyError::setting(fit.folder.display().to_string(), reason)
         })?;
+        let dim = dim_images(&images);
         // The split has them.
         drop(images);
         // A file that cannot be read is said where it is needed.
@@ -96,8 +99,11 @@ impl Attempt {
             stages: [0, 1],
             // The p-values come from held-out images.
             training_scores: false,
+            notes: dim.into_iter().collect(),
         };
-        let fitted = match plan.fit(&mut context, &split.fitted) {
+        let outcome = plan.fit(&mut context, &split.fitted);
+        let notes = context.notes;
+        let fitted = match outcome {
             Ok(fitted) => fitted,
             Err(error) => {
                 let error = named(error, &split, &files);
@@ -120,6 +126,7 @@ impl Attempt {
             workspaces: vec![workspace],
             shares,
             ignored,
+            notes,
         })
     }
 }
@@ -171,6 +178,24 @@ impl Read {
             ignored,
         })
     }
+}
+
+/// In words, where images use so little of the range of brightness that they were not meant to: what they show is lost in
+/// the rounding to 256 levels.
+fn dim_images(images: &Images) -> Option<String> {
+    /// Levels of 256 that an image reaches beyond.
+    const DIM: u8 = 32;
+    let size: usize = images.shape().iter().product();
+    let all = images.as_bytes().chunks_exact(size);
+    let dim = all.filter(|image| image.iter().all(|&value| value < DIM));
+    let count = dim.count();
+    (count > 0).then(|| {
+        format!(
+            "{count} of {} images stay below an eighth of the range of brightness, as files of 16 bits do that hold 10 or \
+             12: scale them to the whole range, for little of what they show is left in 256 levels",
+            images.len()
+        )
+    })
 }
 
 /// In words, where files could not be read: how many, and why the first could not.

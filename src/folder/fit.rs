@@ -33,9 +33,10 @@ pub struct FittedFolder {
     pub groups: Option<[usize; 3]>,
     /// The files of the images for the p-values.
     pub held_out: Vec<PathBuf>,
-    /// Where they are not grouped: images for choosing the epoch or for the p-values that nearly equal one that is
-    /// trained on.
-    pub duplicates: Option<NearDuplicates>,
+    /// Images for choosing the epoch or for the p-values that nearly equal one that is trained on.
+    pub duplicates: NearDuplicates,
+    /// What else should be known of the fit.
+    pub notes: Vec<String>,
     /// Files that could not be read.
     pub skipped: Vec<Skipped>,
     /// Files that are no images, by extension, in words.
@@ -112,6 +113,7 @@ pub fn fit_folder(
         workspaces,
         shares,
         ignored,
+        notes,
     } = attempt;
     let counts = split.parts().map(|part| part.images.len());
     let origin = format!(
@@ -120,6 +122,11 @@ pub fn fit_folder(
         files.paths.len(),
         fit.seed
     );
+    let mut notes = notes;
+    let idle = fit.idle(studies, &name)?;
+    notes.extend(idle.iter().map(|asked| {
+        format!("--set {asked} changes nothing here: {name} with these settings does not read it")
+    }));
     fit.display
         .say(&format!("scoring {} held-out images", counts[2]));
     let detector = detector(fitted, &split, &files, &origin)?;
@@ -127,10 +134,7 @@ pub fn fit_folder(
     detector.save(&fit.out)?;
     let held_out = split.held_out.indices.iter();
     let held_out_files = held_out.map(|&index| files.paths[index].clone()).collect();
-    let duplicates = match groups {
-        Some(_) => None,
-        None => Some(near_duplicates(&split)),
-    };
+    let duplicates = near_duplicates(&split);
     for workspace in workspaces {
         // The detector is written: that something is left beside it does not undo that.
         if let Err(error) = workspace.remove() {
@@ -144,6 +148,7 @@ pub fn fit_folder(
         held_out: held_out_files,
         groups: groups.map(|groups| groups_in(&split, &groups)),
         duplicates,
+        notes,
         skipped: files.skipped,
         ignored,
         seconds: started.elapsed().as_secs_f64(),

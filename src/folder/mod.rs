@@ -13,4 +13,4 @@ pub use fit::{Comparison, FittedFolder, fit_folder};
 pub use metrics::{FolderMetrics, MaskMetrics, PixelMetrics};
 pub use order::FolderFit;
 pub use report::FolderPage;
-pub use scoring::{Kept, SCORING_BATCH, Scored, Scoring, ScoringOptions};
+pub use scoring::{Judged, Kept, SCORING_BATCH, Scored, Scoring, ScoringOptions};

@@ -48,6 +48,19 @@ pub(super) struct Resolved {
     pub plan: Box<dyn Plan>,
 }
 
+impl Resolved {
+    /// Everything that a fit reads.
+    fn reads(&self) -> impl PartialEq {
+        let data = &self.settings.data;
+        (
+            self.plan.settings(),
+            self.settings.sizing(),
+            data.validation_share,
+            data.group_by.clone(),
+        )
+    }
+}
+
 impl FolderFit {
     /// True when the fit reads the weights of [`backbone`](Self::backbone).
     ///
@@ -58,6 +71,34 @@ impl FolderFit {
         let resolved = self.resolve(studies, &self.method)?;
         let weights = resolved.plan.weights_file(&self.backbone);
         Ok(weights.is_some_and(|file| file == self.backbone))
+    }
+
+    /// Those of the overrides, `key.path=value`, that change a setting and nothing of what is fitted: of another method, or
+    /// for another way of describing images.
+    ///
+    /// # Errors
+    /// [`RunError`] when a setting is impossible.
+    pub fn idle(&self, studies: &Studies, method: &str) -> Result<Vec<String>, RunError> {
+        let resolved = self.resolve(studies, method)?;
+        let mut idle = Vec::new();
+        for (index, asked) in self.overrides.iter().enumerate() {
+            let mut others = self.overrides.clone();
+            others.remove(index);
+            let others = Self {
+                overrides: others,
+                ..self.clone()
+            };
+            // What makes no sense without it does something.
+            let Ok(without) = others.resolve(studies, method) else {
+                continue;
+            };
+            if without.settings.to_toml() != resolved.settings.to_toml()
+                && without.reads() == resolved.reads()
+            {
+                idle.push(asked.clone());
+            }
+        }
+        Ok(idle)
     }
 
     /// The method or variant called `name`, with the settings of the study and these over them.

@@ -2,10 +2,11 @@
 //! pass that keeps no image.
 
 use std::collections::{HashMap, HashSet};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use image::DynamicImage;
+use image::{DynamicImage, ImageFormat};
 use rayon::prelude::*;
 
 use super::metrics::{FolderMetrics, FolderTest};
@@ -63,6 +64,19 @@ pub struct Kept {
     pub defect: Option<String>,
 }
 
+/// An image that has a verdict.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// Its file.
+    pub path: PathBuf,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The overlay that was written of it, where one is wanted.
+    pub overlay: Option<PathBuf>,
+    /// The mask that was written of it, where one is wanted.
+    pub mask: Option<PathBuf>,
+}
+
 /// What a pass has found.
 #[derive(Debug)]
 pub struct Scored {
@@ -118,12 +132,11 @@ impl<'a> Scoring<'a> {
         })
     }
 
-    /// Scores some of the files, about [`SCORING_BATCH`] of them: those that could be read, with their
-    /// verdicts.
+    /// Scores some of the files, about [`SCORING_BATCH`] of them: those that could be read.
     ///
     /// # Errors
     /// [`RunError`] when an overlay or a mask cannot be written or, with `strict`, a file not be read.
-    pub fn add(&mut self, files: &[PathBuf]) -> Result<Vec<(PathBuf, Verdict)>, RunError> {
+    pub fn add(&mut self, files: &[PathBuf]) -> Result<Vec<Judged>, RunError> {
         let started = Instant::now();
         let loaded = load(files, self.detector.conversion(), self.options.strict)?;
         self.skipped.extend_from_slice(&loaded.skipped);
@@ -146,8 +159,12 @@ impl<'a> Scoring<'a> {
                 defect: self.defects.get(path).cloned().flatten(),
             });
         }
-        self.add_maps(&loaded, &verdicts, &inspection)?;
-        Ok(loaded.paths.into_iter().zip(verdicts).collect())
+        let judged = loaded.paths.iter().zip(verdicts);
+        let judged: Vec<Judged> = judged
+            .map(|(path, verdict)| self.judged(path, verdict))
+            .collect();
+        self.add_maps(&loaded, &judged, &inspection)?;
+        Ok(judged)
     }
 
     /// What the pass has found.
@@ -166,12 +183,28 @@ impl<'a> Scoring<'a> {
         })
     }
 
+    /// An image with the places of what is written of it.
+    fn judged(&mut self, path: &Path, verdict: Verdict) -> Judged {
+        let draws = self.options.overlays.is_some() || self.options.masks.is_some();
+        let name = match draws {
+            true => self.name(path),
+            false => String::new(),
+        };
+        let place = |folder: &Option<PathBuf>| Some(folder.as_ref()?.join(&name));
+        Judged {
+            path: path.to_owned(),
+            verdict,
+            overlay: place(&self.options.overlays),
+            mask: place(&self.options.masks),
+        }
+    }
+
     /// Writes the overlays and masks that are wanted of a batch, and compares its heat maps with masks where there are
     /// any.
     fn add_maps(
         &mut self,
         loaded: &Loaded,
-        verdicts: &[Verdict],
+        judged: &[Judged],
         inspection: &Inspection,
     ) -> Result<(), RunError> {
         let mut maps: Vec<(HeatSource, PictureMaps)> = Vec::new();
@@ -181,8 +214,7 @@ impl<'a> Scoring<'a> {
         if maps.is_empty() {
             return Ok(());
         }
-        let names: Vec<String> = loaded.paths.iter().map(|path| self.name(path)).collect();
-        let all: Vec<usize> = (0..names.len()).collect();
+        let all: Vec<usize> = (0..judged.len()).collect();
         // Pictures and their maps may be large: there are never more of them than cores.
         for indices in all.chunks(rayon::current_num_threads()) {
             let on_pictures = indices.par_iter().map(|&index| {
@@ -191,7 +223,7 @@ impl<'a> Scoring<'a> {
                     Some((*source, maps.on_picture(index, original)?))
                 };
                 let maps: Vec<_> = maps.iter().filter_map(on_picture).collect();
-                self.draw(&loaded.paths[index], &verdicts[index], &maps, &names[index])?;
+                self.draw(&judged[index], &maps)?;
                 Ok(maps)
             });
             let on_pictures: Vec<Result<_, RunError>> = on_pictures.collect();
@@ -222,42 +254,30 @@ impl<'a> Scoring<'a> {
     }
 
     /// Writes the overlay and the mask that are wanted of an image with these maps.
-    fn draw(
-        &self,
-        path: &Path,
-        verdict: &Verdict,
-        maps: &[(HeatSource, Heatmap)],
-        name: &str,
-    ) -> Result<(), RunError> {
-        let ScoringOptions {
-            alpha,
-            overlays,
-            heat,
-            masks,
-            ..
-        } = &self.options;
+    fn draw(&self, image: &Judged, maps: &[(HeatSource, Heatmap)]) -> Result<(), RunError> {
+        let ScoringOptions { alpha, heat, .. } = &self.options;
         let detector = self.detector;
         let of = |source: Option<HeatSource>| -> Result<_, RunError> {
             let source = detector.heat_source(source)?;
             Ok(maps.iter().find(|(known, _)| *known == source))
         };
-        if let Some(folder) = overlays
+        if let Some(place) = &image.overlay
             && let Some((_, map)) = of(*heat)?
         {
-            let picture = Picture::decode(path)?;
-            let anomalous = verdict.is_anomalous(*alpha);
+            let picture = Picture::decode(&image.path)?;
+            let anomalous = image.verdict.is_anomalous(*alpha);
             let overlay = detector.draw(map, &picture, *heat, anomalous)?;
-            save(&overlay.into(), folder, name)?;
+            save(&overlay.into(), place)?;
         }
-        if let Some(folder) = masks
+        if let Some(place) = &image.mask
             && let Some((_, map)) = of(None)?
         {
-            save(&detector.mask(map, *alpha)?.into(), folder, name)?;
+            save(&detector.mask(map, *alpha)?.into(), place)?;
         }
         Ok(())
     }
 
-    /// `<parent>_<stem>`, with a number where images of this pass share that name.
+    /// `<parent>_<stem>.png`, with a number where images of this pass share that name.
     fn name(&mut self, path: &Path) -> String {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let parent = path.parent().and_then(Path::file_name).unwrap_or_default();
@@ -271,13 +291,16 @@ impl<'a> Scoring<'a> {
             name = format!("{wanted}-{number}");
             number += 1;
         }
-        name
+        format!("{name}.png")
     }
 }
 
-/// Writes `<folder>/<name>.png`.
-fn save(image: &DynamicImage, folder: &Path, name: &str) -> Result<(), FileError> {
-    let path = folder.join(format!("{name}.png"));
-    let saved = image.save(&path);
-    saved.map_err(|error| FileError::io("write", &path)(std::io::Error::other(error)))
+/// Writes a PNG file, whole or not at all.
+fn save(image: &DynamicImage, path: &Path) -> Result<(), FileError> {
+    files::replace(path, |file| {
+        let mut bytes = Cursor::new(Vec::new());
+        let encoded = image.write_to(&mut bytes, ImageFormat::Png);
+        encoded.map_err(std::io::Error::other)?;
+        file.write_all(bytes.get_ref())
+    })
 }

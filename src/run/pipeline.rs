@@ -162,6 +162,9 @@ impl<'a> Run<'a> {
             stages,
             ..
         } = self.plan.fit(&mut context, &prepared.parts)?;
+        for note in &context.notes {
+            self.options.display.say(&format!("warning: {note}"));
+        }
         let mut clock = context.clock;
         let calibration = calibrate(scorer.as_ref(), &scores)?;
         let table = ScoreTable::new(&prepared.parts, &scores, &calibration);
@@ -220,6 +223,7 @@ impl<'a> Run<'a> {
             clock,
             stages: [0, 1],
             training_scores: !self.plan.skips_training_scores(),
+            notes: Vec::new(),
         }
     }
 

@@ -91,8 +91,8 @@ impl Workspace {
     }
 
     /// Opens the folder beside the file `model` in which `fit` keeps what it needs to continue. An
-    /// unfinished fit of the same identity is continued; of another, refused; with `force`, removed
-    /// first.
+    /// unfinished fit of the same identity is continued; of another, refused; with `force`, or where no training has
+    /// [begun](Self::has_begun), removed first.
     ///
     /// # Errors
     /// [`RunError`] as for [`for_run`](Self::for_run).
@@ -115,7 +115,8 @@ impl Workspace {
     ) -> Result<Self, RunError> {
         files::create_folder(&root)?;
         let workspace = Self::lock(root, owner)?;
-        if fresh {
+        // A fit that has trained nothing has left nothing to continue from.
+        if fresh || (owner == Owner::Fit && !workspace.has_begun()) {
             workspace.clear()?;
         } else if !workspace.config().exists() && workspace.is_run() {
             return Err(RunError::Workspace(format!(
@@ -350,6 +351,8 @@ mod tests {
         assert!(first.root().ends_with("m.safetensors.training"));
         let busy = refused(&settings(""));
         assert!(busy.contains("another --out"), "{busy}");
+        let begun = first.stage("encoder").join("checkpoint");
+        std::fs::create_dir_all(&begun).unwrap();
         let recorded = first.identity();
         drop(first);
         assert!(open(&settings(""), false).is_ok());
@@ -360,8 +363,13 @@ mod tests {
         }
         std::fs::write(&recorded, "damaged").unwrap();
         assert!(refused(&changed).contains("--force"));
-        let again = open(&changed, true).unwrap();
+        // Where nothing has been trained there is nothing to lose.
+        std::fs::remove_dir_all(&begun).unwrap();
+        let again = open(&changed, false).unwrap();
         assert_eq!(again.read_settings().unwrap(), changed);
+        drop(again);
+        let again = open(&settings(""), true).unwrap();
+        assert_eq!(again.read_settings().unwrap(), settings(""));
     }
 
     #[test]

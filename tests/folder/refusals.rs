@@ -89,6 +89,126 @@ fn a_stopped_fit_with_other_settings_says_how_to_start_over() {
 }
 
 #[test]
+fn a_stopped_fit_that_has_trained_nothing_is_in_nobodys_way() {
+    let place = tempfile::tempdir().unwrap();
+    let model = place.path().join("m.safetensors");
+    leave_an_unfinished_fit(&model);
+    let stage = place.path().join("m.safetensors.training/encoder");
+    std::fs::remove_dir_all(stage).unwrap();
+    runs(fit(&FITTED.set, &model, &TINY));
+    assert!(model.exists());
+}
+
+#[test]
+fn results_go_neither_over_images_nor_among_them() {
+    let model = &FITTED.model;
+    let place = tempfile::tempdir().unwrap();
+    let photos = place.path().join("photos");
+    std::fs::create_dir(&photos).unwrap();
+    let image = photos.join("one.png");
+    textures::normal(Cloth::Woven, 1).save(&image).unwrap();
+    let before = std::fs::read(&image).unwrap();
+    // An image named as it lies in the working folder has an overlay of its own name.
+    for (image, option, output, part) in [
+        (".", "--heatmaps", ".", "could replace them"),
+        ("one.png", "--heatmaps", ".", "could replace them"),
+        ("one.png", "--masks", "../photos", "could replace them"),
+        (".", "--masks", "masks", "the next run"),
+    ] {
+        let mut command = score(model);
+        command.current_dir(&photos);
+        command.args(["--alpha", "0.1", image, option, output]);
+        let error = complains(command);
+        assert!(error.contains(option) && error.contains(part), "{error}");
+    }
+    let mut command = score_at_a_tenth(model, &image);
+    command.args(["--force", "--report"]).arg(&image);
+    assert!(complains(command).contains("would replace what is read"));
+    let mut command = fit(&FITTED.set, &place.path().join("new.safetensors"), &TINY);
+    command
+        .arg("--report")
+        .arg(place.path().join("new.safetensors"));
+    assert!(complains(command).contains("is the model file"));
+    assert_eq!(std::fs::read(&image).unwrap(), before);
+    assert_eq!(std::fs::read_dir(&photos).unwrap().count(), 1);
+}
+
+#[test]
+fn settings_without_effect_are_said() {
+    let place = tempfile::tempdir().unwrap();
+    let model = place.path().join("m.safetensors");
+    let idle = [
+        "kernel.centres=500",
+        "data.train_share=0.5",
+        "positions.context=on",
+    ];
+    // What equals the default asks for nothing.
+    let settings = [
+        &idle[..],
+        &["encoder.kind=pca", "data.size=32", "flow.couplings=0"],
+    ]
+    .concat();
+    let warned = text(&runs(fit(&FITTED.set, &model, &settings)).stderr);
+    for setting in idle {
+        let told = format!("--set {setting} changes nothing here");
+        assert!(warned.contains(&told), "{setting}: {warned}");
+    }
+    assert_eq!(
+        warned.matches("changes nothing").count(),
+        idle.len(),
+        "{warned}"
+    );
+}
+
+#[test]
+fn small_sets_and_dark_ones_are_said() {
+    let place = tempfile::tempdir().unwrap();
+    let dark = place.path().join("dark");
+    std::fs::create_dir(&dark).unwrap();
+    for seed in 0..20 {
+        // 12 bits in files of 16.
+        let grey = image::DynamicImage::ImageRgb8(textures::normal(Cloth::Woven, seed)).to_luma16();
+        let low = image::ImageBuffer::from_fn(grey.width(), grey.height(), |x, y| {
+            image::Luma([grey.get_pixel(x, y).0[0] >> 4])
+        });
+        let low: image::ImageBuffer<image::Luma<u16>, Vec<u16>> = low;
+        low.save(dark.join(format!("{seed}.png"))).unwrap();
+    }
+    let model = place.path().join("m.safetensors");
+    let fitted = |settings: &[&str]| {
+        let mut command = fit(&dark, &model, settings);
+        command
+            .args(["--force", "--method"])
+            .arg(settings[0].split('.').next().unwrap());
+        text(&runs(command).stderr)
+    };
+    // Fewer images than features, and Gaussians, and centres.
+    let warned = fitted(&["padim.encoder=pca", "data.size=64"]);
+    assert!(
+        warned.contains("20 of 20 images stay below an eighth"),
+        "{warned}"
+    );
+    assert!(warned.contains("rests on 13 images"), "{warned}");
+    for settings in [
+        ["gmm.encoder=pca", "gmm.samples=4", "data.size=64"],
+        ["kernel.encoder=pca", "kernel.centres=20000", "data.size=32"],
+    ] {
+        fitted(&settings);
+        let mut command = score(&model);
+        command.args(["--alpha", "0.2"]).arg(&dark);
+        let scored = succeeds(command);
+        assert_eq!(scored.lines().count(), 21, "{scored}");
+    }
+    let mut large = fit(&dark, &model, &["padim.encoder=pca"]);
+    large.args(["--force", "--method", "padim", "--size", "1024"]);
+    let error = complains(large);
+    assert!(
+        error.contains("do not fit into memory: lower padim.dimensions"),
+        "{error}"
+    );
+}
+
+#[test]
 fn what_score_cannot_do_is_said_in_one_line() {
     let model = &FITTED.model;
     let place = tempfile::tempdir().unwrap();

@@ -3,13 +3,14 @@
 //! P. Bergmann et al., "MVTec AD - A Comprehensive Real-World Dataset for Unsupervised Anomaly
 //! Detection", 2019, <https://www.mvtec.com/company/research/datasets/mvtec-ad>. In the folder of a
 //! category, `train/good` has the normal images to train on, `test/good` those to test on,
-//! `test/<defect>` the anomalous ones, and `ground_truth/<defect>/<name>_mask.png` their masks.
+//! `test/<defect>` the anomalous ones, and `ground_truth/<defect>/<name>_mask.png` their masks (or `<name>.png`, or of
+//! another format of images).
 
 use std::path::{Path, PathBuf};
 
 use super::GroupBy;
 use super::groups::groups_of;
-use super::list::{Ignored, Listing, images_in, walk};
+use super::list::{EXTENSIONS, Ignored, Listing, images_in, walk};
 use crate::data::DataError;
 
 /// What lies in a folder.
@@ -34,6 +35,17 @@ pub enum Layout {
 }
 
 impl Layout {
+    /// All its images: those to learn from, and those to test on.
+    pub fn files(self) -> Vec<PathBuf> {
+        match self {
+            Self::Plain { normal, .. } => normal,
+            Self::Mvtec { normal, test, .. } => {
+                let tests = test.into_iter().map(|test| test.path);
+                normal.into_iter().chain(tests).collect()
+            }
+        }
+    }
+
     /// Which of the normal images of `folder` show one object, where anything says so: their names, by
     /// `group_by`, or in MVTec AD's layout the sub-folders of `train/good` that all of `files` lie in. The
     /// group of each file, numbered from 0.
@@ -92,17 +104,7 @@ pub fn layout(folder: &Path) -> Result<Layout, DataError> {
         return mvtec(folder);
     }
     // Taken for a plain folder, this would make every defect and every mask a normal image.
-    let categories = categories(folder)?;
-    if let Some(example) = categories.first() {
-        return Err(DataError::format(
-            folder,
-            format!(
-                "holds the MVTec AD categories {}, each a data set of its own: name one of them, as in {}",
-                categories.join(", "),
-                folder.join(example).display()
-            ),
-        ));
-    }
+    refuse_categories(folder)?;
     let Listing { files, ignored } = images_in(folder)?;
     Ok(Layout::Plain {
         normal: files,
@@ -110,7 +112,27 @@ pub fn layout(folder: &Path) -> Result<Layout, DataError> {
     })
 }
 
-fn is_category(folder: &Path) -> bool {
+/// Refuses a folder that holds categories.
+///
+/// # Errors
+/// [`DataError::Format`] naming one of them; [`DataError::Io`] when the folder cannot be read.
+pub(super) fn refuse_categories(folder: &Path) -> Result<(), DataError> {
+    let categories = categories(folder)?;
+    match categories.first() {
+        None => Ok(()),
+        Some(example) => Err(DataError::format(
+            folder,
+            format!(
+                "holds the MVTec AD categories {}, each a data set of its own: name one of them, as in {}",
+                categories.join(", "),
+                folder.join(example).display()
+            ),
+        )),
+    }
+}
+
+/// True for the folder of a category.
+pub(super) fn is_category(folder: &Path) -> bool {
     good_folder(folder).is_dir()
 }
 
@@ -170,9 +192,13 @@ fn test_image(folder: &Path, test_folder: &Path, path: PathBuf) -> Result<MvtecT
 fn mask_of(folder: &Path, inside: &Path) -> Option<PathBuf> {
     let stem = inside.file_stem()?.to_string_lossy();
     let masks = folder.join("ground_truth").join(inside.parent()?);
-    [format!("{stem}_mask.png"), format!("{stem}.png")]
-        .into_iter()
-        .map(|name| masks.join(name))
+    let names = [format!("{stem}_mask"), stem.into_owned()];
+    let files = names.iter().flat_map(|name| {
+        let extensions = EXTENSIONS.iter();
+        extensions.map(move |extension| format!("{name}.{extension}"))
+    });
+    files
+        .map(|file| masks.join(file))
         .find(|path| path.is_file())
 }
 

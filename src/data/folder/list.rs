@@ -12,7 +12,7 @@ use walkdir::WalkDir;
 use crate::data::DataError;
 
 /// Extensions, in lower case, of the files that are taken from a folder.
-const EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "bmp", "webp"];
+pub(super) const EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "bmp", "webp"];
 
 /// What [`list`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

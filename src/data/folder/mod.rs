@@ -7,6 +7,7 @@ mod layout;
 mod list;
 mod load;
 mod proportions;
+mod unscored;
 
 pub use duplicates::NearDuplicates;
 pub use groups::GroupBy;
@@ -15,3 +16,4 @@ pub use layout::{Layout, MvtecTest, layout};
 pub use list::{Ignored, Listing, list};
 pub use load::{Loaded, Skipped, load, load_mask, load_watched};
 pub use proportions::Sizing;
+pub use unscored::{Unscored, unscored};

@@ -24,7 +24,7 @@ pub enum BackboneError {
         path: PathBuf,
     },
     /// The file is cut short or is something else.
-    #[error("{} is damaged or not a safetensors file: {reason}", path.display())]
+    #[error("{} is damaged or not a safetensors file ({reason}): delete it and fetch it again (`encoder-flow data fetch squeezenet`), or name another", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,

@@ -36,6 +36,8 @@ pub struct Context<'a> {
     pub stages: [usize; 2],
     /// False where nobody asks for the scores of training images.
     pub training_scores: bool,
+    /// What whoever asked for the fit should know of it, once it is done.
+    pub notes: Vec<String>,
 }
 
 /// What a fit leaves.
@@ -81,11 +83,13 @@ impl Context<'_> {
         let mut inner = Context {
             folder: &folder,
             clock: std::mem::replace(&mut self.clock, Clock::start()),
+            notes: std::mem::take(&mut self.notes),
             ..*self
         };
         let result = work(&mut inner);
         self.stages = inner.stages;
         self.clock = inner.clock;
+        self.notes = inner.notes;
         result
     }
 

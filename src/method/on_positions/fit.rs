@@ -7,7 +7,9 @@ use toml::Table;
 
 use super::detector::ChosenTop;
 use super::rows::Scale;
-use super::settings::{Components, DescribedScale, Description, Opened, PositionSettings};
+use super::settings::{
+    Components, DescribedScale, Description, Opened, PositionContext, PositionSettings,
+};
 use super::{OnPositions, PositionSizes, PositionWeights, ScaleSizes};
 use crate::data::{Images, with_defects};
 use crate::encoder::{MapEncoder, PatchPca, SqueezeNet, TextureEnergies};
@@ -94,7 +96,12 @@ impl Plan for PositionPlan {
         let mut positions = as_table(&self.description);
         let own = match &self.density {
             DensityPlan::Flow(components, flow) => {
-                positions.extend(as_table(components));
+                let mut components = *components;
+                if flow.couplings == 0 {
+                    // There is nothing that a position could enter.
+                    components.context = PositionContext::Off;
+                }
+                positions.extend(as_table(&components));
                 Some(("flow", as_table(flow)))
             }
             DensityPlan::Gaussian(components) => {

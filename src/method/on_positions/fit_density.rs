@@ -25,7 +25,7 @@ const VALIDATED: usize = 25_000;
 /// Positions that a coreset is taken from, at most.
 const REMEMBERED: usize = 40_000;
 
-/// Numbers in the covariances of a base distribution, at most: half a GiB.
+/// Numbers in the covariances of a density, at most: half a GiB.
 const MOST_COVARIANCES: usize = 1 << 27;
 
 /// A density with its sizes, and the stages that it took.
@@ -66,7 +66,7 @@ impl PositionPlan {
             "{name}: describing the positions of {count} images"
         ));
         let fitted = match &self.density {
-            &DensityPlan::Gaussian(components) => fit.gaussian(context, components)?,
+            DensityPlan::Gaussian(components) => fit.gaussian(context, *components)?,
             DensityPlan::Mixture(components, own) => fit.mixture(context, *components, *own)?,
             DensityPlan::Flow(components, flow) => fit.flow(context, components, flow)?,
             DensityPlan::Kernel(own) => fit.kernel(context, own)?,
@@ -168,27 +168,26 @@ impl Fit<'_> {
         context.clock.step(&step, Some(self.train.len()));
     }
 
-    /// That the base distribution of a flow of so many entries is none that fills the memory.
-    ///
-    /// # Errors
-    /// [`DetectorError::Shape`] when it is.
-    fn check_base(&self, flow: &FlowSettings, entries: usize) -> Result<(), MethodError> {
-        let full = flow.base == BaseKind::Fitted;
-        let numbers = entries * entries * flow.gaussians * flow.starts;
-        match full && numbers > MOST_COVARIANCES {
-            false => Ok(()),
-            true => Err(DetectorError::Shape(format!(
-                "{} Gaussians with full covariances of {entries} components: lower flow.gaussians, or set \
-                 flow.base=\"tied\", with which all have one",
-                flow.gaussians * flow.starts
-            ))
-            .into()),
+    /// Notes where a covariance of so many entries is fitted to fewer positions than those: most of its directions then
+    /// have no variance but what is made up for them.
+    fn note_few_rows(&self, context: &mut Context, rows: usize, entries: usize) {
+        if rows <= entries {
+            context.notes.push(format!(
+                "scale {}: the covariance of {entries} components rests on {rows} positions: take more images, a larger \
+                 --size, or fewer positions.components",
+                self.scale.number
+            ));
         }
     }
 
-    fn gaussian(&mut self, context: &Context, components: usize) -> Result<Density, MethodError> {
+    fn gaussian(
+        &mut self,
+        context: &mut Context,
+        components: usize,
+    ) -> Result<Density, MethodError> {
         let components = self.kept(components)?;
         let train = self.fitted_rows(context)?;
+        self.note_few_rows(context, train.features.len(), components);
         let projection = self.projection(context, &train, None, (components, components))?;
         // A standard normal of whitened components is their Gaussian.
         let sizes = RealNvpConfig::base_alone(components, 0);
@@ -203,14 +202,22 @@ impl Fit<'_> {
 
     fn mixture(
         &mut self,
-        context: &Context,
+        context: &mut Context,
         components: usize,
         own: MixtureConfig,
     ) -> Result<Density, MethodError> {
         let components = self.kept(components)?;
+        check_covariances(
+            own.gaussians * own.starts,
+            components,
+            "lower gmm.gaussians or positions.components",
+        )?;
         let train = self.fitted_rows(context)?;
+        self.note_few_rows(context, train.features.len(), components);
         let projection = self.projection(context, &train, None, (components, components))?;
-        let sizes = RealNvpConfig::base_alone(components, own.gaussians * own.starts);
+        // No more Gaussians than there are rows to start them from.
+        let gaussians = own.gaussians.min(own.samples).min(train.features.len());
+        let sizes = RealNvpConfig::base_alone(components, gaussians * own.starts);
         let start = sizes.init(&mut self.rng, context.device);
         let latents = latents(&projection, &train, components, None, context);
         let count = latents.len().min(own.samples);
@@ -235,6 +242,7 @@ impl Fit<'_> {
         let kept = self.kept(components.components)?;
         let head = components.head_of(kept);
         let train = self.fitted_rows(context)?;
+        self.note_few_rows(context, train.features.len(), kept);
         let projection = self.projection(context, &train, None, (kept, head))?;
         self.described(context);
         let sizes = flow.sizes(head, train.features.len());
@@ -273,7 +281,11 @@ impl Fit<'_> {
             return self.gaussian(context, components.components);
         }
         let kept = self.kept(components.components)?;
-        self.check_base(flow, components.head_of(kept))?;
+        if flow.base == BaseKind::Fitted {
+            let remedy = "lower flow.gaussians, or set flow.base=\"tied\", with which all have one";
+            let gaussians = flow.gaussians * flow.starts;
+            check_covariances(gaussians, components.head_of(kept), remedy)?;
+        }
         if !flow.trains() {
             return self.base_alone(context, components, flow);
         }
@@ -343,10 +355,19 @@ impl Fit<'_> {
         Ok((PositionDensity::Bank(bank), sizes, Vec::new()))
     }
 
-    fn places(&mut self, context: &Context, own: &PlaceSettings) -> Result<Density, MethodError> {
+    fn places(
+        &mut self,
+        context: &mut Context,
+        own: &PlaceSettings,
+    ) -> Result<Density, MethodError> {
         let places = self.scale.config.grid(self.scale.shrink).len();
         let features = self.features();
         let dimensions = own.dimensions.min(features);
+        check_covariances(
+            places,
+            dimensions,
+            "lower padim.dimensions or --size (data.size)",
+        )?;
         let chosen = sample(&mut self.rng, features, dimensions).into_vec();
         let wanted = Wanted {
             poses: self.poses,
@@ -356,15 +377,42 @@ impl Fit<'_> {
         };
         let train = self.scale.rows(context, ("train", self.train), wanted)?;
         let train = train.features;
+        let number = self.scale.number;
+        let seen = train.len() / places.max(1);
         context.say(&format!(
-            "scale {}: a Gaussian of {dimensions} features for each of {places} places, fitted to {} images as they are \
-             seen",
-            self.scale.number,
-            train.len() / places.max(1)
+            "scale {number}: a Gaussian of {dimensions} features for each of {places} places, fitted to {seen} images as \
+             they are seen"
         ));
+        let there = self.train.len() * self.poses.count();
+        if seen < there {
+            context.notes.push(format!(
+                "scale {number}: {there} images as they are seen do not fit into memory, so {seen} of them were fitted to: \
+                 a smaller --size (data.size) or padim.dimensions lets more in"
+            ));
+        }
+        if seen <= dimensions {
+            context.notes.push(format!(
+                "scale {number}: the Gaussian of every place has {dimensions} features and rests on {seen} images: take more \
+                 images, or lower padim.dimensions"
+            ));
+        }
         let gaussians = PlaceGaussians::fit(&train, places, (&chosen, features), context.device);
         let sizes = DensitySizes::Places { dimensions };
         Ok((PositionDensity::Places(gaussians), sizes, Vec::new()))
+    }
+}
+
+/// That so many full covariances of so many entries do not fill the memory; else what to do.
+///
+/// # Errors
+/// [`DetectorError::Shape`] when they would.
+fn check_covariances(count: usize, entries: usize, remedy: &str) -> Result<(), MethodError> {
+    match count.saturating_mul(entries * entries) > MOST_COVARIANCES {
+        false => Ok(()),
+        true => Err(DetectorError::Shape(format!(
+            "{count} Gaussians with full covariances of {entries} entries do not fit into memory: {remedy}"
+        ))
+        .into()),
     }
 }
 

@@ -15,6 +15,12 @@ const SOFTENING: f64 = 0.01;
 /// Kernel variances that are tried, in units of the mean squared distance of a training position to
 /// its nearest centre over the number of features.
 const WIDTHS: [f64; 8] = [0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 8.0];
+/// Training positions for every centre, at least: the kernel's variance is what the others are away from these.
+const ROWS_OF_CENTRE: usize = 4;
+/// Least mean squared distance to the nearest centre, as a share of that to the mean of all.
+const LEAST_SHARE: f64 = 1e-6;
+/// Least of all where all are alike, in squared units of the softened components.
+const LEAST: f64 = 1e-12;
 /// Rows per step.
 const BATCH: usize = 1024;
 
@@ -32,8 +38,8 @@ pub struct KernelDensity {
 }
 
 impl KernelDensity {
-    /// Fits centres to `train`, `[len, features]`, and the kernel's variance to `valid`: the one with
-    /// the largest likelihood there.
+    /// Fits centres to `train`, `[len, features]`, a quarter of the rows at most, and the kernel's variance to `valid`: the
+    /// one with the largest likelihood there.
     pub fn fit(
         train: &Vectors,
         valid: &Vectors,
@@ -43,7 +49,9 @@ impl KernelDensity {
     ) -> Self {
         let (projection, log_det) = Projection::softened(train, SOFTENING, rng, device);
         let latents = projected(&projection, train, device);
-        let chosen = coreset(&latents, centres, rng, device);
+        let most = (latents.len() / ROWS_OF_CENTRE).max(1);
+        let chosen = coreset(&latents, centres.min(most), rng, device);
+        let spread = spread(&latents);
         let mut columns = Vectors::new(latents.dim());
         for &row in &chosen {
             columns.extend(latents.row(row).iter().copied());
@@ -57,7 +65,9 @@ impl KernelDensity {
             log_det: Param::from_tensor(Tensor::full([1], log_det, device)),
         };
         let nearest = density.mean(train, |squares| squares.min_dim(1).squeeze_dim(1));
-        let unit = (nearest / train.dim() as f64).max(f64::MIN_POSITIVE);
+        let unit = (nearest / train.dim() as f64)
+            .max(LEAST_SHARE * spread)
+            .max(LEAST);
         let fits = WIDTHS.map(|width| {
             density.log_variance =
                 Param::from_tensor(Tensor::full([1], (width * unit).ln(), device));
@@ -126,6 +136,16 @@ impl KernelDensity {
         });
         sums.sum::<f64>() / rows.len().max(1) as f64
     }
+}
+
+/// Mean squared distance of an entry from its mean.
+fn spread(rows: &Vectors) -> f64 {
+    let means = rows.means();
+    let squares = rows.values().chunks_exact(rows.dim()).flat_map(|row| {
+        let pairs = row.iter().zip(&means);
+        pairs.map(|(value, mean)| f64::from(value - mean).powi(2))
+    });
+    squares.sum::<f64>() / rows.values().len().max(1) as f64
 }
 
 /// All rows after the projection.

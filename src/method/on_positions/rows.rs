@@ -136,7 +136,7 @@ pub(super) struct Poses {
 
 impl Poses {
     /// Number of poses.
-    fn count(self) -> usize {
+    pub(super) fn count(self) -> usize {
         self.all().len()
     }
 
