@@ -1,18 +1,8 @@
-//! The activations between convolutions, in place and on all threads.
+//! The activations between convolutions.
 
-use burn::backend::Flex;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::backend::flex::FlexTensor;
 use burn::tensor::{Tensor, activation};
-use rayon::prelude::*;
 
-use super::{Home, Training, contiguous, flex, training, values};
-
-/// Values per task.
-const TASK: usize = 1 << 14;
+use super::pointwise::{Curve, each};
 
 /// What follows a convolution or a normalisation.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,20 +26,17 @@ impl Activation {
     }
 }
 
-/// An activation as a type, for loops that are compiled for each.
-pub(super) trait Gate: Copy + Send + Sync {
-    /// The activation of `x`.
-    fn value(self, x: f32) -> f32;
+/// An activation as a type, for loops that are compiled for each: its gradient depends on the sign of its value alone,
+/// which `x` has as well.
+pub(super) trait Gate: Curve {}
 
-    /// The gradient by `x`, for the gradient by the activation. What `x` is matters only by its
-    /// sign, so the activation of `x` does as well.
-    fn gradient(self, x: f32, gradient: f32) -> f32;
-}
-
-#[derive(Clone, Copy)]
+/// [`Activation::Identity`].
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Pass;
 
-impl Gate for Pass {
+impl Gate for Pass {}
+
+impl Curve for Pass {
     #[inline(always)]
     fn value(self, x: f32) -> f32 {
         x
@@ -61,10 +48,13 @@ impl Gate for Pass {
     }
 }
 
-#[derive(Clone, Copy)]
+/// [`Activation::Relu`].
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Rectify;
 
-impl Gate for Rectify {
+impl Gate for Rectify {}
+
+impl Curve for Rectify {
     #[inline(always)]
     fn value(self, x: f32) -> f32 {
         // NaN stays.
@@ -77,10 +67,13 @@ impl Gate for Rectify {
     }
 }
 
-#[derive(Clone, Copy)]
+/// [`Activation::LeakyRelu`].
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Leak(pub f32);
 
-impl Gate for Leak {
+impl Gate for Leak {}
+
+impl Curve for Leak {
     #[inline(always)]
     fn value(self, x: f32) -> f32 {
         if x < 0.0 { self.0 * x } else { x }
@@ -115,67 +108,8 @@ pub(super) use with_gate;
 
 /// The activation of every value.
 pub(crate) fn activate<const D: usize>(input: Tensor<D>, activation: Activation) -> Tensor<D> {
-    match Home::of(&input) {
-        Home::Flex => Tensor::from_primitive::<Flex>(forward(flex(input), activation)),
-        Home::Training => record(input, activation),
-        Home::Elsewhere => activation.plain(input),
-    }
-}
-
-fn forward(input: FlexTensor, activation: Activation) -> FlexTensor {
-    let mut output = contiguous(input);
-    let values = output.storage_mut::<f32>();
-    with_gate!(activation, |gate| values.par_chunks_mut(TASK).for_each(
-        |values| values.iter_mut().for_each(|x| *x = gate.value(*x))
-    ));
-    output
-}
-
-fn backward(output: FlexTensor, gradient: FlexTensor, activation: Activation) -> FlexTensor {
-    let (output, mut gradient) = (contiguous(output), contiguous(gradient));
-    let gradients = gradient.storage_mut::<f32>().par_chunks_mut(TASK);
-    let pairs = gradients.zip(values(&output).par_chunks(TASK));
-    with_gate!(activation, |gate| pairs.for_each(|(gradients, outputs)| {
-        for (gradient, output) in gradients.iter_mut().zip(outputs) {
-            *gradient = gate.gradient(*output, *gradient);
-        }
-    }));
-    gradient
-}
-
-fn record<const D: usize>(input: Tensor<D>, activation: Activation) -> Tensor<D> {
-    let (input, node) = training(input).into_parts();
-    let output = forward(input, activation);
-    let prepared = ActivationBackward
-        .prepare::<NoCheckpointing>([node])
-        .compute_bound()
-        .stateful();
-    let output = match prepared {
-        OpsKind::Tracked(prepared) => prepared.finish((output.clone(), activation), output),
-        OpsKind::UnTracked(prepared) => prepared.finish(output),
-    };
-    Tensor::from_primitive::<Training>(output)
-}
-
-#[derive(Debug)]
-struct ActivationBackward;
-
-impl Backward<Flex, 1> for ActivationBackward {
-    type State = (FlexTensor, Activation);
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 1>,
-        gradients: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let [node] = ops.parents;
-        let gradient = gradients.consume::<Flex>(&ops.node);
-        let (output, activation) = ops.state;
-        if let Some(node) = node {
-            gradients.register::<Flex>(node.id, backward(output, gradient, activation));
-        }
-    }
+    with_gate!(activation, |gate| each(gate, input, |input| activation
+        .plain(input)))
 }
 
 #[cfg(test)]
@@ -195,7 +129,7 @@ mod tests {
         let device = Device::flex().autodiff();
         for activation in ACTIVATIONS {
             let measure = |operation: &dyn Fn(Tensor<2>) -> Tensor<2>| {
-                let input = normal([3, TASK], 1, &device).require_grad();
+                let input = normal([3, Rectify::TASK], 1, &device).require_grad();
                 let output = operation(input.clone());
                 let probe = normal(output.dims(), 2, &device);
                 let gradients = (output.clone() * probe).sum().backward();
@@ -205,7 +139,7 @@ mod tests {
             };
             let found = measure(&|input| activate(input, activation));
             assert_eq!(found, measure(&|input| activation.plain(input)));
-            let plain = activate(normal([3, TASK], 1, &Device::flex()), activation);
+            let plain = activate(normal([3, Rectify::TASK], 1, &Device::flex()), activation);
             assert_eq!(read(plain), found[0]);
         }
     }

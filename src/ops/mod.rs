@@ -22,6 +22,7 @@ mod covariance;
 mod elementary;
 #[cfg(feature = "wgpu")]
 mod gpu;
+mod graph;
 mod k_means;
 mod log_sum_exp;
 mod matrix;

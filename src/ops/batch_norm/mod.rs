@@ -3,10 +3,6 @@
 mod kernel;
 
 use burn::backend::Flex;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::nn::BatchNorm;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -17,6 +13,7 @@ use self::kernel::{
 use super::activation::{Activation, with_gate};
 #[cfg(feature = "wgpu")]
 use super::gpu;
+use super::graph::{Differentiate, noted};
 use super::{Home, Training, contiguous, flex, tensor, training, values};
 
 /// Normalises each channel, then applies the activation: `activation(norm.forward(input))`.
@@ -142,28 +139,20 @@ fn record(
         blend(norm, used, &device);
     }
 
-    let prepared = BatchNormBackward
-        .prepare::<NoCheckpointing>([input_node, gamma_node, beta_node])
-        .compute_bound()
-        .stateful();
-    let output = match prepared {
-        OpsKind::Tracked(prepared) => {
-            let saved = Saved {
-                input,
-                shape,
-                channels,
-                statistics,
-                activation,
-            };
-            prepared.finish(saved, output)
-        }
-        OpsKind::UnTracked(prepared) => prepared.finish(output),
+    let saved = Saved {
+        input,
+        shape,
+        channels,
+        statistics,
+        activation,
     };
+    let inputs = [input_node, gamma_node, beta_node];
+    let output = noted(Normalisation, inputs, saved, output);
     Tensor::from_primitive::<Training>(output)
 }
 
 #[derive(Debug)]
-struct BatchNormBackward;
+struct Normalisation;
 
 /// What the gradients need of the operation.
 #[derive(Clone, Debug)]
@@ -175,27 +164,26 @@ struct Saved {
     activation: Activation,
 }
 
-impl Backward<Flex, 3> for BatchNormBackward {
-    type State = Saved;
+impl Differentiate<Flex, 3> for Normalisation {
+    type Saved = Saved;
 
-    fn backward(
+    fn gradients(
         self,
-        ops: Ops<Saved, 3>,
-        gradients: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let [input_node, gamma_node, beta_node] = ops.parents;
-        let mut gradient = contiguous(gradients.consume::<Flex>(&ops.node));
+        saved: Saved,
+        by_output: FlexTensor,
+        [by_input, by_gamma, by_beta]: [bool; 3],
+    ) -> [Option<FlexTensor>; 3] {
+        let mut gradient = contiguous(by_output);
         let Saved {
             input,
             shape,
             channels,
             statistics,
             activation,
-        } = ops.state;
+        } = saved;
         let input = values(&input);
         let is_constant = statistics == Statistics::Running;
-        let sums = match is_constant && gamma_node.is_none() && beta_node.is_none() {
+        let sums = match is_constant && !by_gamma && !by_beta {
             true => Vec::new(),
             false => with_gate!(activation, |gate| gradient_sums(
                 gate,
@@ -210,7 +198,7 @@ impl Backward<Flex, 3> for BatchNormBackward {
             true => vec![Sums::ZERO; channels.len()],
             false => sums.clone(),
         };
-        if let Some(node) = input_node {
+        if by_input {
             let gradient_values = gradient.storage_mut::<f32>();
             with_gate!(activation, |gate| input_gradient(
                 gate,
@@ -220,15 +208,13 @@ impl Backward<Flex, 3> for BatchNormBackward {
                 &back,
                 shape
             ));
-            gradients.register::<Flex>(node.id, gradient);
         }
         let collect = |of: fn(&Sums) -> f32| tensor(sums.iter().map(of).collect(), [sums.len()]);
-        if let Some(node) = gamma_node {
-            gradients.register::<Flex>(node.id, collect(|sums| sums.projected));
-        }
-        if let Some(node) = beta_node {
-            gradients.register::<Flex>(node.id, collect(|sums| sums.plain));
-        }
+        [
+            by_input.then_some(gradient),
+            by_gamma.then(|| collect(|sums| sums.projected)),
+            by_beta.then(|| collect(|sums| sums.plain)),
+        ]
     }
 }
 

@@ -7,10 +7,6 @@ mod kernel;
 mod patches;
 
 use burn::backend::Flex;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{Tensor, module};
@@ -18,6 +14,7 @@ use burn::tensor::{Tensor, module};
 use self::kernel::Geometry;
 #[cfg(feature = "wgpu")]
 use super::gpu;
+use super::graph::{Differentiate, noted};
 use super::{Home, Training, contiguous, flex, tensor, training, values};
 
 /// The convolution that halves the side: kernel 4, stride 2, padding 1, no bias.
@@ -179,28 +176,19 @@ fn record(
     let (input, input_node) = input.into_parts();
     let (weight, weight_node) = weight.into_parts();
     let output = direction.run(&geometry, input.clone(), weight.clone());
-    let prepared = ConvolutionBackward
-        .prepare::<NoCheckpointing>([input_node, weight_node])
-        .compute_bound()
-        .stateful();
-    let output = match prepared {
-        OpsKind::Tracked(prepared) => {
-            let saved = Saved {
-                direction,
-                geometry,
-                // Each is needed for the gradient of the other.
-                input: weight_tracked.then_some(input),
-                weight: input_tracked.then_some(weight),
-            };
-            prepared.finish(saved, output)
-        }
-        OpsKind::UnTracked(prepared) => prepared.finish(output),
+    let saved = Saved {
+        direction,
+        geometry,
+        // Each is needed for the gradient of the other.
+        input: weight_tracked.then_some(input),
+        weight: input_tracked.then_some(weight),
     };
+    let output = noted(Convolution, [input_node, weight_node], saved, output);
     Tensor::from_primitive::<Training>(output)
 }
 
 #[derive(Debug)]
-struct ConvolutionBackward;
+struct Convolution;
 
 /// What the gradients need of the operation.
 #[derive(Clone, Debug)]
@@ -211,32 +199,25 @@ struct Saved {
     weight: Option<FlexTensor>,
 }
 
-impl Backward<Flex, 2> for ConvolutionBackward {
-    type State = Saved;
+impl Differentiate<Flex, 2> for Convolution {
+    type Saved = Saved;
 
-    fn backward(
+    fn gradients(
         self,
-        ops: Ops<Saved, 2>,
-        gradients: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let [input_node, weight_node] = ops.parents;
-        let gradient = gradients.consume::<Flex>(&ops.node);
+        saved: Saved,
+        by_output: FlexTensor,
+        _wanted: [bool; 2],
+    ) -> [Option<FlexTensor>; 2] {
         let Saved {
             direction,
             geometry,
             input,
             weight,
-        } = ops.state;
-        if let (Some(node), Some(weight)) = (input_node, weight) {
-            let reverse = direction.reverse();
-            let input_gradient = reverse.run(&geometry, gradient.clone(), weight);
-            gradients.register::<Flex>(node.id, input_gradient);
-        }
-        if let (Some(node), Some(input)) = (weight_node, input) {
-            let weight_gradient = direction.weight_gradient(&geometry, input, gradient);
-            gradients.register::<Flex>(node.id, weight_gradient);
-        }
+        } = saved;
+        let reverse = direction.reverse();
+        let by_input = weight.map(|weight| reverse.run(&geometry, by_output.clone(), weight));
+        let by_weight = input.map(|input| direction.weight_gradient(&geometry, input, by_output));
+        [by_input, by_weight]
     }
 }
 

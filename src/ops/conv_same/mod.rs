@@ -4,10 +4,6 @@
 mod kernel;
 
 use burn::backend::Flex;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Tensor, module};
@@ -15,6 +11,7 @@ use burn::tensor::{Tensor, module};
 use self::kernel::Geometry;
 #[cfg(feature = "wgpu")]
 use super::gpu;
+use super::graph::{Differentiate, noted};
 use super::{Home, Training, contiguous, flex, tensor, training, values};
 
 /// The convolution with an odd square kernel that keeps height and width.
@@ -102,27 +99,23 @@ fn record(geometry: Geometry, input: Tensor<4>, weight: Tensor<4>, bias: Tensor<
     let (weight, weight_node) = weight.into_parts();
     let (bias, bias_node) = bias.into_parts();
     let output = run(&geometry, input.clone(), weight.clone(), Some(bias));
-    let prepared = ConvolutionBackward
-        .prepare::<NoCheckpointing>([input_node, weight_node, bias_node])
-        .compute_bound()
-        .stateful();
-    let output = match prepared {
-        OpsKind::Tracked(prepared) => {
-            let saved = Saved {
-                geometry,
-                // Each is needed for the gradient of the other.
-                input: parameters_tracked.then_some(input),
-                weight: input_tracked.then_some(weight),
-            };
-            prepared.finish(saved, output)
-        }
-        OpsKind::UnTracked(prepared) => prepared.finish(output),
+    let saved = Saved {
+        geometry,
+        // Each is needed for the gradient of the other.
+        input: parameters_tracked.then_some(input),
+        weight: input_tracked.then_some(weight),
     };
+    let output = noted(
+        Convolution,
+        [input_node, weight_node, bias_node],
+        saved,
+        output,
+    );
     Tensor::from_primitive::<Training>(output)
 }
 
 #[derive(Debug)]
-struct ConvolutionBackward;
+struct Convolution;
 
 /// What the gradients need of the operation.
 #[derive(Clone, Debug)]
@@ -132,37 +125,32 @@ struct Saved {
     weight: Option<FlexTensor>,
 }
 
-impl Backward<Flex, 3> for ConvolutionBackward {
-    type State = Saved;
+impl Differentiate<Flex, 3> for Convolution {
+    type Saved = Saved;
 
-    fn backward(
+    fn gradients(
         self,
-        ops: Ops<Saved, 3>,
-        gradients: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let [input_node, weight_node, bias_node] = ops.parents;
-        let gradient = contiguous(gradients.consume::<Flex>(&ops.node));
+        saved: Saved,
+        by_output: FlexTensor,
+        _wanted: [bool; 3],
+    ) -> [Option<FlexTensor>; 3] {
         let Saved {
             geometry,
             input,
             weight,
-        } = ops.state;
-        if let (Some(node), Some(weight)) = (input_node, weight) {
-            let found = input_gradient(&geometry, weight, gradient.clone());
-            gradients.register::<Flex>(node.id, found);
-        }
+        } = saved;
+        let by_output = contiguous(by_output);
+        let by_input = weight.map(|weight| input_gradient(&geometry, weight, by_output.clone()));
         let Some(input) = input.map(contiguous) else {
-            return;
+            return [by_input, None, None];
         };
-        let [weight, bias] =
-            kernel::parameter_gradients(&geometry, values(&input), values(&gradient));
-        if let Some(node) = weight_node {
-            gradients.register::<Flex>(node.id, tensor(weight, geometry.weight_shape()));
-        }
-        if let Some(node) = bias_node {
-            gradients.register::<Flex>(node.id, tensor(bias, [geometry.to]));
-        }
+        let [by_weight, by_bias] =
+            kernel::parameter_gradients(&geometry, values(&input), values(&by_output));
+        [
+            by_input,
+            Some(tensor(by_weight, geometry.weight_shape())),
+            Some(tensor(by_bias, [geometry.to])),
+        ]
     }
 }
 

@@ -7,9 +7,10 @@ use rayon::prelude::*;
 use super::geometry::{Geometry, Inputs, matrix};
 use super::kernel::{Coupling, Pass, ROWS, shares};
 use super::layer::Layer;
-use crate::ops::activation::{Gate, Rectify};
+use crate::ops::activation::Rectify;
 use crate::ops::elementary::exp;
 use crate::ops::matrix::{Matrix, multiply_views, with_scratch};
+use crate::ops::pointwise::Curve;
 
 /// Most tasks of the gradients. Each has sums of its own for all weights, so more would be dear.
 const GROUPS: usize = 8;

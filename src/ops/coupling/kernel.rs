@@ -8,9 +8,10 @@ use rayon::prelude::*;
 use super::Direction;
 use super::geometry::{Geometry, Inputs, matrix};
 use super::layer::Layer;
-use crate::ops::activation::{Gate, Rectify};
+use crate::ops::activation::Rectify;
 use crate::ops::elementary::{exp, tanh};
 use crate::ops::matrix::with_scratch;
+use crate::ops::pointwise::Curve;
 
 /// Rows that go through together: enough for a product at full speed.
 pub(super) const ROWS: usize = 128;

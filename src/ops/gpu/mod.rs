@@ -12,8 +12,7 @@ mod convolution;
 pub(super) use batch_norm::{normalise_by_batch, normalise_by_running};
 pub(super) use convolution::{Direction, Window, convolve};
 
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
-use burn::backend::autodiff::ops::{Backward, NodeGuard, OpsKind};
+use burn::backend::autodiff::ops::NodeGuard;
 use burn::backend::wgpu::CubeTensor;
 use burn::backend::{Autodiff, Wgpu};
 use burn::tensor::{DType, Shape, Tensor};
@@ -66,27 +65,6 @@ fn primitive<const D: usize>(tensor: Tensor<D>) -> CubeTensor {
 fn tracked<const D: usize>(tensor: Tensor<D>) -> (CubeTensor, NodeGuard) {
     let found = tensor.autodiff().try_into_primitive::<Autodiff<Wgpu>>();
     found.expect("the tensor is on the GPU").into_parts()
-}
-
-/// The output of an operation behind its inputs in the graph of gradients.
-fn noted<O, const N: usize>(
-    operation: O,
-    inputs: [NodeGuard; N],
-    saved: O::State,
-    output: CubeTensor,
-) -> Tensor<4>
-where
-    O: Backward<Wgpu, N>,
-{
-    let prepared = operation
-        .prepare::<NoCheckpointing>(inputs)
-        .compute_bound()
-        .stateful();
-    let output = match prepared {
-        OpsKind::Tracked(prepared) => prepared.finish(saved, output),
-        OpsKind::UnTracked(prepared) => prepared.finish(output),
-    };
-    Tensor::from_primitive::<Autodiff<Wgpu>>(output)
 }
 
 /// A tensor on the same GPU whose values are not written yet.

@@ -4,19 +4,17 @@ mod channels;
 mod sums;
 mod values;
 
-use burn::backend::Wgpu;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::wgpu::CubeTensor;
+use burn::backend::{Autodiff, Wgpu};
 use burn::nn::BatchNorm;
 use burn::tensor::Tensor;
 
 use self::channels::Channels;
 use self::sums::{parameter_gradients, statistics};
 use self::values::{input_gradient, normalise};
-use super::{noted, primitive, tracked};
+use super::{primitive, tracked};
 use crate::ops::activation::Activation;
+use crate::ops::graph::{Differentiate, noted};
 
 /// Normalises each channel by the running statistics, then applies the activation.
 ///
@@ -77,7 +75,8 @@ pub(in crate::ops) fn normalise_by_batch(
     };
     let output = primitive(normalise(on_gpu(&input), &channels));
     let inputs = [input_node, gamma_node, beta_node];
-    noted(Normalisation, inputs, Saved { input, channels }, output)
+    let output = noted(Normalisation, inputs, Saved { input, channels }, output);
+    Tensor::from_primitive::<Autodiff<Wgpu>>(output)
 }
 
 /// The slope of the activation below zero.
@@ -99,30 +98,23 @@ struct Saved {
     channels: Channels,
 }
 
-impl Backward<Wgpu, 3> for Normalisation {
-    type State = Saved;
+impl Differentiate<Wgpu, 3> for Normalisation {
+    type Saved = Saved;
 
-    fn backward(
+    fn gradients(
         self,
-        ops: Ops<Saved, 3>,
-        gradients: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let gradient = gradients.consume::<Wgpu>(&ops.node);
-        let gradient = Tensor::<4>::from_primitive::<Wgpu>(gradient);
-        let Saved { input, channels } = ops.state;
+        Saved { input, channels }: Saved,
+        by_output: CubeTensor,
+        [by_input, by_gamma, by_beta]: [bool; 3],
+    ) -> [Option<CubeTensor>; 3] {
+        let gradient = Tensor::<4>::from_primitive::<Wgpu>(by_output);
         let input = Tensor::<4>::from_primitive::<Wgpu>(input);
         let back = parameter_gradients(input.clone(), gradient.clone(), &channels);
-        let [input_node, gamma_node, beta_node] = ops.parents;
-        if let Some(node) = input_node {
-            let found = input_gradient(input, gradient, &channels, back.clone());
-            gradients.register::<Wgpu>(node.id, primitive(found));
-        }
-        let [by_beta, by_gamma] = back;
-        for (node, found) in [(gamma_node, by_gamma), (beta_node, by_beta)] {
-            if let Some(node) = node {
-                gradients.register::<Wgpu>(node.id, primitive(found));
-            }
-        }
+        let [beta, gamma] = back.clone();
+        [
+            by_input.then(|| primitive(input_gradient(input, gradient, &channels, back))),
+            by_gamma.then(|| primitive(gamma)),
+            by_beta.then(|| primitive(beta)),
+        ]
     }
 }

@@ -7,17 +7,16 @@ mod windows;
 
 pub(crate) use geometry::{Direction, Window};
 
-use burn::backend::Wgpu;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops};
+use burn::backend::autodiff::ops::NodeGuard;
 use burn::backend::wgpu::CubeTensor;
+use burn::backend::{Autodiff, Wgpu};
 use burn::tensor::Tensor;
 
 use self::geometry::Taps;
 use self::weight_gradient::weight_gradient;
 use self::windows::products;
-use super::{noted, primitive, tracked, trains};
+use super::{primitive, tracked, trains};
+use crate::ops::graph::{Differentiate, noted};
 
 /// The convolution, or its transpose, on a GPU.
 ///
@@ -65,10 +64,11 @@ fn record<const N: usize>(
     size: [usize; 2],
 ) -> Tensor<4>
 where
-    Convolution: Backward<Wgpu, N, State = Saved>,
+    Convolution: Differentiate<Wgpu, N, Saved = Saved>,
 {
     let output = products(saved.taps, [&saved.input, &saved.weight], bias, size);
-    noted(Convolution, nodes, saved, output)
+    let output = noted(Convolution, nodes, saved, output);
+    Tensor::from_primitive::<Autodiff<Wgpu>>(output)
 }
 
 #[derive(Debug)]
@@ -102,45 +102,37 @@ impl Saved {
     }
 }
 
-impl Backward<Wgpu, 2> for Convolution {
-    type State = Saved;
+impl Differentiate<Wgpu, 2> for Convolution {
+    type Saved = Saved;
 
-    fn backward(
+    fn gradients(
         self,
-        ops: Ops<Saved, 2>,
-        gradients: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        register(ops, gradients);
+        saved: Saved,
+        by_output: CubeTensor,
+        [by_input, by_weight]: [bool; 2],
+    ) -> [Option<CubeTensor>; 2] {
+        [
+            by_input.then(|| saved.input_gradient(&by_output)),
+            by_weight.then(|| saved.weight_gradient(&by_output)),
+        ]
     }
 }
 
-impl Backward<Wgpu, 3> for Convolution {
-    type State = Saved;
+impl Differentiate<Wgpu, 3> for Convolution {
+    type Saved = Saved;
 
-    fn backward(
+    fn gradients(
         self,
-        ops: Ops<Saved, 3>,
-        gradients: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        register(ops, gradients);
-    }
-}
-
-/// The gradients of input, weight and bias, as far as they are asked for.
-fn register<const N: usize>(ops: Ops<Saved, N>, gradients: &mut Gradients) {
-    let gradient = gradients.consume::<Wgpu>(&ops.node);
-    let asked = |index: usize| ops.parents.get(index).and_then(Option::as_ref);
-    if let Some(node) = asked(0) {
-        gradients.register::<Wgpu>(node.id, ops.state.input_gradient(&gradient));
-    }
-    if let Some(node) = asked(1) {
-        gradients.register::<Wgpu>(node.id, ops.state.weight_gradient(&gradient));
-    }
-    if let Some(node) = asked(2) {
-        let found = sum_of_maps(Tensor::from_primitive::<Wgpu>(gradient));
-        gradients.register::<Wgpu>(node.id, primitive(found));
+        saved: Saved,
+        by_output: CubeTensor,
+        [by_input, by_weight, by_bias]: [bool; 3],
+    ) -> [Option<CubeTensor>; 3] {
+        let [input, weight] = self.gradients(saved, by_output.clone(), [by_input, by_weight]);
+        let bias = by_bias.then(|| {
+            let sums = sum_of_maps(Tensor::from_primitive::<Wgpu>(by_output));
+            primitive(sums)
+        });
+        [input, weight, bias]
     }
 }
 
