@@ -1,4 +1,4 @@
-//! Safetensors in one fixed form.
+//! Safetensors in one fixed form, and what fits into them.
 
 use std::io::{Error, ErrorKind};
 
@@ -24,6 +24,18 @@ pub(crate) fn ordered(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     header.resize(header.len().next_multiple_of(LENGTH), b' ');
     let length = (header.len() as u64).to_le_bytes();
     Ok([length.as_slice(), &header, data].concat())
+}
+
+/// Refuses so many bytes of a file for something that holds at least so many `f32`: what a damaged description asks
+/// for must not take more memory than there is.
+///
+/// # Errors
+/// In words, that the file is too short for `what`.
+pub(crate) fn check_room(bytes: usize, numbers: usize, what: &str) -> Result<(), String> {
+    match numbers <= bytes / size_of::<f32>() {
+        true => Ok(()),
+        false => Err(format!("it is too short for the {what} that it describes")),
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::EncoderSizes;
 use super::conv::{ConvDecoder, ConvEncoder, initialise};
+use crate::safetensors_file::check_room;
 
 /// Sizes of an [`AutoEncoder`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,10 +65,7 @@ impl AutoEncoderConfig {
     pub(crate) fn fits(&self, bytes: usize) -> Result<(), String> {
         let widths = self.widths();
         let convolutions = widths.windows(2).map(|pair| 16 * pair[0] * pair[1]);
-        match convolutions.sum::<usize>() <= bytes / size_of::<f32>() {
-            true => Ok(()),
-            false => Err("it is too short for the networks that it describes".to_owned()),
-        }
+        check_room(bytes, convolutions.sum(), "networks")
     }
 
     /// What keeps images of `shape` from being trained on, if anything does.

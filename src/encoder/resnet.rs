@@ -15,6 +15,7 @@ use rand_distr::{Distribution, Normal};
 use serde::{Deserialize, Serialize};
 
 use crate::ops::{self, Activation};
+use crate::safetensors_file::check_room;
 
 /// Side of the last map.
 const LAST_SIDE: usize = 4;
@@ -64,6 +65,13 @@ impl ResNetConfig {
                 "a residual network of these sizes is not supported: {self:?}"
             )),
         }
+    }
+
+    /// What keeps a network of these sizes from being in so many bytes of a file, if anything does.
+    pub(crate) fn fits(&self, bytes: usize) -> Result<(), String> {
+        // Two convolutions of 3x3 in every block, of which the first may begin with half of the channels.
+        let of_depth = |depth: u32| self.blocks * 13 * (self.width << depth).pow(2);
+        check_room(bytes, (0..=self.halvings()).map(of_depth).sum(), "network")
     }
 
     /// What keeps images of `shape` from being trained on, if anything does.
@@ -294,6 +302,9 @@ mod tests {
         let normalised: usize =
             4 * 64 + [128, 256, 512].map(|w| w / 2 + 3 * w).iter().sum::<usize>() + 512;
         assert_eq!(network.num_params(), convolutions + 4 * normalised);
+        let bytes = network.num_params() * size_of::<f32>();
+        assert_eq!(sizes.fits(bytes), Ok(()));
+        assert!(sizes.fits(bytes / 2).is_err());
         // Stem, two convolutions in each of eight blocks; the classifier of the original is the
         // eighteenth layer.
         assert_eq!(1 + 2 * network.blocks.len(), 17);

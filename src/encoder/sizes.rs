@@ -9,6 +9,7 @@ use super::{
     Projection, ResNetConfig, SelfSupervised, SqueezeNet,
 };
 use crate::data::Conversion;
+use crate::safetensors_file::check_room;
 
 /// Which encoder, and its sizes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -161,12 +162,10 @@ impl EncoderSizes {
                 ..
             } => {
                 let values: usize = shape.iter().product();
-                match values * of_image.min(values) <= bytes / size_of::<f32>() {
-                    true => Ok(()),
-                    false => Err("it is too short for the components that it describes".to_owned()),
-                }
+                check_room(bytes, values * of_image.min(values), "components")
             }
-            Self::SimClr { .. } | Self::Onnx { .. } | Self::Pixels { .. } => Ok(()),
+            Self::SimClr { network, .. } => network.fits(bytes),
+            Self::Onnx { .. } | Self::Pixels { .. } => Ok(()),
         }
     }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::distribution::Base;
 use super::{ActNorm, AffineCoupling, BaseKind, Permutation, Transform};
+use crate::safetensors_file::check_room;
 
 /// How the halves change roles from one coupling to the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,10 +120,7 @@ impl RealNvpConfig {
     /// What keeps a flow of these sizes from being in so many bytes of a file, if anything does: a damaged one must
     /// not ask for more memory than there is.
     pub(crate) fn fits(&self, bytes: usize) -> Result<(), String> {
-        match self.least_numbers() <= bytes / size_of::<f32>() {
-            true => Ok(()),
-            false => Err("it is too short for the flow that it describes".to_owned()),
-        }
+        check_room(bytes, self.least_numbers(), "flow")
     }
 
     /// Builds the flow, the identity up to a permutation, with weights drawn from `rng`.

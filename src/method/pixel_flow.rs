@@ -23,6 +23,7 @@ use super::{
 use crate::data::{Conversion, Dequantised, Images, Samples};
 use crate::flow::image::ImageFlow;
 use crate::report::ImageRows;
+use crate::safetensors_file::check_room;
 use crate::study::Check;
 use crate::train::{Kind, Optimisation, StageSummary};
 
@@ -55,6 +56,9 @@ pub trait FlowSizes: Serialize + DeserializeOwned + Copy + Debug + Send + Sync +
     /// That.
     fn check(&self) -> Result<(), String>;
 
+    /// Fewest numbers that a flow of these sizes, which have been checked, holds.
+    fn least_numbers(&self) -> usize;
+
     /// A flow of these sizes.
     fn init(&self, rng: &mut StdRng, device: &Device) -> ImageFlow;
 }
@@ -79,15 +83,20 @@ impl Use {
             Check::within("draws", self.draws, 1..=Self::MOST_DRAWS),
             Check::new(
                 "temperature",
-                self.temperature > 0.0 && self.temperature <= 10.0,
+                self.is_warm(),
                 "must be above 0 and at most 10",
             ),
         ]
     }
 
+    /// Whether the temperature is one to draw samples at.
+    fn is_warm(&self) -> bool {
+        self.temperature > 0.0 && self.temperature <= 10.0
+    }
+
     /// The same of a model file.
     fn check(&self) -> Result<(), String> {
-        match (1..=Self::MOST_DRAWS).contains(&self.draws) && self.temperature.is_finite() {
+        match (1..=Self::MOST_DRAWS).contains(&self.draws) && self.is_warm() {
             true => Ok(()),
             false => Err(format!(
                 "its draws or its temperature are impossible: {self:?}"
@@ -152,6 +161,7 @@ impl<S: FlowSizes> PixelFlow<S> {
         sizes.check()?;
         usage.check()?;
         check_shape(conversion, sizes.shape())?;
+        check_room(bytes.len(), sizes.least_numbers(), "flow")?;
         let flow = filled(bytes, |rng| Ok(sizes.init(rng, device)))?;
         Ok(Box::new(Self::new(conversion, sizes, usage, flow, device)))
     }

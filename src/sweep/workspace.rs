@@ -11,14 +11,32 @@ use crate::report::{
 use crate::run::RunError;
 
 /// What can be changed for not having to wait.
-const ELSEWHERE: &str = "another --seed or --artifacts";
+const ELSEWHERE: &str = "another --artifacts";
 
-/// The folder of a sweep, `<artifacts>/sweeps/<study>`, locked for this process.
+/// A folder, locked for this process.
 #[derive(Debug)]
-pub struct SweepWorkspace {
+struct LockedFolder {
     root: PathBuf,
     _lock: FolderLock,
 }
+
+impl LockedFolder {
+    /// Locks the folder, making it if need be.
+    fn open(root: PathBuf) -> Result<Self, RunError> {
+        files::create_folder(&root)?;
+        let lock = lock_folder(&root, ELSEWHERE)?;
+        Ok(Self { root, _lock: lock })
+    }
+
+    /// A file in it.
+    fn file(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+}
+
+/// The folder of a sweep, `<artifacts>/sweeps/<study>`, locked for this process.
+#[derive(Debug)]
+pub struct SweepWorkspace(LockedFolder);
 
 impl SweepWorkspace {
     /// Opens the folder, making it if need be.
@@ -26,15 +44,12 @@ impl SweepWorkspace {
     /// # Errors
     /// [`RunError`] when another sweep is using it or it cannot be written.
     pub fn open(artifacts: &Path, study: &str) -> Result<Self, RunError> {
-        let root = sweep_folder(artifacts, study);
-        files::create_folder(&root)?;
-        let lock = lock_folder(&root, ELSEWHERE)?;
-        Ok(Self { root, _lock: lock })
+        LockedFolder::open(sweep_folder(artifacts, study)).map(Self)
     }
 
     /// Messages of the sweep's runs.
     pub fn log(&self) -> PathBuf {
-        self.root.join("sweep.log")
+        self.0.file("sweep.log")
     }
 
     /// Writes table, figure, Markdown and page. They are made from the cells' own results, so a
@@ -46,29 +61,26 @@ impl SweepWorkspace {
         let report = table.report()?;
         let html = render_sweep(&report)?;
         let chart = sweep_chart(&report)?;
-        files::replace(&self.root.join("results.csv"), |file| {
+        files::replace(&self.0.file("results.csv"), |file| {
             let mut csv = csv::Writer::from_writer(file);
             for row in table.results() {
                 csv.serialize(row)?;
             }
             csv.flush()
         })?;
-        let chart_file = self.root.join(CHART_FILE);
+        let chart_file = self.0.file(CHART_FILE);
         match chart {
             Some(svg) => files::write_text(&chart_file, &svg)?,
             None => files::remove(&chart_file)?,
         }
-        files::write_text(&self.root.join("results.md"), &sweep_markdown(&report))?;
-        Ok(files::write_text(&self.root.join("report.html"), &html)?)
+        files::write_text(&self.0.file("results.md"), &sweep_markdown(&report))?;
+        Ok(files::write_text(&self.0.file("report.html"), &html)?)
     }
 }
 
 /// The folder of a selection, `<artifacts>/<study>-select`, locked for this process.
 #[derive(Debug)]
-pub struct SelectWorkspace {
-    root: PathBuf,
-    _lock: FolderLock,
-}
+pub struct SelectWorkspace(LockedFolder);
 
 impl SelectWorkspace {
     /// Opens the folder, making it if need be.
@@ -76,15 +88,12 @@ impl SelectWorkspace {
     /// # Errors
     /// [`RunError`] when another selection is using it or it cannot be written.
     pub fn open(artifacts: &Path, study: &str) -> Result<Self, RunError> {
-        let root = selection_folder(artifacts, study);
-        files::create_folder(&root)?;
-        let lock = lock_folder(&root, ELSEWHERE)?;
-        Ok(Self { root, _lock: lock })
+        LockedFolder::open(selection_folder(artifacts, study)).map(Self)
     }
 
     /// Messages of the selection's runs.
     pub fn log(&self) -> PathBuf {
-        self.root.join("select.log")
+        self.0.file("select.log")
     }
 
     /// Artifacts folder of the runs with one stand-in, the `number`-th class after the one left out.
@@ -102,8 +111,8 @@ impl SelectWorkspace {
     /// # Errors
     /// [`RunError`] when a file cannot be written.
     pub fn write(&self, report: &SelectionReport) -> Result<(), RunError> {
-        files::write_json(&self.root.join("selection.json"), report)?;
-        files::replace(&self.root.join("selection.csv"), |file| {
+        files::write_json(&self.0.file("selection.json"), report)?;
+        files::replace(&self.0.file("selection.csv"), |file| {
             let mut csv = csv::Writer::from_writer(file);
             let head = ["candidate", "method"].map(str::to_owned).into_iter();
             let head = head.chain(report.classes.iter().cloned());
@@ -122,7 +131,7 @@ impl SelectWorkspace {
             csv.flush()
         })?;
         let markdown = selection_markdown(report);
-        Ok(files::write_text(&self.root.join(SELECTION), &markdown)?)
+        Ok(files::write_text(&self.0.file(SELECTION), &markdown)?)
     }
 }
 

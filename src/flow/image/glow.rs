@@ -40,6 +40,11 @@ impl GlowConfig {
         super::check_shape(self.shape, self.levels, "glow.levels")
     }
 
+    /// Fewest numbers that a flow of these sizes holds: the hidden layers of its couplings' networks.
+    pub(crate) fn least_numbers(&self) -> usize {
+        self.levels * self.steps * self.width.pow(2)
+    }
+
     /// Builds the flow with weights drawn from `rng`; its scales have yet to be set from data.
     pub fn init(&self, rng: &mut impl Rng, device: &Device) -> ImageFlow {
         let [mut channels, ..] = self.shape;

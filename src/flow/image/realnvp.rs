@@ -64,6 +64,23 @@ impl ImageRealNvpConfig {
         super::check_shape(self.shape, halvings, setting)
     }
 
+    /// Fewest numbers that a flow of these sizes holds: the residual blocks of its couplings' networks.
+    pub(crate) fn least_numbers(&self) -> usize {
+        let of = |couplings: usize, halvings: usize| {
+            couplings * self.blocks * 2 * 9 * (self.width << halvings).pow(2)
+        };
+        match self.masks {
+            Masking::MultiScale => {
+                let scales = 1..self.scales;
+                let split: usize = scales.map(|scale| of(3, scale - 1) + of(3, scale)).sum();
+                split + of(4, self.scales - 1)
+            }
+            Masking::Checkerboard | Masking::Horizontal | Masking::Cycle => {
+                of(SINGLE_SCALE_COUPLINGS, 0)
+            }
+        }
+    }
+
     /// Builds the flow, the identity but for the order, with weights drawn from `rng`.
     pub fn init(&self, rng: &mut impl Rng, device: &Device) -> ImageFlow {
         let levels = match self.masks {

@@ -413,3 +413,33 @@ fn a_step_in_parts_is_that_of_the_whole_batch_whatever_the_threads() {
         );
     }
 }
+
+#[test]
+fn a_flow_holds_what_its_sizes_say_at_least() {
+    let rng = &mut StdRng::seed_from_u64(3);
+    let shape = [1, 8, 8];
+    let glow = GlowConfig {
+        shape,
+        levels: 2,
+        steps: 2,
+        width: 8,
+    };
+    let numbers = glow.init(rng, &test_device()).num_params();
+    assert!((1..=numbers).contains(&glow.least_numbers()));
+    for (masks, scales) in [
+        (Masking::MultiScale, 1),
+        (Masking::MultiScale, 3),
+        (Masking::Cycle, 1),
+    ] {
+        let realnvp = ImageRealNvpConfig {
+            shape,
+            masks,
+            scales,
+            width: 4,
+            blocks: 2,
+            bottleneck: 0,
+        };
+        let numbers = realnvp.init(rng, &test_device()).num_params();
+        assert!((numbers / 3..=numbers).contains(&realnvp.least_numbers()));
+    }
+}

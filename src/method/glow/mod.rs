@@ -108,6 +108,10 @@ impl FlowSizes for GlowConfig {
         GlowConfig::check(self)
     }
 
+    fn least_numbers(&self) -> usize {
+        GlowConfig::least_numbers(self)
+    }
+
     fn init(&self, rng: &mut StdRng, device: &Device) -> ImageFlow {
         GlowConfig::init(self, rng, device)
     }

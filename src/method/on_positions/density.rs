@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{KernelDensity, PatchBank, PlaceGaussians};
 use crate::encoder::{POSITION_CONTEXT, Projection, position_contexts};
 use crate::flow::{Base, RealNvp, RealNvpConfig, WhiteMixture};
+use crate::safetensors_file::check_room;
 
 /// A density of the features of positions, or what is compared with one.
 // There are as many as scales: a box would save nothing.
@@ -112,10 +113,7 @@ impl DensitySizes {
                 false => None,
             },
         };
-        match numbers.is_some_and(|numbers| numbers <= bytes / size_of::<f32>()) {
-            true => Ok(()),
-            false => Err("it is too short for the density that it describes".to_owned()),
-        }
+        check_room(bytes, numbers.unwrap_or(usize::MAX), "density")
     }
 
     /// A density of these sizes, to be filled from a store.

@@ -120,6 +120,10 @@ impl FlowSizes for ImageRealNvpConfig {
         ImageRealNvpConfig::check(self)
     }
 
+    fn least_numbers(&self) -> usize {
+        ImageRealNvpConfig::least_numbers(self)
+    }
+
     fn init(&self, rng: &mut StdRng, device: &Device) -> ImageFlow {
         ImageRealNvpConfig::init(self, rng, device)
     }

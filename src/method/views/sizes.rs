@@ -139,7 +139,10 @@ impl ViewSizes {
             Some(network) if network.image_shape() != self.shape => {
                 return Err("its network is for other images".to_owned());
             }
-            Some(network) => network.check()?,
+            Some(network) => {
+                network.check()?;
+                network.fits(bytes)?;
+            }
             None if self.views.iter().any(|view| view.view.of == Look::SimClr) => {
                 return Err("the network of a view is missing".to_owned());
             }

@@ -151,6 +151,43 @@ fn what_is_no_model_is_refused_with_what_is() {
     );
 }
 
+/// Places of whole numbers in a description, each with the value that it is a part of.
+fn numbers<'a>(value: &'a mut Value, found: &mut Vec<&'a mut Value>) {
+    match value {
+        Value::Number(number) if number.is_u64() => found.push(value),
+        Value::Array(values) => values.iter_mut().for_each(|value| numbers(value, found)),
+        Value::Object(map) => map.values_mut().for_each(|value| numbers(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn no_size_of_a_description_asks_for_more_memory_than_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    for scorer in scorers() {
+        let mut description = store(scorer.as_ref(), &path);
+        let whole = description.scorer.sizes.clone();
+        let count = |mut sizes: Value| {
+            let mut found = Vec::new();
+            numbers(&mut sizes, &mut found);
+            found.len()
+        };
+        for index in 0..count(whole.clone()) {
+            for size in [3000_u64, 1 << 40] {
+                let mut sizes = whole.clone();
+                let mut found = Vec::new();
+                numbers(&mut sizes, &mut found);
+                *found[index] = size.into();
+                description.scorer.sizes = sizes;
+                save(scorer.as_ref(), &description, &path).unwrap();
+                // Some are no sizes, and may be as large. What asked for this much would end the process.
+                let _ = load(&path, &test_device());
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
