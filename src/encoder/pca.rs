@@ -70,7 +70,7 @@ impl Pca {
 /// Mean of every pixel in `[-1, 1]`, added up exactly in integers.
 fn mean(images: &Images, dim: usize) -> Vec<f32> {
     let mut sums = vec![0u64; dim];
-    for image in images.as_bytes().chunks_exact(dim) {
+    for image in images.iter() {
         for (sum, &byte) in sums.iter_mut().zip(image) {
             *sum += u64::from(byte);
         }

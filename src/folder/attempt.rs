@@ -78,8 +78,6 @@ impl Attempt {
             StudyError::setting(fit.folder.display().to_string(), reason)
         })?;
         let dim = dim_images(&images);
-        // The split has them.
-        drop(images);
         // A file that cannot be read is said where it is needed.
         let weights = plan.weights_file(&fit.backbone);
         let weights = weights.and_then(|file| sha256(&file).ok());
@@ -185,9 +183,9 @@ impl Read {
 fn dim_images(images: &Images) -> Option<String> {
     /// Levels of 256 that an image reaches beyond.
     const DIM: u8 = 32;
-    let size: usize = images.shape().iter().product();
-    let all = images.as_bytes().chunks_exact(size);
-    let dim = all.filter(|image| image.iter().all(|&value| value < DIM));
+    let dim = images
+        .iter()
+        .filter(|image| image.iter().all(|&value| value < DIM));
     let count = dim.count();
     (count > 0).then(|| {
         format!(

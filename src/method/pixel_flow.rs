@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::detector::model_file::{check_shape, filled, parse_sizes};
 use super::detector::pictures::{heatmaps, to_bytes};
-use super::fitting::context::digest;
+use super::fitting::context::input_digest;
 use super::pixel_pictures::pictures;
 use super::{
     Context, DetectorError, Fitted, HeatSource, Heatmap, MethodError, Parts, Scorer, Scores,
@@ -187,13 +187,7 @@ impl<S: FlowSizes> PixelFlow<S> {
         Self::check(&sizes)?;
         let (flow, summary) = train(&sizes, training, context, parts)?;
         let scorer = Self::new(context.conversion, sizes, usage, flow, context.device);
-        let scores = context.score_images(&scorer, parts, None)?;
-        Ok(Fitted {
-            scorer: Box::new(scorer),
-            scores,
-            stages: vec![summary],
-            made_up: None,
-        })
+        context.finished(scorer, summary, parts)
     }
 
     /// Two numbers of every image, means over the draws of the dequantisation's noise.
@@ -230,10 +224,7 @@ fn train<S: FlowSizes>(
 ) -> Result<(ImageFlow, StageSummary), MethodError> {
     let flow = sizes.init(&mut context.rng("pixel flow weights"), context.device);
     let [train, valid] = [parts.train(), parts.validation()].map(|part| part.images.clone());
-    let input = [&train, &valid]
-        .map(|images| digest(images.as_bytes()))
-        .concat();
-    let input = digest(input.as_bytes());
+    let input = input_digest(parts);
     // The training images come in the order of the data set, which may be by classes.
     let rng = &mut context.rng("pixel flow start");
     let first = rand::seq::index::sample(rng, train.len(), train.len().min(INITIAL_IMAGES));

@@ -26,7 +26,7 @@ const EDGE: f32 = 0.15;
 /// kind show elsewhere), so that nothing but normal images is needed.
 pub fn with_defects(images: &Images, rng: &mut StdRng) -> Images {
     let shape = images.shape();
-    let mut pixels = Vec::with_capacity(images.as_bytes().len());
+    let mut pixels = Vec::with_capacity(images.len() * shape.iter().product::<usize>());
     for index in 0..images.len() {
         let source = images.get(rng.random_range(0..images.len()));
         let mut image = images.get(index).to_vec();

@@ -130,7 +130,7 @@ mod tests {
 
     /// Digits; in colour, three different ones are its channels.
     fn pairs(augmentation: Augmentation, channels: usize, seed: u64) -> Pairs {
-        let bytes = digits(12 * channels, 1).images.as_bytes().to_vec();
+        let bytes = digits(12 * channels, 1).images.to_bytes();
         let images = Images::new([channels, 28, 28], bytes).unwrap();
         Pairs::new(Arc::new(images), augmentation, seed)
     }

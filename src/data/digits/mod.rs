@@ -125,7 +125,7 @@ mod tests {
     fn a_smaller_set_begins_a_larger_one() {
         let (few, many) = (digits(23, 1), digits(150, 1));
         assert_eq!(few.images.len(), 23);
-        assert_eq!(few.images.as_bytes(), &many.images.as_bytes()[..23 * 784]);
+        assert_eq!(few.images.to_bytes(), &many.images.to_bytes()[..23 * 784]);
         assert_eq!(few.labels, many.labels[..23]);
         assert!(digits(0, 1).images.is_empty());
     }

@@ -100,7 +100,7 @@ fn load_one(path: &Path, conversion: Conversion, to: &mut [u8]) -> Result<[usize
     let converted = conversion
         .apply(images)
         .map_err(|error| DataError::format(path, error.reason()))?;
-    to.copy_from_slice(converted.as_bytes());
+    to.copy_from_slice(converted.get(0));
     Ok([height, width])
 }
 

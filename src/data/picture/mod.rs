@@ -105,7 +105,7 @@ impl Picture {
 
     /// All bytes, `[channels, height, width]`.
     pub fn pixels(&self) -> &[u8] {
-        self.image.as_bytes()
+        self.image.get(0)
     }
 
     /// A set of this one image, `[1, channels, height, width]`.

@@ -121,12 +121,6 @@ impl Plan for AnoganSettings {
         let trained = context.train(&ANOGAN_STAGE, &self.training, model, rounds, &input);
         let (model, summary) = trained?;
         let scorer = AnoganDetector::new(context.conversion, model, rule, context.device);
-        let scores = context.score_images(&scorer, parts, None)?;
-        Ok(Fitted {
-            scorer: Box::new(scorer),
-            scores,
-            stages: vec![summary],
-            made_up: None,
-        })
+        context.finished(scorer, summary, parts)
     }
 }

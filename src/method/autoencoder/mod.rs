@@ -65,6 +65,7 @@ impl Plan for Reconstruction {
         let scorer = AutoEncoderScorer::new(context.conversion, sizes, encoder, context.device);
         let scores: Vec<(String, Scores)> = representations
             .into_iter()
+            .filter(|(name, _)| context.scores(name))
             .map(|(name, part)| (name, of(part)))
             .collect();
         context.scored(&scores);

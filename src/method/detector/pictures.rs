@@ -12,7 +12,7 @@ pub(in crate::method) fn reconstruct(
     device: &Device,
     model: impl Fn(Tensor<4>) -> Option<Tensor<4>>,
 ) -> Option<Images> {
-    let mut pixels = Vec::with_capacity(images.as_bytes().len());
+    let mut pixels = Vec::with_capacity(images.len() * images.shape().iter().product::<usize>());
     for_each_batch(images.len(), |indices| {
         if let Some(back) = model(images.batch(indices, device)) {
             pixels.extend(to_bytes(back));

@@ -110,12 +110,6 @@ impl Plan for EgbadSettings {
         let networks = model.into_average();
         let (conversion, device) = (context.conversion, context.device);
         let scorer = EgbadDetector::new(conversion, sizes, self.weight, networks, device);
-        let scores = context.score_images(&scorer, parts, None)?;
-        Ok(Fitted {
-            scorer: Box::new(scorer),
-            scores,
-            stages: vec![summary],
-            made_up: None,
-        })
+        context.finished(scorer, summary, parts)
     }
 }

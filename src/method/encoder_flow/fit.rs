@@ -99,6 +99,7 @@ impl Plan for WholeImages {
         let scorer = EncoderFlow::new(conversion, sizes, encoder, standardizer, flow, device);
         let scores: Vec<(String, Scores)> = representations
             .iter()
+            .filter(|(name, _)| context.scores(name))
             .map(|(name, part)| (name.clone(), scorer.score_representation(part)))
             .collect();
         context.scored(&scores);

@@ -187,6 +187,25 @@ impl Context<'_> {
         Ok(scores)
     }
 
+    /// What a fit of one stage leaves, with the scores of the parts that are to be scored.
+    ///
+    /// # Errors
+    /// [`MethodError`] when an image cannot be scored.
+    pub fn finished(
+        &mut self,
+        scorer: impl Scorer + 'static,
+        stage: StageSummary,
+        parts: &Parts,
+    ) -> Result<Fitted, MethodError> {
+        let scores = self.score_images(&scorer, parts, None)?;
+        Ok(Fitted {
+            scorer: Box::new(scorer),
+            scores,
+            stages: vec![stage],
+            made_up: None,
+        })
+    }
+
     /// Notes the time of scoring.
     pub(in crate::method) fn scored(&mut self, scores: &[(String, Scores)]) {
         let scored = scores.iter().map(|(_, scores)| scores.len()).sum();
@@ -211,7 +230,11 @@ pub(crate) fn weights_hash<M: Module>(module: &M) -> Sha256 {
 
 /// Digest of the images that a stage is trained on and chosen by.
 pub(in crate::method) fn input_digest(parts: &Parts) -> String {
-    let of = |part: &Part| digest(part.images.as_bytes());
+    let of = |part: &Part| {
+        let mut hash = Sha256::new();
+        part.images.iter().for_each(|image| hash.update(image));
+        hex(&hash.finalize())
+    };
     digest(
         [of(parts.train()), of(parts.validation())]
             .concat()

@@ -313,7 +313,7 @@ fn fingerprint(encoder: &Encoder, parts: &Parts) -> String {
         hash.update(onnx_identity(&exported.network));
     }
     for part in parts.iter() {
-        hash.update(part.images.as_bytes());
+        part.images.iter().for_each(|image| hash.update(image));
     }
     hex(&hash.finalize())
 }

@@ -32,7 +32,7 @@ pub(crate) fn features_fingerprint(network: &Backbone, images: &Images) -> Strin
         }
         Backbone::Onnx(network) => Sha256::new().chain_update(onnx_identity(network)),
     };
-    hash.update(images.as_bytes());
+    images.iter().for_each(|image| hash.update(image));
     hex(&hash.finalize())
 }
 

@@ -79,12 +79,6 @@ impl Plan for GanomalySettings {
         let trained = context.train_on_images(&GANOMALY_STAGE, &self.training, model, parts);
         let (model, summary) = trained?;
         let scorer = GanomalyDetector::new(context.conversion, model, context.device);
-        let scores = context.score_images(&scorer, parts, None)?;
-        Ok(Fitted {
-            scorer: Box::new(scorer),
-            scores,
-            stages: vec![summary],
-            made_up: None,
-        })
+        context.finished(scorer, summary, parts)
     }
 }

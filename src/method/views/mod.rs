@@ -306,7 +306,7 @@ impl ViewsPlan {
         }
     }
 
-    /// The scores of every part, once the scorer has been told what those of the validation images, the second part, are
+    /// The scores of the parts that are to be scored, once the scorer has been told what those of the validation images are
     /// like.
     fn standardised(
         &self,
@@ -323,9 +323,12 @@ impl ViewsPlan {
             let found = scorer.nll(&part.images, features.as_deref());
             (part.name.clone(), found)
         };
-        let nll: Vec<(String, Vec<Vec<f32>>)> = seen.iter().map(score).collect();
+        let wanted = seen.iter().filter(|(part, _)| context.scores(&part.name));
+        let nll: Vec<(String, Vec<Vec<f32>>)> = wanted.map(score).collect();
         let shares = self.views.list.iter().map(|view| view.guard);
-        scorer.standardise(&nll[1].1, &shares.collect::<Vec<_>>());
+        if let Some((_, valid)) = nll.iter().find(|(name, _)| name == "validation") {
+            scorer.standardise(valid, &shares.collect::<Vec<_>>());
+        }
         nll.into_iter()
             .map(|(name, columns)| (name, scorer.combined(columns)))
             .collect()

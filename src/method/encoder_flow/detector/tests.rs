@@ -147,7 +147,7 @@ fn the_gradient_is_the_score_s_slope() {
     let map = &detector.heat(&image, HeatSource::Gradient).unwrap()[0];
     for pixel in [0, 77, 500, 1023] {
         let shifted = |by: i16| {
-            let mut bytes = image.as_bytes().to_vec();
+            let mut bytes = image.to_bytes();
             let value = i16::from(bytes[pixel]).clamp(4, 251) + by;
             bytes[pixel] = value as u8;
             let image = Images::new([1, 32, 32], bytes).unwrap();

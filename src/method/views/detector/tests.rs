@@ -183,7 +183,7 @@ fn assert_gradient_is_slope(detector: &Views) {
     let map = &detector.heat(&image, HeatSource::Gradient).unwrap()[0];
     for pixel in [77, 500] {
         let shifted = |by: i16| {
-            let mut bytes = image.as_bytes().to_vec();
+            let mut bytes = image.to_bytes();
             bytes[pixel] = (i16::from(bytes[pixel]).clamp(8, 247) + by) as u8;
             let image = Images::new([1, 32, 32], bytes).unwrap();
             f64::from(detector.score(&image).unwrap().columns()[0][0])
