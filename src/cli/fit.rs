@@ -159,10 +159,11 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
     }
     let studies = args.studies.studies()?;
     // A folder without images needs no weights.
-    let images = layout(&args.folder)?.files();
-    refuse_source("--out", &args.out, &images)?;
+    let mut sources = layout(&args.folder)?.files();
+    sources.extend(args.backbone.clone());
+    refuse_source("--out", &args.out, &sources)?;
     if let Some(page) = &args.report {
-        refuse_source("--report", page, &images)?;
+        refuse_source("--report", page, &sources)?;
     }
     let (fit, scratch) = order(&args, &studies, &args.data.store()?)?;
     let bar = progress("reading", 0);

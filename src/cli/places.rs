@@ -33,7 +33,11 @@ fn place(path: &Path) -> PathBuf {
 /// Refuses a file that a result would replace although it is one of the `sources`, which are read.
 pub fn refuse_source(option: &str, path: &Path, sources: &[PathBuf]) -> anyhow::Result<()> {
     // What is not there yet is nobody's source.
-    if path.exists() && sources.iter().any(|source| same_place(path, source)) {
+    let Ok(wanted) = path.canonicalize() else {
+        return Ok(());
+    };
+    let is_it = |source: &PathBuf| source.canonicalize().is_ok_and(|source| source == wanted);
+    if sources.iter().any(is_it) {
         bail!(
             "{option} {}: would replace what is read: name another file",
             path.display()
@@ -43,12 +47,12 @@ pub fn refuse_source(option: &str, path: &Path, sources: &[PathBuf]) -> anyhow::
 }
 
 /// Refuses a folder for pictures that holds images which are scored, where pictures would replace them, or that lies in
-/// one of the `scanned` folders, where the next run would take these pictures for images.
+/// one of the `searched` folders, where the next run would take these pictures for images.
 pub fn refuse_among_images(
     option: &str,
     folder: &Path,
     images: &[PathBuf],
-    scanned: &[PathBuf],
+    searched: &[PathBuf],
 ) -> anyhow::Result<()> {
     let wanted = place(folder);
     let parents: BTreeSet<&Path> = images.iter().filter_map(|path| path.parent()).collect();
@@ -58,12 +62,12 @@ pub fn refuse_among_images(
             folder.display()
         );
     }
-    if let Some(outer) = scanned
+    if let Some(outer) = searched
         .iter()
         .find(|outer| wanted.starts_with(place(outer)))
     {
         bail!(
-            "{option} {}: lies in {}, all of which is scored: the next run would take these pictures for images. \
+            "{option} {}: lies in {}, where images are looked for: the next run would take these pictures for images. \
              Name a folder elsewhere",
             folder.display(),
             outer.display()
@@ -103,9 +107,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::create_dir_all(at("photos/day")).unwrap();
-        let refused = |output: &str, scanned: &[PathBuf]| {
+        let refused = |output: &str, searched: &[PathBuf]| {
             let images = [at("photos/day/a.png")];
-            let refusal = refuse_among_images("--masks", &at(output), &images, scanned);
+            let refusal = refuse_among_images("--masks", &at(output), &images, searched);
             refusal.err().map(|error| error.to_string())
         };
         let over = refused("photos/day/.", &[]).unwrap();

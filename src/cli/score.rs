@@ -81,9 +81,10 @@ pub fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
         files,
         tests,
         ignored,
+        searched,
     } = unscored(&args.paths)?;
     tell_skipped(&[], &ignored.to_string());
-    refuse_places(&args, &files, tests.is_some())?;
+    refuse_places(&args, &files, &searched)?;
     let scored = score_all(&args, &detector, &files, tests)?;
     tell_skipped(&scored.skipped, "");
     if scored.images == 0 {
@@ -122,20 +123,10 @@ fn refuse_impossible(args: &ScoreArgs, detector: &Detector) -> anyhow::Result<()
 }
 
 /// Refuses results that would replace what is scored, or lie among it.
-fn refuse_places(args: &ScoreArgs, files: &[PathBuf], labelled: bool) -> anyhow::Result<()> {
-    // Of a labelled folder the test images alone are scored.
-    let scanned: Vec<PathBuf> = match labelled {
-        true => Vec::new(),
-        false => args
-            .paths
-            .iter()
-            .filter(|path| path.is_dir())
-            .cloned()
-            .collect(),
-    };
+fn refuse_places(args: &ScoreArgs, files: &[PathBuf], searched: &[PathBuf]) -> anyhow::Result<()> {
     for (option, folder) in [("--heatmaps", &args.heatmaps), ("--masks", &args.masks)] {
         if let Some(folder) = folder {
-            refuse_among_images(option, folder, files, &scanned)?;
+            refuse_among_images(option, folder, files, searched)?;
         }
     }
     if let Some(page) = &args.report {

@@ -80,7 +80,9 @@ impl Images {
 
     /// A copy of all bytes, `[len, channels, height, width]`.
     pub fn to_bytes(&self) -> Vec<u8> {
-        self.iter().flatten().copied().collect()
+        let mut bytes = Vec::with_capacity(self.len() * self.image_len());
+        self.iter().for_each(|image| bytes.extend_from_slice(image));
+        bytes
     }
 
     /// The images at `indices`, in that order, which share the bytes of these.

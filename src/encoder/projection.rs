@@ -9,6 +9,9 @@ use super::directions::{directions, principal_directions};
 use crate::data::{Samples, Vectors};
 use crate::ops::covariance;
 
+/// Least variance that is added to the components of a softened projection.
+const LEAST_ADDED: f64 = 1e-12;
+
 /// Smallest variance of a component, relative to the largest: a component that hardly varies on
 /// training data would otherwise decide every score.
 const RELATIVE_FLOOR: f64 = 1e-6;
@@ -138,7 +141,8 @@ impl Projection {
     ) -> (Self, f64) {
         let (projection, scales) = Self::scaled(vectors, rng, device, |variances| {
             let mean = variances.iter().sum::<f64>() / variances.len() as f64;
-            let added = (share * mean).max(f64::MIN_POSITIVE);
+            // Where nothing varies, the scales are still numbers of f32.
+            let added = (share * mean).max(LEAST_ADDED);
             let scales = variances.iter().map(|variance| variance + added);
             scales.map(|variance| variance.powf(-0.25)).collect()
         });

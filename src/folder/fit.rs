@@ -95,6 +95,9 @@ pub fn fit_folder(
 ) -> Result<FittedFolder, RunError> {
     let started = std::time::Instant::now();
     let open = Backend::choose(fit.device.as_deref())?;
+    // Said before it takes its time, and again in the end.
+    let idle: Vec<String> = fit.idle(studies)?;
+    idle.iter().for_each(|note| fit.display.say(note));
     let first = Attempt::fit(studies, (fit, &fit.method), &open, watch)?;
     let (attempt, comparison) = match &fit.rival {
         None => (first, None),
@@ -122,11 +125,7 @@ pub fn fit_folder(
         files.paths.len(),
         fit.seed
     );
-    let mut notes = notes;
-    let idle = fit.idle(studies, &name)?;
-    notes.extend(idle.iter().map(|asked| {
-        format!("--set {asked} changes nothing here: {name} with these settings does not read it")
-    }));
+    let notes = idle.into_iter().chain(notes).collect();
     fit.display
         .say(&format!("scoring {} held-out images", counts[2]));
     let detector = detector(fitted, &split, &files, &origin)?;

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use toml::{Table, Value};
+
 use crate::method::{Method, Plan};
 use crate::run::RunError;
 use crate::study::{Choice, Settings, Studies, StudyError};
@@ -48,12 +50,32 @@ pub(super) struct Resolved {
     pub plan: Box<dyn Plan>,
 }
 
+/// What of a method's settings makes a difference: without couplings and a trained base nothing of a flow on positions is
+/// trained, and a share that is chosen is not set. (Runs note them all the same: an identity has every setting.)
+fn effective(mut settings: Table) -> Table {
+    let Some(Value::Table(positions)) = settings.get_mut("positions") else {
+        return settings;
+    };
+    if positions.get("choose_top").and_then(Value::as_bool) == Some(true) {
+        positions.remove("top");
+    }
+    if let Some(Value::Table(flow)) = settings.get_mut("flow") {
+        let count = |key: &str| flow.get(key).and_then(Value::as_integer).unwrap_or(0);
+        let is_trained = flow.get("base").and_then(Value::as_str) == Some("trained");
+        if count("couplings") == 0 && !(count("gaussians") > 0 && is_trained) {
+            let kept = ["couplings", "gaussians", "base", "starts"];
+            flow.retain(|key, _| kept.contains(&key));
+        }
+    }
+    settings
+}
+
 impl Resolved {
     /// Everything that a fit reads.
     fn reads(&self) -> impl PartialEq {
         let data = &self.settings.data;
         (
-            self.plan.settings(),
+            effective(self.plan.settings()),
             self.settings.sizing(),
             data.validation_share,
             data.group_by.clone(),
@@ -73,12 +95,13 @@ impl FolderFit {
         Ok(weights.is_some_and(|file| file == self.backbone))
     }
 
-    /// Those of the overrides, `key.path=value`, that change a setting and nothing of what is fitted: of another method, or
-    /// for another way of describing images.
+    /// In words, those of the overrides that change a setting and nothing of what is fitted: of another method, or for
+    /// another way of describing images.
     ///
     /// # Errors
     /// [`RunError`] when a setting is impossible.
-    pub fn idle(&self, studies: &Studies, method: &str) -> Result<Vec<String>, RunError> {
+    pub fn idle(&self, studies: &Studies) -> Result<Vec<String>, RunError> {
+        let method = &self.method;
         let resolved = self.resolve(studies, method)?;
         let mut idle = Vec::new();
         for (index, asked) in self.overrides.iter().enumerate() {
@@ -95,7 +118,9 @@ impl FolderFit {
             if without.settings.to_toml() != resolved.settings.to_toml()
                 && without.reads() == resolved.reads()
             {
-                idle.push(asked.clone());
+                idle.push(format!(
+                    "--set {asked} changes nothing here: {method} with these settings does not read it"
+                ));
             }
         }
         Ok(idle)

@@ -16,6 +16,7 @@ pub(super) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::elementary::{exp, tanh};
 
     #[test]
     fn wider_instructions_change_no_bit() {
@@ -23,7 +24,10 @@ mod tests {
         let work = || -> Vec<f32> {
             let sum = |lane: usize| values.iter().skip(lane).step_by(8).sum::<f32>();
             let each = values.iter().map(|x| x * 1.7 + x * x / (x + 3.0));
-            (0..8).map(sum).chain(each).collect()
+            let curves = values.iter().map(|x| tanh(*x) + exp(3.0 * x));
+            let gates = values.iter().map(|&x| if x <= 0.0 { 0.0 } else { x });
+            let all = (0..8).map(sum).chain(each);
+            all.chain(curves).chain(gates).collect()
         };
         assert_eq!(vectorised(work), work());
     }

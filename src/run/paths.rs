@@ -71,9 +71,14 @@ impl RunFolder {
 
     /// True when the folder holds what a run leaves.
     pub(super) fn is_run(&self) -> bool {
-        [self.config(), self.split(), self.environment()]
-            .iter()
-            .any(|path| path.exists())
+        [
+            self.config(),
+            self.identity(),
+            self.split(),
+            self.environment(),
+        ]
+        .iter()
+        .any(|path| path.exists())
     }
 
     /// True when the run has everything that an evaluation needs.

@@ -116,7 +116,9 @@ impl Workspace {
         files::create_folder(&root)?;
         let workspace = Self::lock(root, owner)?;
         // A fit that has trained nothing has left nothing to continue from.
-        if fresh || (owner == Owner::Fit && !workspace.has_begun()) {
+        let left_over =
+            || owner == Owner::Fit && !workspace.has_begun() && workspace.read_identity().is_ok();
+        if fresh || left_over() {
             workspace.clear()?;
         } else if !workspace.config().exists() && workspace.is_run() {
             return Err(RunError::Workspace(format!(
@@ -363,8 +365,10 @@ mod tests {
         }
         std::fs::write(&recorded, "damaged").unwrap();
         assert!(refused(&changed).contains("--force"));
-        // Where nothing has been trained there is nothing to lose.
+        // Where nothing has been trained there is nothing to lose, if it is a fit's at all.
         std::fs::remove_dir_all(&begun).unwrap();
+        assert!(refused(&changed).contains("--force"));
+        drop(open(&settings(""), true).unwrap());
         let again = open(&changed, false).unwrap();
         assert_eq!(again.read_settings().unwrap(), changed);
         drop(again);

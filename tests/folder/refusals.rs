@@ -121,6 +121,11 @@ fn results_go_neither_over_images_nor_among_them() {
         let error = complains(command);
         assert!(error.contains(option) && error.contains(part), "{error}");
     }
+    for inside in ["test/maps", "train/good", "ground_truth/spots"] {
+        let mut command = score_at_a_tenth(model, &FITTED.set);
+        command.arg("--masks").arg(FITTED.set.join(inside));
+        assert!(complains(command).contains("the next run"), "{inside}");
+    }
     let mut command = score_at_a_tenth(model, &image);
     command.args(["--force", "--report"]).arg(&image);
     assert!(complains(command).contains("would replace what is read"));
@@ -141,6 +146,8 @@ fn settings_without_effect_are_said() {
         "kernel.centres=500",
         "data.train_share=0.5",
         "positions.context=on",
+        "positions.top=0.5",
+        "flow.hidden=512",
     ];
     // What equals the default asks for nothing.
     let settings = [

@@ -35,13 +35,14 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// All its images: those to learn from, and those to test on.
+    /// All its images: those to learn from, those to test on, and the masks.
     pub fn files(self) -> Vec<PathBuf> {
         match self {
             Self::Plain { normal, .. } => normal,
             Self::Mvtec { normal, test, .. } => {
-                let tests = test.into_iter().map(|test| test.path);
-                normal.into_iter().chain(tests).collect()
+                let tests = test.into_iter();
+                let tests = tests.flat_map(|test| [Some(test.path), test.mask]);
+                normal.into_iter().chain(tests.flatten()).collect()
             }
         }
     }
@@ -194,7 +195,9 @@ fn mask_of(folder: &Path, inside: &Path) -> Option<PathBuf> {
     let masks = folder.join("ground_truth").join(inside.parent()?);
     let names = [format!("{stem}_mask"), stem.into_owned()];
     let files = names.iter().flat_map(|name| {
-        let extensions = EXTENSIONS.iter();
+        let extensions = EXTENSIONS.iter().map(|&extension| extension.to_owned());
+        let capitals = EXTENSIONS.iter().map(|extension| extension.to_uppercase());
+        let extensions = extensions.chain(capitals);
         extensions.map(move |extension| format!("{name}.{extension}"))
     });
     files

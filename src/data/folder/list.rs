@@ -14,6 +14,9 @@ use crate::data::DataError;
 /// Extensions, in lower case, of the files that are taken from a folder.
 pub(super) const EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "bmp", "webp"];
 
+/// What a pattern has and the name of a file hardly ever.
+const WILDCARDS: [char; 3] = ['*', '?', '['];
+
 /// What [`list`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
@@ -178,7 +181,7 @@ fn expand(path: &Path) -> Result<Listing, DataError> {
         Err(error) => error,
     };
     match path.to_str() {
-        Some(pattern) if pattern.contains(['*', '?', '[']) => matching(pattern),
+        Some(pattern) if pattern.contains(WILDCARDS) => matching(pattern),
         _ if error.kind() == ErrorKind::NotFound => Err(DataError::Missing(format!(
             "{}: there is no such file or folder",
             path.display()
@@ -187,24 +190,29 @@ fn expand(path: &Path) -> Result<Listing, DataError> {
     }
 }
 
+/// The folders that `paths` stand for, whose images [`list`] takes.
+///
+/// # Errors
+/// As of [`list`].
+pub(super) fn folders(paths: &[PathBuf]) -> Result<Vec<PathBuf>, DataError> {
+    let mut folders = Vec::new();
+    for path in paths {
+        match path.to_str() {
+            Some(pattern) if !path.exists() && pattern.contains(WILDCARDS) => {
+                let matched = matched(pattern)?.into_iter();
+                folders.extend(matched.filter(|path| path.is_dir()));
+            }
+            _ if path.is_dir() => folders.push(path.clone()),
+            _ => {}
+        }
+    }
+    Ok(folders)
+}
+
 /// What a shell would put in place of the pattern, with folders replaced by the images in them.
 fn matching(pattern: &str) -> Result<Listing, DataError> {
-    let options = MatchOptions {
-        case_sensitive: true,
-        require_literal_separator: true,
-        require_literal_leading_dot: true,
-    };
-    let paths = glob::glob_with(pattern, options).map_err(|error| {
-        DataError::Missing(format!(
-            "{pattern}: there is no such file, and it is no pattern ({error})"
-        ))
-    })?;
     let mut listing = Listing::default();
-    for path in paths {
-        let path = path.map_err(|error| {
-            let path = error.path().to_path_buf();
-            DataError::io(path)(error.into())
-        })?;
+    for path in matched(pattern)? {
         if path.is_dir() {
             listing.merge(walk(&path)?);
         } else {
@@ -218,6 +226,27 @@ fn matching(pattern: &str) -> Result<Listing, DataError> {
         )));
     }
     Ok(listing)
+}
+
+/// What a shell would put in place of the pattern.
+fn matched(pattern: &str) -> Result<Vec<PathBuf>, DataError> {
+    let options = MatchOptions {
+        case_sensitive: true,
+        require_literal_separator: true,
+        require_literal_leading_dot: true,
+    };
+    let paths = glob::glob_with(pattern, options).map_err(|error| {
+        DataError::Missing(format!(
+            "{pattern}: there is no such file, and it is no pattern ({error})"
+        ))
+    })?;
+    let paths = paths.map(|path| {
+        path.map_err(|error| {
+            let path = error.path().to_path_buf();
+            DataError::io(path)(error.into())
+        })
+    });
+    paths.collect()
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ fn load_one(path: &Path, conversion: Conversion, to: &mut [u8]) -> Result<[usize
 }
 
 /// Reads the mask of a picture of `sides` = `[height, width]`: where it is not black, there is the
-/// defect. A mask of other sides is stretched to those; each pixel takes the value of the nearest one of
+/// defect; in a format that loses details, where it is nearer to white than to black, for its edges ring. A mask of other sides is stretched to those; each pixel takes the value of the nearest one of
 /// the file.
 ///
 /// # Returns
@@ -116,10 +116,15 @@ fn load_one(path: &Path, conversion: Conversion, to: &mut [u8]) -> Result<[usize
 pub fn load_mask(path: &Path, sides: [usize; 2]) -> Result<Vec<bool>, DataError> {
     let picture = Picture::decode(path)?;
     let [height, width] = [picture.height(), picture.width()];
+    let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+    let least = match extension.to_str() {
+        Some("jpg" | "jpeg" | "webp") => 128,
+        _ => 1,
+    };
     let mut mask = vec![false; height * width];
     for plane in picture.pixels().chunks_exact(mask.len()) {
         for (set, &value) in mask.iter_mut().zip(plane) {
-            *set |= value > 0;
+            *set |= value >= least;
         }
     }
     if sides == [height, width] {
@@ -235,5 +240,21 @@ mod tests {
         assert_eq!(columns(32, 64), (16..32).collect::<Vec<_>>());
         assert_eq!(columns(7, 128), (32..64).collect::<Vec<_>>());
         assert_eq!(columns(40, 8), [2, 3]);
+    }
+
+    #[test]
+    fn the_ringing_edges_of_a_jpeg_are_no_defect() {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = |x: u32, y: u32| (5..17).contains(&x) && (9..20).contains(&y);
+        let picture = image::GrayImage::from_fn(32, 24, |x, y| {
+            image::Luma([if inside(x, y) { 255 } else { 0 }])
+        });
+        for name in ["mask.JPG", "mask.png"] {
+            let path = folder.path().join(name);
+            picture.save(&path).unwrap();
+            let mask = load_mask(&path, [24, 32]).unwrap();
+            let expected = (0..24).flat_map(|y| (0..32).map(move |x| inside(x, y)));
+            assert!(mask.into_iter().eq(expected), "{name}");
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! Which images the arguments of `score` stand for, and their labels.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::layout::{Layout, MvtecTest, is_category, layout, refuse_categories};
-use super::list::{Ignored, Listing, list};
+use super::list::{Ignored, Listing, folders, list, walk};
 use crate::data::DataError;
 
 /// What is to be scored: the files, and their labels where they have any.
@@ -15,6 +15,8 @@ pub struct Unscored {
     pub tests: Option<Vec<MvtecTest>>,
     /// Files beside these that are no images.
     pub ignored: Ignored,
+    /// Folders in which images are looked for: what is written there would be taken for one.
+    pub searched: Vec<PathBuf>,
 }
 
 /// The images that `paths` stand for, as [`list`] takes them; of a category of MVTec AD, which is named alone, the test
@@ -24,42 +26,55 @@ pub struct Unscored {
 /// [`DataError`] as of [`list`] and [`layout`], and for a folder of categories, a category among other paths, and one without
 /// test images: scored as any folder, their masks and training images would be scored as well.
 pub fn unscored(paths: &[PathBuf]) -> Result<Unscored, DataError> {
-    for path in paths.iter().filter(|path| path.is_dir()) {
-        if !is_category(path) {
-            refuse_categories(path)?;
-        } else if paths.len() > 1 {
+    if let [folder] = paths
+        && is_category(folder)
+    {
+        return test_images(folder);
+    }
+    let searched = folders(paths)?;
+    for folder in &searched {
+        if is_category(folder) {
             return Err(DataError::format(
-                path,
+                folder,
                 "is a category of MVTec AD, of which the test images are scored: name it alone, or its folder `test`",
             ));
         }
-    }
-    if let [folder] = paths
-        && is_category(folder)
-        && let Layout::Mvtec { test, ignored, .. } = layout(folder)?
-    {
-        if test.is_empty() {
-            let folder = folder.join("test");
-            let beside = match ignored.is_empty() {
-                true => String::new(),
-                false => format!(" (left out: {ignored})"),
-            };
-            return Err(DataError::format(
-                folder,
-                format!("has no test images{beside}"),
-            ));
-        }
-        return Ok(Unscored {
-            files: test.iter().map(|test| test.path.clone()).collect(),
-            tests: Some(test),
-            ignored,
-        });
+        refuse_categories(folder)?;
     }
     let Listing { files, ignored } = list(paths)?;
     Ok(Unscored {
         files,
         tests: None,
         ignored,
+        searched,
+    })
+}
+
+/// The test images of a category.
+fn test_images(folder: &Path) -> Result<Unscored, DataError> {
+    let test_folder = folder.join("test");
+    let ignored = match test_folder.is_dir() {
+        true => walk(&test_folder)?.ignored,
+        false => Ignored::default(),
+    };
+    let tests = match layout(folder)? {
+        Layout::Mvtec { test, .. } => test,
+        Layout::Plain { .. } => Vec::new(),
+    };
+    if tests.is_empty() {
+        let beside = match ignored.is_empty() {
+            true => String::new(),
+            false => format!(" (left out: {ignored})"),
+        };
+        let reason = format!("has no test images{beside}");
+        return Err(DataError::format(test_folder, reason));
+    }
+    let parts = ["train", "test", "ground_truth"];
+    Ok(Unscored {
+        files: tests.iter().map(|test| test.path.clone()).collect(),
+        tests: Some(tests),
+        ignored,
+        searched: parts.map(|part| folder.join(part)).to_vec(),
     })
 }
 
@@ -76,6 +91,8 @@ mod tests {
             "set/bottle/test/crack/0.png",
             "set/bottle/test/crack/1.tif",
             "set/bottle/ground_truth/crack/0.bmp",
+            "set/bottle/test/crack/2.png",
+            "set/bottle/ground_truth/crack/2_mask.PNG",
             "set/cable/train/good/0.png",
             "set/cable/test/cut/0.tif",
             "plain/0.png",
@@ -84,19 +101,27 @@ mod tests {
             std::fs::write(at(name), []).unwrap();
         }
         let found = unscored(&[at("set/bottle")]).unwrap();
-        assert_eq!(found.files, [at("set/bottle/test/crack/0.png")]);
+        let tests = ["0.png", "2.png"].map(|name| at("set/bottle/test/crack").join(name));
+        assert_eq!(found.files, tests);
         assert_eq!(found.ignored.to_string(), "1 .tif");
-        let mask = found.tests.unwrap()[0].mask.clone();
-        assert_eq!(mask, Some(at("set/bottle/ground_truth/crack/0.bmp")));
+        let masks =
+            ["0.bmp", "2_mask.PNG"].map(|name| at("set/bottle/ground_truth/crack").join(name));
+        let found = found.tests.unwrap().into_iter().map(|test| test.mask);
+        assert!(found.eq(masks.map(Some)));
 
         let error = |names: &[&str]| {
             let paths: Vec<PathBuf> = names.iter().map(|name| at(name)).collect();
             unscored(&paths).unwrap_err().to_string()
         };
         assert!(error(&["set"]).contains("name one of them, as in"));
+        assert!(error(&["*"]).contains("name one of them, as in"));
+        assert!(error(&["set/*"]).contains("name it alone"));
         assert!(error(&["plain", "set/bottle"]).contains("name it alone"));
         assert!(error(&["set/cable"]).contains("left out: 1 .tif"));
         let both = unscored(&[at("plain"), at("set/bottle/test")]).unwrap();
-        assert_eq!((both.files.len(), both.tests.is_none()), (2, true));
+        assert_eq!((both.files.len(), both.tests.is_none()), (3, true));
+        assert_eq!(both.searched, [at("plain"), at("set/bottle/test")]);
+        let single = unscored(&[at("plain/*.png")]).unwrap();
+        assert!(single.searched.is_empty());
     }
 }

@@ -6,9 +6,10 @@ use serde::Serialize;
 use toml::Table;
 
 use super::detector::ChosenTop;
+use super::fit_density::check_places;
 use super::rows::Scale;
 use super::settings::{
-    Components, DescribedScale, Description, Opened, PositionContext, PositionSettings,
+    Components, DescribedScale, Description, Opened, PositionContext, PositionSettings, Source,
 };
 use super::{OnPositions, PositionSizes, PositionWeights, ScaleSizes};
 use crate::data::{Images, with_defects};
@@ -73,6 +74,24 @@ pub struct PlaceSettings {
     pub dimensions: usize,
 }
 
+impl PlaceSettings {
+    /// That the Gaussians of all places fit into memory, as far as that is known without reading a network.
+    fn check(&self, description: &Description, shape: [usize; 3]) -> Result<(), MethodError> {
+        if matches!(description.source, Source::Onnx(_)) {
+            return Ok(());
+        }
+        let (config, _) = description.config(shape)?;
+        for DescribedScale { shrink, texture } in description.scales() {
+            let config = match texture {
+                true => &config.of_texture(),
+                false => &config,
+            };
+            check_places(self, config, shrink)?;
+        }
+        Ok(())
+    }
+}
+
 impl PositionPlan {
     /// What a method with an encoder of this kind and this density reads.
     pub fn read(
@@ -127,7 +146,11 @@ impl Plan for PositionPlan {
         let [_, height, width] = shape;
         let poses = self.description.poses();
         poses.check([height, width]).map_err(DetectorError::Shape)?;
-        self.description.check(shape)
+        self.description.check(shape)?;
+        match &self.density {
+            DensityPlan::Places(own) => own.check(&self.description, shape),
+            _ => Ok(()),
+        }
     }
 
     fn weights_file(&self, squeezenet: &Path) -> Option<PathBuf> {

@@ -11,7 +11,7 @@ use super::{
     TiedGaussians,
 };
 use crate::data::{Images, Samples};
-use crate::encoder::{ComponentOrder, POSITION_CONTEXT, Projection};
+use crate::encoder::{ComponentOrder, POSITION_CONTEXT, PositionConfig, Projection};
 use crate::flow::{BaseKind, MixtureConfig, RealNvp, RealNvpConfig};
 use crate::method::{Context, DetectorError, FlowSettings, MethodError, Parts};
 use crate::train::StageSummary;
@@ -360,14 +360,10 @@ impl Fit<'_> {
         context: &mut Context,
         own: &PlaceSettings,
     ) -> Result<Density, MethodError> {
+        check_places(own, self.scale.config, self.scale.shrink)?;
         let places = self.scale.config.grid(self.scale.shrink).len();
         let features = self.features();
         let dimensions = own.dimensions.min(features);
-        check_covariances(
-            places,
-            dimensions,
-            "lower padim.dimensions or --size (data.size)",
-        )?;
         let chosen = sample(&mut self.rng, features, dimensions).into_vec();
         let wanted = Wanted {
             poses: self.poses,
@@ -400,6 +396,20 @@ impl Fit<'_> {
         let sizes = DensitySizes::Places { dimensions };
         Ok((PositionDensity::Places(gaussians), sizes, Vec::new()))
     }
+}
+
+/// That a Gaussian for every place of a scale fits into memory.
+///
+/// # Errors
+/// [`DetectorError::Shape`] when not.
+pub(super) fn check_places(
+    own: &PlaceSettings,
+    config: &PositionConfig,
+    shrink: usize,
+) -> Result<(), MethodError> {
+    let dimensions = own.dimensions.min(config.features());
+    let remedy = "lower padim.dimensions or --size (data.size)";
+    check_covariances(config.grid(shrink).len(), dimensions, remedy)
 }
 
 /// That so many full covariances of so many entries do not fill the memory; else what to do.

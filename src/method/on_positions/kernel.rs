@@ -198,4 +198,18 @@ mod tests {
         let mass: f64 = nll.iter::<f64>().map(|nll| (-nll).exp() * 0.02).sum();
         assert!((mass - 1.0).abs() < 0.02, "{mass}");
     }
+
+    #[test]
+    fn few_rows_and_equal_ones_have_a_variance() {
+        let device = test_device();
+        let rng = &mut StdRng::seed_from_u64(1);
+        let few = KernelDensity::fit(&rows(40, 1), &rows(20, 2), 2000, rng, &device);
+        assert_eq!(few.centres(), 10);
+        let mean = few.mean_nll(&rows(200, 3));
+        assert!((3.0..6.0).contains(&mean), "{mean}");
+        let mut equal = Vectors::new(2);
+        equal.extend([1.5f32; 80]);
+        let same = KernelDensity::fit(&equal, &equal, 2000, rng, &device);
+        assert!(same.mean_nll(&equal).is_finite() && same.mean_nll(&rows(5, 3)).is_finite());
+    }
 }

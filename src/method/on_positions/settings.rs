@@ -147,9 +147,9 @@ impl Components {
     pub(super) fn tried(&self, flow: &FlowSettings) -> &'static [(bool, &'static str)] {
         match self.context {
             PositionContext::Off => &[(false, "")],
-            PositionContext::On => &[(true, "")],
             // Without couplings there is nothing that a position could enter.
-            PositionContext::Auto if flow.couplings == 0 => &[(false, "")],
+            _ if flow.couplings == 0 => &[(false, "")],
+            PositionContext::On => &[(true, "")],
             PositionContext::Auto => &[(false, "-without-position"), (true, "-with-position")],
         }
     }

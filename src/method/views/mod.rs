@@ -306,8 +306,8 @@ impl ViewsPlan {
         }
     }
 
-    /// The scores of the parts that are to be scored, once the scorer has been told what those of the validation images are
-    /// like.
+    /// The scores of the parts that are to be scored, once the scorer has been told what those of the validation images, the
+    /// second part, are like.
     fn standardised(
         &self,
         scorer: &mut Views,
@@ -326,7 +326,8 @@ impl ViewsPlan {
         let wanted = seen.iter().filter(|(part, _)| context.scores(&part.name));
         let nll: Vec<(String, Vec<Vec<f32>>)> = wanted.map(score).collect();
         let shares = self.views.list.iter().map(|view| view.guard);
-        if let Some((_, valid)) = nll.iter().find(|(name, _)| name == "validation") {
+        let validation = &seen[1].0.name;
+        if let Some((_, valid)) = nll.iter().find(|(name, _)| name == validation) {
             scorer.standardise(valid, &shares.collect::<Vec<_>>());
         }
         nll.into_iter()
