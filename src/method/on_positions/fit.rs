@@ -6,7 +6,7 @@ use serde::Serialize;
 use toml::Table;
 
 use super::detector::ChosenTop;
-use super::fit_density::check_places;
+use super::room::check_places;
 use super::rows::Scale;
 use super::settings::{
     Components, DescribedScale, Description, Opened, PositionContext, PositionSettings, Source,
@@ -86,7 +86,7 @@ impl PlaceSettings {
                 true => &config.of_texture(),
                 false => &config,
             };
-            check_places(self, config, shrink)?;
+            check_places(self.dimensions, config, shrink)?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use rand::rngs::StdRng;
 use rand::seq::index::sample;
 
 use super::fit::{BankSettings, DensityPlan, KernelSettings, PlaceSettings, PositionPlan};
+use super::room::{check_covariances, check_places};
 use super::rows::{Poses, Rows, Scale, Wanted, latents};
 use super::settings::Components;
 use super::{
@@ -11,7 +12,7 @@ use super::{
     TiedGaussians,
 };
 use crate::data::{Images, Samples};
-use crate::encoder::{ComponentOrder, POSITION_CONTEXT, PositionConfig, Projection};
+use crate::encoder::{ComponentOrder, POSITION_CONTEXT, Projection};
 use crate::flow::{BaseKind, MixtureConfig, RealNvp, RealNvpConfig};
 use crate::method::{Context, DetectorError, FlowSettings, MethodError, Parts};
 use crate::train::StageSummary;
@@ -24,9 +25,6 @@ const MOST_NUMBERS: usize = 50_000_000;
 const VALIDATED: usize = 25_000;
 /// Positions that a coreset is taken from, at most.
 const REMEMBERED: usize = 40_000;
-
-/// Numbers in the covariances of a density, at most: half a GiB.
-const MOST_COVARIANCES: usize = 1 << 27;
 
 /// A density with its sizes, and the stages that it took.
 type Density = (PositionDensity, DensitySizes, Vec<StageSummary>);
@@ -207,16 +205,13 @@ impl Fit<'_> {
         own: MixtureConfig,
     ) -> Result<Density, MethodError> {
         let components = self.kept(components)?;
-        check_covariances(
-            own.gaussians * own.starts,
-            components,
-            "lower gmm.gaussians or positions.components",
-        )?;
         let train = self.fitted_rows(context)?;
         self.note_few_rows(context, train.features.len(), components);
         let projection = self.projection(context, &train, None, (components, components))?;
         // No more Gaussians than there are rows to start them from.
         let gaussians = own.gaussians.min(own.samples).min(train.features.len());
+        let remedy = "lower gmm.gaussians or positions.components";
+        check_covariances(gaussians * own.starts, components, remedy)?;
         let sizes = RealNvpConfig::base_alone(components, gaussians * own.starts);
         let start = sizes.init(&mut self.rng, context.device);
         let latents = latents(&projection, &train, components, None, context);
@@ -360,7 +355,7 @@ impl Fit<'_> {
         context: &mut Context,
         own: &PlaceSettings,
     ) -> Result<Density, MethodError> {
-        check_places(own, self.scale.config, self.scale.shrink)?;
+        check_places(own.dimensions, self.scale.config, self.scale.shrink)?;
         let places = self.scale.config.grid(self.scale.shrink).len();
         let features = self.features();
         let dimensions = own.dimensions.min(features);
@@ -395,34 +390,6 @@ impl Fit<'_> {
         let gaussians = PlaceGaussians::fit(&train, places, (&chosen, features), context.device);
         let sizes = DensitySizes::Places { dimensions };
         Ok((PositionDensity::Places(gaussians), sizes, Vec::new()))
-    }
-}
-
-/// That a Gaussian for every place of a scale fits into memory.
-///
-/// # Errors
-/// [`DetectorError::Shape`] when not.
-pub(super) fn check_places(
-    own: &PlaceSettings,
-    config: &PositionConfig,
-    shrink: usize,
-) -> Result<(), MethodError> {
-    let dimensions = own.dimensions.min(config.features());
-    let remedy = "lower padim.dimensions or --size (data.size)";
-    check_covariances(config.grid(shrink).len(), dimensions, remedy)
-}
-
-/// That so many full covariances of so many entries do not fill the memory; else what to do.
-///
-/// # Errors
-/// [`DetectorError::Shape`] when they would.
-fn check_covariances(count: usize, entries: usize, remedy: &str) -> Result<(), MethodError> {
-    match count.saturating_mul(entries * entries) > MOST_COVARIANCES {
-        false => Ok(()),
-        true => Err(DetectorError::Shape(format!(
-            "{count} Gaussians with full covariances of {entries} entries do not fit into memory: {remedy}"
-        ))
-        .into()),
     }
 }
 

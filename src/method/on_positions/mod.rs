@@ -10,6 +10,7 @@ mod fit_density;
 mod interpolation;
 mod kernel;
 mod places;
+mod room;
 mod rows;
 mod settings;
 mod sizes;
