@@ -105,7 +105,8 @@ fn load_one(path: &Path, conversion: Conversion, to: &mut [u8]) -> Result<[usize
 }
 
 /// Reads the mask of a picture of `sides` = `[height, width]`: where it is not black, there is the
-/// defect; in a format that loses details, where it is nearer to white than to black, for its edges ring. A mask of other sides is stretched to those; each pixel takes the value of the nearest one of
+/// defect; in a format that loses details, where it is nearer to white than to black, for its edges
+/// ring. A mask of other sides is stretched to those; each pixel takes the value of the nearest one of
 /// the file.
 ///
 /// # Returns
