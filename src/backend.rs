@@ -90,6 +90,13 @@ pub(crate) fn is_gpu(device: &Device) -> bool {
     }
 }
 
+/// Whether gradients are known of what resizes images on the device: of Burn 0.22's backends, flex alone
+/// differentiates that.
+pub(crate) fn differentiates_resizing(device: &Device) -> bool {
+    let flex = Backend::Flex.open();
+    flex.is_ok_and(|flex| flex.device == *device)
+}
+
 /// Name of the processor, where the system tells (Linux).
 fn processor() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

@@ -1,6 +1,7 @@
 //! Images in: file formats, acquisition, conversion, splits and batches.
 
 mod augment;
+mod batches;
 mod catalog;
 mod cifar10;
 mod convert;
@@ -23,6 +24,7 @@ mod vectors;
 mod whole_groups;
 
 pub use augment::{Augmentation, Pairs, with_defects};
+pub use batches::batches;
 pub use catalog::{Asset, Checksum, DatasetName, RemoteFile, squeezenet_checkpoint};
 pub(crate) use convert::luma;
 pub use convert::{Conversion, Framing};

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::Samples;
+use super::{Samples, batches};
 
 /// Vectors of one dimension.
 ///
@@ -29,6 +29,20 @@ impl Vectors {
             values: Vec::with_capacity(dim * len),
             dim,
         }
+    }
+
+    /// What `of` makes of `count` samples, `size` at a time: for the indices of a batch its vectors,
+    /// `[batch, dim]`.
+    pub fn in_batches(
+        dim: usize,
+        (count, size): (usize, usize),
+        mut of: impl FnMut(&[usize]) -> Tensor<2>,
+    ) -> Self {
+        let mut vectors = Self::with_capacity(dim, count);
+        for indices in batches(count, size) {
+            vectors.extend(of(&indices).into_data().iter::<f32>());
+        }
+        vectors
     }
 
     /// Adds the rows of a `[batch, dim]` array.

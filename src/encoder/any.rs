@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::normalisation::by_norm;
 use super::{AutoEncoder, OnnxNetwork, Pca, Projection, ResNet, SqueezeNet};
-use crate::data::{Images, Samples, Vectors};
+use crate::data::{Images, Samples, Vectors, batches};
 
 /// Vectors that are projected at a time.
 const PROJECTION_BATCH: usize = 1024;
@@ -114,11 +114,10 @@ fn projected(
     device: &Device,
     complete: impl Fn(&[usize], Tensor<2>) -> Tensor<2>,
 ) -> Vectors {
-    let all: Vec<usize> = (0..features.len()).collect();
     let mut latents: Option<Vectors> = None;
-    for indices in all.chunks(PROJECTION_BATCH) {
-        let batch = projection.forward(features.batch(indices, device));
-        let batch = complete(indices, batch);
+    for indices in batches(features.len(), PROJECTION_BATCH) {
+        let batch = projection.forward(features.batch(&indices, device));
+        let batch = complete(&indices, batch);
         let [_, dim] = batch.dims();
         let values = batch.into_data();
         latents

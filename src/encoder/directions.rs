@@ -6,6 +6,7 @@ use rand::Rng;
 use rand::seq::index::sample;
 use rand_distr::{Distribution, StandardNormal};
 
+use crate::data::batches;
 use crate::ops::covariance;
 
 /// Directions kept beyond those asked for, so that the last of these converge as well.
@@ -52,9 +53,8 @@ pub(super) fn directions(
     // Along its own directions a small sample varies more than all vectors do.
     let along = Tensor::<2>::from_data(TensorData::new(found.clone(), [dim, to]), device);
     let mut squares = Tensor::<2>::zeros([1, to], device);
-    let all: Vec<usize> = (0..count).collect();
-    for indices in all.chunks(BATCH) {
-        let latents = (rows(indices) - centre.clone()).matmul(along.clone());
+    for indices in batches(count, BATCH) {
+        let latents = (rows(&indices) - centre.clone()).matmul(along.clone());
         squares = squares + latents.square().sum_dim(0);
     }
     let squares: Vec<f64> = squares.into_data().iter::<f64>().collect();

@@ -6,7 +6,7 @@ use nalgebra::DMatrix;
 use rand::Rng;
 
 use super::directions::{directions, principal_directions};
-use crate::data::{Samples, Vectors};
+use crate::data::{Samples, Vectors, batches};
 use crate::ops::covariance;
 
 /// Least variance that is added to the components of a softened projection.
@@ -118,12 +118,19 @@ impl Projection {
         }
     }
 
+    /// What it makes of all vectors, `batch` at a time.
+    pub fn project(&self, vectors: &Vectors, batch: usize) -> Vectors {
+        let device = self.mean.val().device();
+        Vectors::in_batches(self.dim(), (vectors.len(), batch), |indices| {
+            self.forward(vectors.batch(indices, &device))
+        })
+    }
+
     /// Mean squared length of what it makes of vectors.
     fn mean_square(&self, vectors: &Vectors) -> f64 {
         let device = self.mean.val().device();
-        let all: Vec<usize> = (0..vectors.len()).collect();
-        let sums = all.chunks(BATCH).map(|indices| {
-            let latents = self.forward(vectors.batch(indices, &device));
+        let sums = batches(vectors.len(), BATCH).map(|indices| {
+            let latents = self.forward(vectors.batch(&indices, &device));
             let squares = latents.square().sum_dim(1).into_data();
             squares.iter::<f64>().sum::<f64>()
         });

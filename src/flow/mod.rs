@@ -6,6 +6,7 @@ mod conditioner;
 mod coupling;
 mod distribution;
 pub mod image;
+mod limits;
 mod permutation;
 mod realnvp;
 mod standardize;
@@ -24,6 +25,7 @@ pub use distribution::{
     Base, BaseKind, Distribution, FullMixture, GaussianMixture, MixtureConfig, StandardNormal,
     TiedMixture, WhiteMixture,
 };
+pub(crate) use limits::Limit;
 pub use permutation::Permutation;
 pub use realnvp::{Mixing, RealNvp, RealNvpConfig};
 pub use standardize::Standardizer;

@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
 use super::distribution::Base;
+use super::limits::{Limit, within};
 use super::{ActNorm, AffineCoupling, BaseKind, Permutation, Transform};
 use crate::safetensors_file::check_room;
 
@@ -54,6 +55,8 @@ pub struct RealNvpConfig {
 impl RealNvpConfig {
     /// Gaussians of a base distribution, at most.
     pub(crate) const MOST_GAUSSIANS: usize = 10_000;
+    /// The largest bound of a log-scale, in nats.
+    pub(crate) const MOST_CLAMP: f64 = 20.0;
 
     /// A density of `dim` entries without couplings: so many Gaussians that are fitted; with none, a standard
     /// normal.
@@ -75,26 +78,34 @@ impl RealNvpConfig {
     /// What keeps these sizes from being built, if anything does: a damaged file must not ask for
     /// more memory than there is.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let sizes = [
+        let given = [
             ("dim", self.dim, 2..=4096),
-            ("couplings", self.couplings, 0..=256),
-            ("hidden", self.hidden, 1..=8192),
-            ("layers", self.layers, 0..=16),
             ("gaussians", self.gaussians, 0..=Self::MOST_GAUSSIANS),
             ("context", self.context, 0..=4096),
         ];
-        for (name, value, allowed) in sizes {
-            if !allowed.contains(&value) {
-                return Err(format!("the flow's {name} is {value}, outside {allowed:?}"));
-            }
-        }
-        match self.clamp > 0.0 && self.clamp <= 20.0 {
+        within(given.into_iter().chain(self.limits()))?;
+        match Self::can_clamp(self.clamp) {
             true => Ok(()),
             false => Err(format!(
-                "the flow's clamp is {}, outside 0 to 20",
-                self.clamp
+                "the flow's clamp is {}, outside 0 to {}",
+                self.clamp,
+                Self::MOST_CLAMP
             )),
         }
+    }
+
+    /// What the sizes of its couplings can be.
+    pub(crate) fn limits(&self) -> [Limit; 3] {
+        [
+            ("couplings", self.couplings, 0..=256),
+            ("hidden", self.hidden, 1..=8192),
+            ("layers", self.layers, 0..=16),
+        ]
+    }
+
+    /// Whether a log-scale can have this bound.
+    pub(crate) fn can_clamp(bound: f64) -> bool {
+        bound > 0.0 && bound <= Self::MOST_CLAMP
     }
 
     /// Fewest numbers that a flow of these sizes holds, which are most of them.

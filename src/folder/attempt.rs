@@ -8,12 +8,11 @@ use super::split::{Split, split};
 use crate::backend::OpenDevice;
 use crate::data::folder::{Layout, Loaded, Skipped, layout, load_watched};
 use crate::data::{Conversion, Images, SplitShares};
-use crate::files::sha256;
 use crate::method::{
     Calibration, Clock, Context, Detector, Fitted, HeldOut, Identity, MethodError, Part, Scores,
 };
 use crate::run::{RunError, Workspace};
-use crate::study::{Studies, StudyError};
+use crate::study::Studies;
 
 /// A method that has been fitted, with the images that it was fitted to.
 pub(super) struct Attempt {
@@ -75,13 +74,10 @@ impl Attempt {
         } = read;
         let split = split(&images, groups.as_deref(), shares, fit.seed).map_err(|reason| {
             let reason = format!("{reason}{}", and_skipped(&files.skipped));
-            StudyError::setting(fit.folder.display().to_string(), reason)
+            RunError::pictures(fit.folder.display().to_string(), reason)
         })?;
         let dim = dim_images(&images);
-        // A file that cannot be read is said where it is needed.
-        let weights = plan.weights_file(&fit.backbone);
-        let weights = weights.and_then(|file| sha256(&file).ok());
-        let identity = Identity::new(method.name(), plan.as_ref(), &settings, weights);
+        let identity = Identity::of(method.name(), plan.as_ref(), &settings, &fit.backbone);
         let workspace = Workspace::for_fit(&place(fit, name), &identity, &settings, fit.force)?;
         let log = workspace.log();
         crate::logging::to_file(&log);
@@ -229,7 +225,7 @@ fn of_file(image: usize, part: &Part, files: &Files, reason: &str) -> RunError {
         || format!("image {image} of {}", part.name),
         |path| path.display().to_string(),
     );
-    StudyError::setting(name, reason).into()
+    RunError::pictures(name, reason)
 }
 
 /// The calibrated detector.

@@ -7,7 +7,6 @@ use crate::data::folder::{MvtecTest, Skipped, load_mask};
 use crate::evaluate::{EvaluateError, PixelRanking, auroc};
 use crate::method::{Detector, HeatSource, Heatmap, Verdict};
 use crate::run::RunError;
-use crate::study::StudyError;
 
 /// Metrics of a labelled folder.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,7 +103,7 @@ impl<'a> FolderTest<'a> {
                 "its score is {}, and there is no AUROC with it: the detector has no numbers for this picture",
                 verdict.score
             );
-            return Err(StudyError::setting(path.display().to_string(), reason).into());
+            return Err(RunError::pictures(path.display().to_string(), reason));
         }
         match &test.defect {
             None => self.good.push(verdict.score),

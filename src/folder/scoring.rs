@@ -10,8 +10,8 @@ use image::{DynamicImage, ImageFormat};
 use rayon::prelude::*;
 
 use super::metrics::{FolderMetrics, FolderTest};
-use crate::data::Picture;
 use crate::data::folder::{Loaded, MvtecTest, Skipped, load};
+use crate::data::{Picture, batches};
 use crate::files::{self, FileError};
 use crate::method::{Detector, HeatSource, Heatmap, Inspection, PictureMaps, Verdict};
 use crate::run::RunError;
@@ -214,9 +214,8 @@ impl<'a> Scoring<'a> {
         if maps.is_empty() {
             return Ok(());
         }
-        let all: Vec<usize> = (0..judged.len()).collect();
         // Pictures and their maps may be large: there are never more of them than cores.
-        for indices in all.chunks(rayon::current_num_threads()) {
+        for indices in batches(judged.len(), rayon::current_num_threads()) {
             let on_pictures = indices.par_iter().map(|&index| {
                 let original = loaded.sides[index];
                 let on_picture = |(source, maps): &(HeatSource, PictureMaps)| {

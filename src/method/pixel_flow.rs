@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::store::{ModuleSnapshot, SafetensorsStore};
+use burn::store::{ModuleSnapshot, SafetensorsStore, SafetensorsStoreError};
 use burn::tensor::{Device, Tensor};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -13,18 +13,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::detector::model_file::{check_shape, filled, parse_sizes};
-use super::detector::pictures::{heatmaps, to_bytes};
+use super::detector::pictures::{pixel_gradients, to_bytes};
 use super::fitting::context::input_digest;
 use super::pixel_pictures::pictures;
 use super::{
     Context, DetectorError, Fitted, HeatSource, Heatmap, MethodError, Parts, Scorer, Scores,
     Stored, Terms, derive,
 };
-use crate::data::{Conversion, Dequantised, Images, Samples};
+use crate::data::{Conversion, Dequantised, Images, Samples, batches};
+use crate::flow::Limit;
 use crate::flow::image::ImageFlow;
 use crate::report::ImageRows;
 use crate::safetensors_file::check_room;
-use crate::study::Check;
+use crate::study::{Check, Fault, first_fault, optimisation_fault};
 use crate::train::{Kind, Optimisation, StageSummary};
 
 /// Images per forward pass. The scores do not depend on it.
@@ -39,6 +40,22 @@ pub(super) const WORDS: &[(&str, &str)] = &[
     ("bits_per_dim", "NLL in bits/dim"),
     ("noise_norm", "norm of the noise"),
 ];
+
+/// A shape of images, where sizes are asked for that do not depend on it.
+pub(super) const ANY_SHAPE: [usize; 3] = [1, 32, 32];
+
+/// The first key of the `section` with which no run is possible.
+pub(super) fn fault(
+    section: &'static str,
+    limits: impl IntoIterator<Item = Limit>,
+    usage: Use,
+    training: &Optimisation,
+) -> Option<Fault> {
+    let limits = limits.into_iter();
+    let sizes = limits.map(|(key, value, allowed)| Check::within(key, value, allowed));
+    let fault = first_fault(section, sizes.chain(usage.checks()));
+    fault.or_else(|| optimisation_fault(section, training))
+}
 
 /// Sizes of a flow on images.
 pub trait FlowSizes: Serialize + DeserializeOwned + Copy + Debug + Send + Sync + 'static {
@@ -78,7 +95,7 @@ impl Use {
     const MOST_DRAWS: usize = 1000;
 
     /// What the settings must be.
-    pub(super) fn checks(&self) -> [Check; 2] {
+    fn checks(&self) -> [Check; 2] {
         [
             Check::within("draws", self.draws, 1..=Self::MOST_DRAWS),
             Check::new(
@@ -196,13 +213,12 @@ impl<S: FlowSizes> PixelFlow<S> {
         images: &Arc<Images>,
         of: impl Fn(Tensor<4>) -> [Tensor<1>; 2],
     ) -> [Vec<f32>; 2] {
-        let all: Vec<usize> = (0..images.len()).collect();
-        let mut columns = [(); 2].map(|()| vec![0.0; all.len()]);
+        let mut columns = [(); 2].map(|()| vec![0.0; images.len()]);
         let share = 1.0 / self.usage.draws as f32;
         for draw in 0..self.usage.draws {
             let samples = Dequantised::fixed(images.clone(), draw as u64);
-            for indices in all.chunks(BATCH) {
-                let found = of(samples.batch(indices, &self.device));
+            for indices in batches(images.len(), BATCH) {
+                let found = of(samples.batch(&indices, &self.device));
                 for (column, found) in columns.iter_mut().zip(found) {
                     let means = &mut column[indices[0]..][..indices.len()];
                     for (mean, value) in means.iter_mut().zip(found.into_data().iter::<f32>()) {
@@ -251,9 +267,8 @@ impl<S: FlowSizes> Scorer for PixelFlow<S> {
         Stored::new(S::METHOD, &described)
     }
 
-    fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), String> {
-        let saved = self.flow.save_into(store);
-        saved.map_err(|error| error.to_string())
+    fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), SafetensorsStoreError> {
+        self.flow.save_into(store)
     }
 
     fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
@@ -295,19 +310,10 @@ impl<S: FlowSizes> Scorer for PixelFlow<S> {
     /// `|d NLL / d pixel|`, summed over the channels, of the first dequantisation.
     fn heat(&self, images: &Images, source: HeatSource) -> Option<Vec<Heatmap>> {
         self.heat_sources().contains(&source).then_some(())?;
-        let [_, height, width] = images.shape();
         let samples = Dequantised::fixed(Arc::new(images.clone()), 0);
-        let all: Vec<usize> = (0..images.len()).collect();
-        let device = self.device.clone().autodiff();
-        let mut values = Vec::with_capacity(images.len() * height * width);
-        for indices in all.chunks(GRADIENT_BATCH) {
-            let pixels = samples.batch(indices, &device).require_grad();
-            // The images do not see each other, so the sum's gradient is each image's own.
-            let gradients = self.flow.log_prob(pixels.clone()).sum().backward();
-            let strength = pixels.grad(&gradients)?.abs().sum_dim(1);
-            values.extend(strength.into_data().iter::<f32>());
-        }
-        heatmaps([height, width], &values)
+        pixel_gradients(&samples, GRADIENT_BATCH, &self.device, |pixels| {
+            self.flow.log_prob(pixels)
+        })
     }
 
     fn heat_sources(&self) -> &'static [HeatSource] {

@@ -19,6 +19,14 @@ pub enum RunError {
     /// A run's folder that is in use, of other settings, or not there.
     #[error("{0}")]
     Workspace(String),
+    /// A picture, or a folder of them, of which nothing can be learnt or said.
+    #[error("{place}: {reason}")]
+    Pictures {
+        /// The file or folder.
+        place: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// From the data.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -52,6 +60,14 @@ pub enum RunError {
 }
 
 impl RunError {
+    /// Of the file or folder `place`.
+    pub(crate) fn pictures(place: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Pictures {
+            place: place.into(),
+            reason: reason.into(),
+        }
+    }
+
     /// True when the user stopped the run, which can be continued.
     pub fn is_interruption(&self) -> bool {
         self.interrupted_at().is_some()

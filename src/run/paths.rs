@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::RunError;
 use crate::files;
-use crate::method::Identity;
+use crate::method::{Identity, SharedNetwork};
 use crate::study::Settings;
+use crate::train::Stage;
 
 /// Features of pretrained networks, which all runs in one folder of artifacts share.
 pub(crate) fn features_folder(artifacts: &Path) -> PathBuf {
@@ -92,6 +93,25 @@ impl RunFolder {
     pub(super) fn is_done(&self, expected: &Identity) -> bool {
         let there = || self.read_identity();
         self.is_complete() && there().is_ok_and(|there| there.differences(expected).is_empty())
+    }
+
+    /// True when it has trained a network that a run of this identity shares.
+    pub(super) fn has_trained(&self, network: SharedNetwork, identity: &Identity) -> bool {
+        let there = || self.read_identity();
+        Stage::is_done(&self.stage(network.stage()))
+            && there().is_ok_and(|there| network.is_shared(&there, identity))
+    }
+
+    /// The runs of the same experiment and seed by all methods, itself too if it is there.
+    pub(super) fn of_all_methods(&self) -> Vec<Self> {
+        let methods = self.root.parent().and_then(Path::parent);
+        let (Some(seed), Some(methods)) = (self.root.file_name(), methods) else {
+            return Vec::new();
+        };
+        let methods = std::fs::read_dir(methods).into_iter().flatten().flatten();
+        methods
+            .map(|method| Self::new(method.path().join(seed)))
+            .collect()
     }
 
     /// The run's folder.

@@ -71,18 +71,9 @@ impl Expected {
         let Some(Shared::Network(network, _)) = &self.shared else {
             return false;
         };
-        let root = options.folder(experiment);
-        let (Some(seed), Some(methods)) = (root.file_name(), root.parent().and_then(Path::parent))
-        else {
-            return false;
-        };
-        let methods = std::fs::read_dir(methods).into_iter().flatten().flatten();
-        methods.map(|method| method.path().join(seed)).any(|root| {
-            let folder = RunFolder::new(root);
-            let trained = folder.stage(network.stage()).join("done.json").exists();
-            let there = || folder.read_identity();
-            trained && there().is_ok_and(|there| network.is_shared(&there, &self.identity))
-        })
+        let runs = RunFolder::new(options.folder(experiment)).of_all_methods();
+        runs.iter()
+            .any(|run| run.has_trained(*network, &self.identity))
     }
 }
 

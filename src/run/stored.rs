@@ -18,11 +18,7 @@ pub(super) fn plan_of(experiment: &Experiment) -> Result<(Method, Box<dyn Plan>)
 
 /// What the run's numbers depend on, with SqueezeNet's weights in the file `weights`.
 pub(super) fn identity(experiment: &Experiment, plan: &dyn Plan, weights: &Path) -> Identity {
-    let hash = plan.weights_file(weights).map(|file| {
-        // A file that cannot be read is said where it is needed.
-        files::sha256(&file).unwrap_or_else(|_| "missing".to_owned())
-    });
-    Identity::new(&experiment.method, plan, &experiment.settings, hash)
+    Identity::of(&experiment.method, plan, &experiment.settings, weights)
 }
 
 /// Renames the folder of a run of another identity that lies where this one belongs: nothing is lost,

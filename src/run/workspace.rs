@@ -240,26 +240,16 @@ impl Workspace {
     ) -> Result<(), RunError> {
         let stage = network.stage();
         let target = self.stage(stage);
-        let (Some(seed), Some(methods)) = (
-            self.root().file_name(),
-            self.root().parent().and_then(Path::parent),
-        ) else {
-            return Ok(());
-        };
         // What lies around a model file is the user's.
         if target.exists() || self.owner == Owner::Fit {
             return Ok(());
         }
-        let entries = std::fs::read_dir(methods).map_err(FileError::io("read", methods))?;
-        for entry in entries.flatten() {
-            let sibling = RunFolder::new(entry.path().join(seed));
-            // A stage that is done is not written any more, so the sibling may be at work on the rest.
+        for sibling in self.of_all_methods() {
+            // The sibling may be at work on what comes after the stage.
             let fits = || {
-                let there = sibling.read_identity();
-                let same = there.is_ok_and(|there| network.is_shared(&there, identity));
                 let environment: Result<Environment, _> = files::read_json(&sibling.environment());
-                same && environment.is_ok_and(|there| there.backend == backend)
-                    && sibling.stage(stage).join("done.json").exists()
+                sibling.has_trained(network, identity)
+                    && environment.is_ok_and(|there| there.backend == backend)
             };
             if sibling.root() == self.root() || !fits() {
                 continue;

@@ -23,6 +23,9 @@ use super::{Optimisation, TrainError};
 use crate::data::EpochOrder;
 use crate::files::{self, FileError};
 
+/// The file that a stage which is done has in its folder: nothing is written there any more.
+const DONE: &str = "done.json";
+
 /// What a finished stage is summed up as.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -152,12 +155,17 @@ impl Stage<'_> {
         History::read(&directory.join("history.json"))
     }
 
+    /// True when the stage in this folder has been trained to its end.
+    pub fn is_done(directory: &Path) -> bool {
+        directory.join(DONE).exists()
+    }
+
     fn history_path(&self) -> PathBuf {
         self.directory.join("history.json")
     }
 
     fn done_path(&self) -> PathBuf {
-        self.directory.join("done.json")
+        self.directory.join(DONE)
     }
 
     fn checkpoints(&self) -> PathBuf {

@@ -44,60 +44,11 @@ pub(super) fn cut(
 ) -> Result<Cut, String> {
     let graph = model.graph.as_mut();
     let graph = graph.ok_or("is damaged or not an ONNX file: it has no network")?;
-    let outputs = match look.output.is_empty() {
-        true => graph
-            .output
-            .iter()
-            .take(1)
-            .map(|info| info.name.clone())
-            .collect(),
-        false => look.output.clone(),
-    };
-    if outputs.is_empty() {
-        return Err("is damaged: its network has no outputs".to_owned());
-    }
-    let made_by = makers(graph);
-    let mut wrong = outputs.iter().filter(|name| !made_by.contains_key(*name));
-    if let Some(wrong) = wrong.next() {
-        return Err(no_tensor(graph, wrong));
-    }
-    let needed = needed(graph, &made_by, &outputs);
-    let mut number = 0..;
-    graph
-        .node
-        .retain(|_| number.next().is_some_and(|at| needed.contains(&at)));
-    let unknown = graph.node.iter().find(|node| !knows(&node.op_type));
-    if let Some(node) = unknown {
-        return Err(format!(
-            "needs the operator {}, which the engine (tract) does not know{}",
-            node.op_type,
-            match outputs.len() {
-                1 => format!(
-                    " (`{}` is made by it or from it): export with opset_version=18, or name a tensor before it in encoder.output",
-                    outputs[0]
-                ),
-                _ => ": export with opset_version=18, or name tensors before it in encoder.output"
-                    .to_owned(),
-            }
-        ));
-    }
+    let outputs = outputs(graph, look)?;
+    keep_needed(graph, &outputs, knows)?;
     let used: HashSet<String> = graph.node.iter().flat_map(inputs).collect();
-    graph
-        .initializer
-        .retain(|tensor| used.contains(&tensor.name));
-    let attributes = graph.node.iter().flat_map(|node| &node.attribute);
-    let constants = attributes.filter_map(|attribute| attribute.t.as_ref());
-    graph
-        .initializer
-        .iter()
-        .chain(constants)
-        .try_for_each(check_tensor)?;
-    let constant: HashSet<&str> = graph
-        .initializer
-        .iter()
-        .map(|tensor| &*tensor.name)
-        .collect();
-    let free = |info: &ValueInfoProto| used.contains(&info.name) && !constant.contains(&*info.name);
+    let constant = keep_constants(graph, &used)?;
+    let free = |info: &ValueInfoProto| used.contains(&info.name) && !constant.contains(&info.name);
     let (free, _): (Vec<_>, Vec<_>) = graph.input.drain(..).partition(free);
     let [image] = <[ValueInfoProto; 1]>::try_from(free).map_err(|found| {
         let names: Vec<&str> = found.iter().map(|info| &*info.name).collect();
@@ -113,6 +64,65 @@ pub(super) fn cut(
     // Shapes are inferred from the input's.
     graph.value_info.clear();
     Ok(Cut { input, outputs })
+}
+
+/// Names of the tensors that `look` asks for, or of the network's first output.
+fn outputs(graph: &GraphProto, look: &OnnxLook) -> Result<Vec<String>, String> {
+    if !look.output.is_empty() {
+        return Ok(look.output.clone());
+    }
+    let first = graph.output.first();
+    let first = first.ok_or("is damaged: its network has no outputs")?;
+    Ok(vec![first.name.clone()])
+}
+
+/// Keeps the nodes that lead to the outputs, all of whose operators the engine has to know.
+fn keep_needed(
+    graph: &mut GraphProto,
+    outputs: &[String],
+    knows: impl Fn(&str) -> bool,
+) -> Result<(), String> {
+    let made_by = makers(graph);
+    let mut wrong = outputs.iter().filter(|name| !made_by.contains_key(*name));
+    if let Some(wrong) = wrong.next() {
+        return Err(no_tensor(graph, wrong));
+    }
+    let needed = needed(graph, &made_by, outputs);
+    let mut number = 0..;
+    graph
+        .node
+        .retain(|_| number.next().is_some_and(|at| needed.contains(&at)));
+    let Some(unknown) = graph.node.iter().find(|node| !knows(&node.op_type)) else {
+        return Ok(());
+    };
+    let advice = match outputs {
+        [one] => format!(
+            " (`{one}` is made by it or from it): export with opset_version=18, or name a tensor before it in encoder.output"
+        ),
+        _ => {
+            ": export with opset_version=18, or name tensors before it in encoder.output".to_owned()
+        }
+    };
+    Err(format!(
+        "needs the operator {}, which the engine (tract) does not know{advice}",
+        unknown.op_type
+    ))
+}
+
+/// Keeps the constants that are `used`, which have to be in the file; returns their names.
+fn keep_constants(
+    graph: &mut GraphProto,
+    used: &HashSet<String>,
+) -> Result<HashSet<String>, String> {
+    graph
+        .initializer
+        .retain(|tensor| used.contains(&tensor.name));
+    let attributes = graph.node.iter().flat_map(|node| &node.attribute);
+    let within_nodes = attributes.filter_map(|attribute| attribute.t.as_ref());
+    let mut all = graph.initializer.iter().chain(within_nodes);
+    all.try_for_each(check_tensor)?;
+    let names = graph.initializer.iter().map(|tensor| tensor.name.clone());
+    Ok(names.collect())
 }
 
 /// Which node makes a tensor.

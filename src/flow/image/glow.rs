@@ -8,6 +8,7 @@ use super::{
     ChannelCoupling, Domain, ImageFlow, InvertibleConv, Layer, Level, Order, SplitPrior, Squeeze,
 };
 use crate::flow::ActNorm;
+use crate::flow::limits::{Limit, within};
 
 /// Sizes of a Glow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,20 +25,19 @@ pub struct GlowConfig {
 }
 
 impl GlowConfig {
-    /// What keeps these sizes from being built, if anything does: a damaged file must not ask for
-    /// more memory than there is.
+    /// What keeps these sizes from being built, if anything does.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let sizes = [
+        within(self.limits())?;
+        super::check_shape(self.shape, self.levels, "glow.levels")
+    }
+
+    /// What its sizes can be.
+    pub(crate) fn limits(&self) -> [Limit; 3] {
+        [
             ("levels", self.levels, 1..=5),
             ("steps", self.steps, 1..=256),
             ("width", self.width, 1..=4096),
-        ];
-        for (name, value, allowed) in sizes {
-            if !allowed.contains(&value) {
-                return Err(format!("the flow's {name} is {value}, outside {allowed:?}"));
-            }
-        }
-        super::check_shape(self.shape, self.levels, "glow.levels")
+        ]
     }
 
     /// Fewest numbers that a flow of these sizes holds: the hidden layers of its couplings' networks.

@@ -5,6 +5,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::{Domain, ImageFlow, Layer, Level, Mask, MaskedCoupling, Order, ResidualSizes, Squeeze};
+use crate::flow::limits::{Limit, within};
 
 /// Couplings of a flow with one scale (Kirichenko et al.'s code).
 const SINGLE_SCALE_COUPLINGS: usize = 8;
@@ -42,26 +43,25 @@ pub struct ImageRealNvpConfig {
 }
 
 impl ImageRealNvpConfig {
-    /// What keeps these sizes from being built, if anything does: a damaged file must not ask for
-    /// more memory than there is.
+    /// What keeps these sizes from being built, if anything does.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let sizes = [
-            ("scales", self.scales, 1..=5),
-            ("width", self.width, 1..=1024),
-            ("blocks", self.blocks, 0..=64),
-            ("bottleneck", self.bottleneck, 0..=4096),
-        ];
-        for (name, value, allowed) in sizes {
-            if !allowed.contains(&value) {
-                return Err(format!("the flow's {name} is {value}, outside {allowed:?}"));
-            }
-        }
+        within(self.limits())?;
         let (halvings, setting) = match self.masks {
             Masking::MultiScale => (self.scales - 1, "realnvp.scales"),
             // Upper and lower half, quarters, or every other pixel of each.
             Masking::Checkerboard | Masking::Horizontal | Masking::Cycle => (1, "realnvp.masks"),
         };
         super::check_shape(self.shape, halvings, setting)
+    }
+
+    /// What its sizes can be.
+    pub(crate) fn limits(&self) -> [Limit; 4] {
+        [
+            ("scales", self.scales, 1..=5),
+            ("width", self.width, 1..=1024),
+            ("blocks", self.blocks, 0..=64),
+            ("bottleneck", self.bottleneck, 0..=4096),
+        ]
     }
 
     /// Fewest numbers that a flow of these sizes holds: the residual blocks of its couplings' networks.

@@ -1,19 +1,19 @@
 //! AnoGAN as a detector.
 
 use burn::module::Module;
-use burn::store::{ModuleSnapshot, SafetensorsStore};
+use burn::store::{ModuleSnapshot, SafetensorsStore, SafetensorsStoreError};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::search::{Found, search};
 use super::{Anogan, SearchRule};
-use crate::data::{Conversion, Images, Samples, Vectors};
+use crate::data::{Conversion, Images, Samples, Vectors, batches};
 use crate::encoder::AutoEncoderConfig;
 use crate::method::detector::model_file::{check_shape, filled, parse_sizes};
 use crate::method::detector::pictures::{heatmaps, to_bytes};
 use crate::method::fitting::adversarial::noise;
-use crate::method::fitting::representation::for_each_batch;
+use crate::method::fitting::representation::BATCH;
 use crate::method::{DetectorError, Findings, HeatSource, Heatmap, Scorer, Scores, Stored};
 
 /// Scores images by how near to them the generator comes.
@@ -84,9 +84,9 @@ impl AnoganDetector {
     /// The images that the generator makes of noise, batch by batch, as pixels in `[-1, 1]`.
     fn generate(&self, noise: &Vectors) -> Vec<Tensor<4>> {
         let mut made = Vec::new();
-        for_each_batch(noise.len(), |indices| {
-            made.push(self.model.generate(noise.batch(indices, &self.device)));
-        });
+        for indices in batches(noise.len(), BATCH) {
+            made.push(self.model.generate(noise.batch(&indices, &self.device)));
+        }
         made
     }
 
@@ -117,9 +117,8 @@ impl Scorer for AnoganDetector {
         Stored::new("anogan", &described)
     }
 
-    fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), String> {
-        let saved = self.model.save_into(store);
-        saved.map_err(|error| error.to_string())
+    fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), SafetensorsStoreError> {
+        self.model.save_into(store)
     }
 
     fn score(&self, images: &Images) -> Result<Scores, DetectorError> {

@@ -1,7 +1,7 @@
 //! The method `autoencoder`: what the autoencoder does not bring back.
 
 use burn::module::Module;
-use burn::store::{ModuleSnapshot, SafetensorsStore};
+use burn::store::{ModuleSnapshot, SafetensorsStore, SafetensorsStoreError};
 use burn::tensor::Device;
 use serde_json::Value;
 use toml::Table;
@@ -138,11 +138,13 @@ impl Scorer for AutoEncoderScorer {
         Stored::new(METHOD, &self.sizes)
     }
 
-    fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), String> {
-        let Encoder::Autoencoder(model) = &self.encoder else {
-            return Err("its encoder is no autoencoder".to_owned());
-        };
-        model.save_into(store).map_err(|error| error.to_string())
+    fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), SafetensorsStoreError> {
+        match &self.encoder {
+            Encoder::Autoencoder(model) => model.save_into(store),
+            _ => Err(SafetensorsStoreError::Other(
+                "its encoder is no autoencoder".to_owned(),
+            )),
+        }
     }
 
     fn score(&self, images: &Images) -> Result<Scores, DetectorError> {

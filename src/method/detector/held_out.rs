@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::findings::{Findings, PictureMaps};
-use crate::data::Images;
+use crate::data::{Images, batches};
 use crate::method::{DetectorError, Heatmap, MaskLevels, Scorer, Scores};
 
 /// Images that the colours and levels of heat maps are taken from, at most.
@@ -50,9 +50,8 @@ fn look(
     count: usize,
     mut each: impl FnMut(&dyn Findings, &[[usize; 2]]) -> Result<(), DetectorError>,
 ) -> Result<(), DetectorError> {
-    let all: Vec<usize> = (0..images.len().min(count)).collect();
-    for indices in all.chunks(BATCH) {
-        let batch = images.select(indices);
+    for indices in batches(images.len().min(count), BATCH) {
+        let batch = images.select(&indices);
         let sides = sides.get(indices[0]..).unwrap_or_default();
         each(scorer.inspect(&batch).as_ref(), sides)?;
     }

@@ -142,8 +142,10 @@ pub(in crate::method) fn to_bytes(
 ) -> Result<Vec<u8>, String> {
     let text = serde_json::to_string(description).map_err(|error| error.to_string())?;
     let mut store = SafetensorsStore::from_bytes(None).metadata(KEY, text);
-    scorer.save_into(&mut store)?;
-    let bytes = store.get_bytes().map_err(|error| error.to_string())?;
+    let bytes = scorer
+        .save_into(&mut store)
+        .and_then(|()| store.get_bytes())
+        .map_err(|error| error.to_string())?;
     let bytes = match scorer.onnx() {
         Some(file) => with_onnx(&bytes, file).map_err(|error| error.to_string())?,
         None => bytes,

@@ -1,6 +1,6 @@
 //! Fitted things that score images. Training, evaluation and later use all score through here.
 
-use burn::store::SafetensorsStore;
+use burn::store::{SafetensorsStore, SafetensorsStoreError};
 
 use super::findings::{Anew, Findings};
 use crate::data::{Conversion, Images};
@@ -52,7 +52,7 @@ pub trait Scorer: Send + Sync {
     ///
     /// # Errors
     /// What keeps them from being stored.
-    fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), String>;
+    fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), SafetensorsStoreError>;
 
     /// The ONNX file of the network that it looks through, where it does: a model file holds it beside the
     /// weights.

@@ -1,17 +1,17 @@
 //! EGBAD as a detector.
 
 use burn::module::Module;
-use burn::store::{ModuleSnapshot, SafetensorsStore};
+use burn::store::{ModuleSnapshot, SafetensorsStore, SafetensorsStoreError};
 use burn::tensor::{Device, Tensor, activation};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{BiGan, BiGanConfig};
-use crate::data::{Conversion, Images, Samples};
+use crate::data::{Conversion, Images, Samples, batches};
 use crate::method::detector::model_file::{check_shape, filled, parse_sizes};
 use crate::method::detector::pictures::{reconstruct, residuals, to_bytes};
 use crate::method::fitting::adversarial::noise;
-use crate::method::fitting::representation::for_each_batch;
+use crate::method::fitting::representation::BATCH;
 use crate::method::{DetectorError, HeatSource, Heatmap, Scorer, Scores, Stored};
 
 /// Scores images by how they are brought back, and by what the discriminator says of that (Zenati et
@@ -124,20 +124,21 @@ impl Scorer for EgbadDetector {
         Stored::new("egbad", &described)
     }
 
-    fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), String> {
-        let saved = self.networks.save_into(store);
-        saved.map_err(|error| error.to_string())
+    fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), SafetensorsStoreError> {
+        self.networks.save_into(store)
     }
 
     fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
         let images = self.conversion.apply(images.clone())?;
         let mut columns = vec![Vec::new(); 3];
-        for_each_batch(images.len(), |indices| {
-            let scores = self.scores(images.batch(indices, &self.device)).into_data();
+        for indices in batches(images.len(), BATCH) {
+            let scores = self
+                .scores(images.batch(&indices, &self.device))
+                .into_data();
             for (index, score) in scores.iter::<f32>().enumerate() {
                 columns[index % 3].push(score);
             }
-        });
+        }
         Ok(Scores::new(self.score_names(), columns))
     }
 
@@ -148,10 +149,10 @@ impl Scorer for EgbadDetector {
     fn sample(&self, count: usize, seed: u64) -> Option<Images> {
         let noise = noise(count, self.sizes.latent, seed);
         let mut pixels = Vec::new();
-        for_each_batch(count, |indices| {
-            let noise = noise.batch(indices, &self.device);
+        for indices in batches(count, BATCH) {
+            let noise = noise.batch(&indices, &self.device);
             pixels.extend(to_bytes(self.networks.generator.forward(noise)));
-        });
+        }
         Images::new(self.sizes.image_shape(), pixels).ok()
     }
 

@@ -1,20 +1,20 @@
 //! The paper's detector: encoder, standardisation, flow.
 
 use burn::module::Module;
-use burn::store::{ModuleSnapshot, SafetensorsStore};
+use burn::store::{ModuleSnapshot, SafetensorsStore, SafetensorsStoreError};
 use burn::tensor::{Device, Tensor};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::backend::Backend;
-use crate::data::{Conversion, Images, Samples};
+use crate::backend::differentiates_resizing;
+use crate::data::{Conversion, Images, Samples, batches};
 use crate::encoder::{Encoder, EncoderSizes};
 use crate::flow::{RealNvp, RealNvpConfig, Standardizer, Transform};
 use crate::method::detector::model_file::{check_shape, filled, onnx_in, parse_sizes};
-use crate::method::detector::pictures::{heatmaps, reconstruct, residuals, to_bytes};
-use crate::method::fitting::representation::for_each_batch;
+use crate::method::detector::pictures::{pixel_gradients, reconstruct, residuals, to_bytes};
+use crate::method::fitting::representation::BATCH;
 use crate::method::{
     DetectorError, HeatSource, Heatmap, Representation, Scorer, Scores, Stored, Terms,
 };
@@ -125,16 +125,16 @@ impl EncoderFlow {
         let latents = &representation.latents;
         let mut nll = Vec::with_capacity(latents.len());
         let mut norm = Vec::with_capacity(latents.len());
-        for_each_batch(latents.len(), |indices| {
+        for indices in batches(latents.len(), BATCH) {
             let (x, _) = self
                 .standardizer
-                .forward(latents.batch(indices, &self.device), None);
+                .forward(latents.batch(&indices, &self.device), None);
             let (z, log_det) = self.weights.flow.forward(x, None);
             let log_prob = self.weights.flow.base_log_prob(z.clone()) + log_det;
             let length: Tensor<1> = z.square().sum_dim(1).sqrt().squeeze_dim(1);
             nll.extend(log_prob.neg().into_data().iter::<f32>());
             norm.extend(length.into_data().iter::<f32>());
-        });
+        }
         let reconstruction = representation.reconstruction.clone();
         let columns = [Some(nll), reconstruction, Some(norm)];
         Scores::new(self.score_names(), columns.into_iter().flatten().collect())
@@ -170,41 +170,14 @@ impl EncoderFlow {
         Ok(Box::new(scorer))
     }
 
-    /// True when the device can give gradients with respect to the pixels: SqueezeNet begins by resizing
-    /// them, and of Burn 0.22's backends only flex differentiates that; the engine of ONNX networks
-    /// gives none.
+    /// True when gradients with respect to the pixels can be had: the engine of ONNX networks gives none,
+    /// and SqueezeNet begins by resizing.
     fn differentiable(&self) -> bool {
-        let on_flex = || {
-            let flex = Backend::Flex.open();
-            flex.is_ok_and(|flex| flex.device == self.device)
-        };
         match self.weights.encoder {
-            Encoder::SqueezeNet(_) => on_flex(),
+            Encoder::SqueezeNet(_) => differentiates_resizing(&self.device),
             Encoder::Onnx(_) => false,
             _ => true,
         }
-    }
-
-    /// `|d nll / d pixel|`, summed over the channels: which pixels the likelihood hangs on.
-    ///
-    /// # Shapes
-    /// To `[len, height, width]`, row-major.
-    fn pixel_gradients(&self, images: &Images) -> Vec<f32> {
-        let mut values = Vec::new();
-        let device = self.device.clone().autodiff();
-        let all: Vec<usize> = (0..images.len()).collect();
-        for indices in all.chunks(GRADIENT_BATCH) {
-            let pixels = images.batch(indices, &device).require_grad();
-            let latents = self.weights.encoder.encode(pixels.clone());
-            let (x, _) = self.standardizer.forward(latents, None);
-            // The images do not see each other, so the sum's gradient is each image's own.
-            let gradients = self.weights.flow.log_prob(x, None).sum().backward();
-            if let Some(gradient) = pixels.grad(&gradients) {
-                let strength = gradient.abs().sum_dim(1);
-                values.extend(strength.into_data().iter::<f32>());
-            }
-        }
-        values
     }
 }
 
@@ -228,9 +201,8 @@ impl Scorer for EncoderFlow {
         Stored::new(KIND, &described)
     }
 
-    fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), String> {
-        let saved = self.weights.save_into(store);
-        saved.map_err(|error| error.to_string())
+    fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), SafetensorsStoreError> {
+        self.weights.save_into(store)
     }
 
     fn onnx(&self) -> Option<&[u8]> {
@@ -245,14 +217,14 @@ impl Scorer for EncoderFlow {
     fn terms(&self, images: &Images) -> Vec<Terms> {
         let latents = self.represent(images).latents;
         let (mut base, mut log_det) = (Vec::new(), Vec::new());
-        for_each_batch(latents.len(), |indices| {
-            let latents = latents.batch(indices, &self.device);
+        for indices in batches(latents.len(), BATCH) {
+            let latents = latents.batch(&indices, &self.device);
             // The score is the likelihood of the standardised latent: its scale has no part in it.
             let (x, _) = self.standardizer.forward(latents, None);
             let terms = self.weights.flow.log_prob_terms(x, None);
             base.extend(terms.0.neg().into_data().iter::<f32>());
             log_det.extend(terms.1.neg().into_data().iter::<f32>());
-        });
+        }
         vec![Terms {
             score: "nll",
             unit: "nats",
@@ -283,8 +255,10 @@ impl Scorer for EncoderFlow {
                 encoder.decode(encoder.encode(batch))
             }),
             HeatSource::Gradient if self.differentiable() => {
-                let [_, height, width] = images.shape();
-                heatmaps([height, width], &self.pixel_gradients(images))
+                pixel_gradients(images, GRADIENT_BATCH, &self.device, |pixels| {
+                    let (x, _) = self.standardizer.forward(encoder.encode(pixels), None);
+                    self.weights.flow.log_prob(x, None)
+                })
             }
             HeatSource::Gradient | HeatSource::Positions => None,
         }

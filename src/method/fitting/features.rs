@@ -66,14 +66,11 @@ fn features_of(
     (device, display): (&Device, Display),
     encode: impl Fn(Tensor<4>) -> Tensor<2>,
 ) -> Vectors {
-    let mut features = Vectors::new(dim);
-    let all: Vec<usize> = (0..images.len()).collect();
     let bar = display.bar("describing", images.len());
-    for indices in all.chunks(FEATURE_BATCH) {
-        let batch = encode(images.batch(indices, device));
-        features.extend(batch.into_data().iter::<f32>());
+    let features = Vectors::in_batches(dim, (images.len(), FEATURE_BATCH), |indices| {
         bar.inc(indices.len() as u64);
-    }
+        encode(images.batch(indices, device))
+    });
     bar.finish_and_clear();
     features
 }

@@ -9,7 +9,7 @@ use rand::seq::index::sample;
 use serde::{Deserialize, Serialize};
 
 use super::context::digest;
-use crate::data::{Noisy, Samples, Vectors};
+use crate::data::{Noisy, Samples, Vectors, batches};
 use crate::flow::{BaseKind, FLOW_STAGE, Mixing, RealNvp, RealNvpConfig, TiedMixture};
 use crate::method::{Context, MethodError, derive};
 use crate::study::{Check, Fault, Settings, first_fault, optimisation_fault};
@@ -71,16 +71,18 @@ impl FlowSettings {
             ),
             Check::within("starts", flow.starts, 1..=100),
             averaged("starts", flow.gaussians, flow.starts()),
-            Check::within("couplings", flow.couplings, 0..=256),
-            Check::within("hidden", flow.hidden, 1..=8192),
-            Check::new("layers", flow.layers <= 16, "must be at most 16"),
             Check::new(
                 "clamp",
-                flow.clamp > 0.0 && flow.clamp <= 20.0,
-                "must be above 0 and at most 20 nats",
+                RealNvpConfig::can_clamp(flow.clamp),
+                format!(
+                    "must be above 0 and at most {} nats",
+                    RealNvpConfig::MOST_CLAMP
+                ),
             ),
         ];
-        let fault = first_fault("flow", checks);
+        let couplings = flow.sizes(2, 1).limits().into_iter();
+        let couplings = couplings.map(|(key, value, allowed)| Check::within(key, value, allowed));
+        let fault = first_fault("flow", checks.into_iter().chain(couplings));
         Ok(fault.or_else(|| optimisation_fault("flow", &flow.training)))
     }
 
@@ -235,14 +237,13 @@ pub(in crate::method) fn averaged(key: &'static str, gaussians: usize, starts: u
 
 /// Mean negative log-likelihood of the rows, so many at a time, in nats.
 fn mean_nll(flow: &RealNvp, rows: &Noisy, part: usize, device: &Device) -> f64 {
-    let all: Vec<usize> = (0..rows.count()).collect();
-    let sums = all.chunks(part.max(1)).map(|indices| {
-        let step = flow.step(rows.batch(indices, device));
+    let sums = batches(rows.count(), part).map(|indices| {
+        let step = flow.step(rows.batch(&indices, device));
         let mean = step
             .values()
             .ok()
             .and_then(|values| values.first().copied());
         mean.unwrap_or(f64::NAN) * indices.len() as f64
     });
-    sums.sum::<f64>() / all.len() as f64
+    sums.sum::<f64>() / rows.count() as f64
 }

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use toml::Table;
 
 use super::simclr::SECTION as SIMCLR;
-use crate::files::hex;
+use crate::files::{self, hex};
 use crate::method::Plan;
 use crate::study::{Settings, differences};
 
@@ -28,6 +28,16 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Of a method that does as `plan` says, with the pretrained weights that it reads; those of SqueezeNet are in the
+    /// file `squeezenet`.
+    pub fn of(method: &str, plan: &dyn Plan, settings: &Settings, squeezenet: &Path) -> Self {
+        let hash = plan.weights_file(squeezenet).map(|file| {
+            // A file that cannot be read is said where it is needed.
+            files::sha256(&file).unwrap_or_else(|_| "missing".to_owned())
+        });
+        Self::new(method, plan, settings, hash)
+    }
+
     /// Of a method that does as `plan` says, with the hash of pretrained `weights` if it reads any.
     pub fn new(
         method: &str,

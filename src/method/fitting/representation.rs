@@ -6,15 +6,15 @@ use std::path::Path;
 use burn::tensor::Device;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::data::{Images, Samples, Vectors};
+use crate::data::{Images, Samples, Vectors, batches};
 use crate::encoder::{AutoEncoder, Encoder};
 use crate::files::{self, FileError};
 use crate::flow::{Standardizer, Transform};
 use crate::method::DetectorError;
 use crate::safetensors_file;
 
-/// Images per forward pass. The scores do not depend on it.
-const BATCH: usize = 256;
+/// Images, or latents, per forward pass. The scores do not depend on it.
+pub(in crate::method) const BATCH: usize = 256;
 /// Name of the fingerprint in the file's metadata.
 const FINGERPRINT: &str = "fingerprint";
 
@@ -32,8 +32,8 @@ impl Representation {
     pub fn of(encoder: &Encoder, latent: usize, images: &Images, device: &Device) -> Self {
         let mut latents = Vectors::new(latent);
         let mut reconstruction = encoder.decodes().then(Vec::new);
-        for_each_batch(images.len(), |indices| {
-            let batch = images.batch(indices, device);
+        for indices in batches(images.len(), BATCH) {
+            let batch = images.batch(&indices, device);
             let z = encoder.encode(batch.clone());
             debug_assert_eq!(z.dims()[1], latent);
             if let (Some(errors), Some(back)) = (&mut reconstruction, encoder.decode(z.clone())) {
@@ -41,7 +41,7 @@ impl Representation {
                 errors.extend(error.into_data().iter::<f32>());
             }
             latents.extend(z.into_data().iter::<f32>());
-        });
+        }
         Self {
             latents,
             reconstruction,
@@ -154,14 +154,6 @@ impl Representation {
             parts.insert(part.to_owned(), representation);
         }
         Ok(parts)
-    }
-}
-
-/// Calls `work` with the indices of one batch after the other.
-pub(in crate::method) fn for_each_batch(len: usize, mut work: impl FnMut(&[usize])) {
-    let indices: Vec<usize> = (0..len).collect();
-    for batch in indices.chunks(BATCH) {
-        work(batch);
     }
 }
 

@@ -137,13 +137,10 @@ impl SimClrSettings {
     ) -> Result<(Encoder, StageSummary), MethodError> {
         let (network, summary) = self.fit(context, parts)?;
         let train = &parts.train().images;
-        let mut features = Vectors::new(self.sizes(context.image_shape()).features());
-        let all: Vec<usize> = (0..train.len()).collect();
-        for indices in all.chunks(BATCH) {
-            let images = train.batch(indices, context.device);
-            let batch = SelfSupervised::features(&network, images);
-            features.extend(batch.into_data().iter::<f32>());
-        }
+        let dim = self.sizes(context.image_shape()).features();
+        let features = Vectors::in_batches(dim, (train.len(), BATCH), |indices| {
+            SelfSupervised::features(&network, train.batch(indices, context.device))
+        });
         let rng = &mut context.rng("principal components");
         let projection = Projection::fit(&features, components, rng, context.device);
         let count = Some(train.len());

@@ -1,16 +1,16 @@
 //! GANomaly as a detector.
 
 use burn::module::Module;
-use burn::store::{ModuleSnapshot, SafetensorsStore};
+use burn::store::{ModuleSnapshot, SafetensorsStore, SafetensorsStoreError};
 use burn::tensor::Device;
 use serde_json::Value;
 
 use super::Ganomaly;
-use crate::data::{Conversion, Images, Samples};
+use crate::data::{Conversion, Images, Samples, batches};
 use crate::encoder::{AutoEncoder, AutoEncoderConfig};
 use crate::method::detector::model_file::{check_shape, filled, parse_sizes};
 use crate::method::detector::pictures::{reconstruct, residuals};
-use crate::method::fitting::representation::for_each_batch;
+use crate::method::fitting::representation::BATCH;
 use crate::method::{DetectorError, HeatSource, Heatmap, Scorer, Scores, Stored};
 
 /// Scores images by how far the latent of the reconstruction is from the latent of the image.
@@ -68,22 +68,21 @@ impl Scorer for GanomalyDetector {
         Stored::new("ganomaly", &self.model.config())
     }
 
-    fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), String> {
-        let saved = self.model.save_into(store);
-        saved.map_err(|error| error.to_string())
+    fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), SafetensorsStoreError> {
+        self.model.save_into(store)
     }
 
     fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
         let images = self.conversion.apply(images.clone())?;
         let mut distance = Vec::with_capacity(images.len());
         let mut reconstruction = Vec::with_capacity(images.len());
-        for_each_batch(images.len(), |indices| {
-            let batch = images.batch(indices, &self.device);
+        for indices in batches(images.len(), BATCH) {
+            let batch = images.batch(&indices, &self.device);
             let (fakes, score) = self.model.score(batch.clone());
             let error = AutoEncoder::reconstruction_error(batch, fakes);
             distance.extend(score.into_data().iter::<f32>());
             reconstruction.extend(error.into_data().iter::<f32>());
-        });
+        }
         Ok(Scores::new(
             self.score_names(),
             vec![distance, reconstruction],

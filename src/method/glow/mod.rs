@@ -10,7 +10,7 @@ use toml::Table;
 use super::pixel_flow::{self, FlowSizes, PixelFlow, Use};
 use super::{Context, Entry, Fitted, MethodError, Parts, Plan, Section, as_table};
 use crate::flow::image::{GlowConfig, ImageFlow, pixel_stage};
-use crate::study::{Check, Fault, Settings, first_fault, optimisation_fault};
+use crate::study::{Fault, Settings};
 use crate::train::{Kind, Optimisation};
 
 static STAGE: Kind = pixel_stage("glow");
@@ -71,14 +71,13 @@ impl GlowSettings {
 
 fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
     let own: GlowSettings = settings.section("glow")?;
-    let checks = [
-        Check::within("levels", own.levels, 1..=5),
-        Check::within("steps", own.steps, 1..=256),
-        Check::within("width", own.width, 1..=4096),
-    ];
-    let checks = checks.into_iter().chain(own.usage().checks());
-    let fault = first_fault("glow", checks);
-    Ok(fault.or_else(|| optimisation_fault("glow", &own.training)))
+    let limits = own.sizes(pixel_flow::ANY_SHAPE).limits();
+    Ok(pixel_flow::fault(
+        "glow",
+        limits,
+        own.usage(),
+        &own.training,
+    ))
 }
 
 impl Plan for GlowSettings {

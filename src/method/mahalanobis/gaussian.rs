@@ -5,9 +5,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use nalgebra::DMatrix;
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Samples, Vectors};
+use crate::data::{Samples, Vectors, batches};
 use crate::flow::whitening;
-use crate::method::fitting::representation::for_each_batch;
+use crate::method::fitting::representation::BATCH;
 use crate::method::on_latents::{Density, LARGEST_COVARIANCE};
 
 /// Squared Mahalanobis distance from the training latents' mean.
@@ -56,11 +56,11 @@ impl Mahalanobis {
     pub fn distances(&self, latents: &Vectors) -> Vec<f32> {
         let mut scores = Vec::with_capacity(latents.len());
         let (mean, whitening) = (self.mean.val(), self.whitening.val());
-        for_each_batch(latents.len(), |indices| {
-            let centred = latents.batch(indices, &mean.device()) - mean.clone();
+        for indices in batches(latents.len(), BATCH) {
+            let centred = latents.batch(&indices, &mean.device()) - mean.clone();
             let white = centred.matmul(whitening.clone());
             scores.extend(white.square().sum_dim(1).into_data().iter::<f32>());
-        });
+        }
         scores
     }
 }

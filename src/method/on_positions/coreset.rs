@@ -72,13 +72,9 @@ fn projected(rows: &Vectors, rng: &mut impl Rng, device: &Device) -> Vectors {
         .collect();
     let noise = TensorData::new(noise, [rows.dim(), PROJECTED]);
     let noise = Tensor::<2>::from_data(noise, device);
-    let mut projected = Vectors::new(PROJECTED);
-    let all: Vec<usize> = (0..rows.len()).collect();
-    for indices in all.chunks(8 * CHUNK) {
-        let batch = rows.batch(indices, device).matmul(noise.clone());
-        projected.extend(batch.into_data().iter::<f32>());
-    }
-    projected
+    Vectors::in_batches(PROJECTED, (rows.len(), 8 * CHUNK), |indices| {
+        rows.batch(indices, device).matmul(noise.clone())
+    })
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
 //! The position-wise detector: how unlikely every position of an image is, at several scales.
 
 use burn::module::Module;
-use burn::store::{ModuleSnapshot, SafetensorsStore};
+use burn::store::{ModuleSnapshot, SafetensorsStore, SafetensorsStoreError};
 use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 use serde_json::Value;
 
 use super::interpolation::between_positions;
 use super::{Aggregation, PositionDensity, PositionSizes, ScaleSizes};
-use crate::data::{Conversion, Images, Samples};
+use crate::data::{Conversion, Images, Samples, batches};
 use crate::encoder::{MapEncoder, PositionConfig, TextureEnergies};
 use crate::evaluate::auroc;
 use crate::method::detector::model_file::{check_shape, filled, onnx_in, parse_sizes};
@@ -124,10 +124,9 @@ impl OnPositions {
     pub(super) fn maps(&self, images: &Images) -> Vec<Vec<f32>> {
         let PositionSizes { config, scales, .. } = &self.sizes;
         let mut maps = vec![Vec::new(); scales.len()];
-        let all: Vec<usize> = (0..images.len()).collect();
         let texture = MapEncoder::Texture(TextureEnergies::default());
-        for indices in all.chunks(images_per_pass(config)) {
-            let batch: Tensor<4> = images.batch(indices, &self.device);
+        for indices in batches(images.len(), images_per_pass(config)) {
+            let batch: Tensor<4> = images.batch(&indices, &self.device);
             let prepared = config.prepared(batch.clone());
             let densities = scales.iter().zip(&self.weights.densities);
             for (map, (scale, density)) in maps.iter_mut().zip(densities) {
@@ -300,9 +299,8 @@ impl Scorer for OnPositions {
         Stored::new(KIND, &self.sizes)
     }
 
-    fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), String> {
-        let saved = self.weights.save_into(store);
-        saved.map_err(|error| error.to_string())
+    fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), SafetensorsStoreError> {
+        self.weights.save_into(store)
     }
 
     fn onnx(&self) -> Option<&[u8]> {

@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use super::coreset::coreset;
-use crate::data::{Samples, Vectors};
+use crate::data::{Samples, Vectors, batches};
 use crate::encoder::Projection;
 use crate::ops::log_sum_exp;
 use rand::Rng;
@@ -48,7 +48,7 @@ impl KernelDensity {
         device: &Device,
     ) -> Self {
         let (projection, log_det) = Projection::softened(train, SOFTENING, rng, device);
-        let latents = projected(&projection, train, device);
+        let latents = projection.project(train, BATCH);
         let most = (latents.len() / ROWS_OF_CENTRE).max(1);
         let chosen = coreset(&latents, centres.min(most), rng, device);
         let spread = spread(&latents);
@@ -118,9 +118,8 @@ impl KernelDensity {
 
     fn mean_nll(&self, rows: &Vectors) -> f64 {
         let device = self.centres.val().device();
-        let all: Vec<usize> = (0..rows.len()).collect();
-        let sums = all.chunks(BATCH).map(|indices| {
-            let nll = self.nll(rows.batch(indices, &device));
+        let sums = batches(rows.len(), BATCH).map(|indices| {
+            let nll = self.nll(rows.batch(&indices, &device));
             nll.into_data().iter::<f64>().sum::<f64>()
         });
         sums.sum::<f64>() / rows.len().max(1) as f64
@@ -129,9 +128,8 @@ impl KernelDensity {
     /// Mean of what `of` makes of the squared distances of each row.
     fn mean(&self, rows: &Vectors, of: fn(Tensor<2>) -> Tensor<1>) -> f64 {
         let device = self.centres.val().device();
-        let all: Vec<usize> = (0..rows.len()).collect();
-        let sums = all.chunks(BATCH).map(|indices| {
-            let values = of(self.squares(rows.batch(indices, &device)));
+        let sums = batches(rows.len(), BATCH).map(|indices| {
+            let values = of(self.squares(rows.batch(&indices, &device)));
             values.into_data().iter::<f64>().sum::<f64>()
         });
         sums.sum::<f64>() / rows.len().max(1) as f64
@@ -146,17 +144,6 @@ fn spread(rows: &Vectors) -> f64 {
         pairs.map(|(value, mean)| f64::from(value - mean).powi(2))
     });
     squares.sum::<f64>() / rows.values().len().max(1) as f64
-}
-
-/// All rows after the projection.
-fn projected(projection: &Projection, rows: &Vectors, device: &Device) -> Vectors {
-    let mut latents = Vectors::new(projection.dim());
-    let all: Vec<usize> = (0..rows.len()).collect();
-    for indices in all.chunks(BATCH) {
-        let batch = projection.forward(rows.batch(indices, device));
-        latents.extend(batch.into_data().iter::<f32>());
-    }
-    latents
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use rand::Rng;
 use rand::seq::index::sample;
 
 use super::detector::images_per_pass;
-use crate::data::{Images, Samples, Vectors};
+use crate::data::{Images, Samples, Vectors, batches};
 use crate::encoder::{MapEncoder, POSITION_CONTEXT, PositionConfig, Projection, position_context};
 use crate::method::{Context, MethodError};
 
@@ -194,11 +194,10 @@ pub(super) fn latents(
     let places = sides.map(position_context);
     let width = head + places.as_ref().map_or(0, |_| POSITION_CONTEXT);
     let mut latents = Vectors::with_capacity(width, rows.features.len());
-    let all: Vec<usize> = (0..rows.features.len()).collect();
-    for indices in all.chunks(BATCH) {
-        let batch = projection.forward(rows.features.batch(indices, context.device));
+    for indices in batches(rows.features.len(), BATCH) {
+        let batch = projection.forward(rows.features.batch(&indices, context.device));
         let batch: Vec<f32> = batch.narrow(1, 0, head).into_data().iter::<f32>().collect();
-        for (row, &index) in batch.chunks_exact(head).zip(indices) {
+        for (row, index) in batch.chunks_exact(head).zip(indices) {
             latents.extend(row.iter().copied());
             if let Some(places) = &places {
                 let place = rows.places[index] * POSITION_CONTEXT;

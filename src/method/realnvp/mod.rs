@@ -11,7 +11,7 @@ use toml::Table;
 use super::pixel_flow::{self, FlowSizes, PixelFlow, Use};
 use super::{Context, Entry, Fitted, MethodError, Parts, Plan, Section, as_table};
 use crate::flow::image::{ImageFlow, ImageRealNvpConfig, Masking, pixel_stage};
-use crate::study::{Check, Fault, Settings, first_fault, optimisation_fault};
+use crate::study::{Fault, Settings};
 use crate::train::{Kind, Optimisation};
 
 static STAGE: Kind = pixel_stage("realnvp");
@@ -78,19 +78,13 @@ impl RealNvpSettings {
 
 fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
     let own: RealNvpSettings = settings.section("realnvp")?;
-    let checks = [
-        Check::within("scales", own.scales, 1..=5),
-        Check::within("width", own.width, 1..=1024),
-        Check::within("blocks", own.blocks, 0..=64),
-        Check::new(
-            "bottleneck",
-            own.bottleneck <= 4096,
-            "must be at most 4096 (0 for none)",
-        ),
-    ];
-    let checks = checks.into_iter().chain(own.usage().checks());
-    let fault = first_fault("realnvp", checks);
-    Ok(fault.or_else(|| optimisation_fault("realnvp", &own.training)))
+    let limits = own.sizes(pixel_flow::ANY_SHAPE).limits();
+    Ok(pixel_flow::fault(
+        "realnvp",
+        limits,
+        own.usage(),
+        &own.training,
+    ))
 }
 
 impl Plan for RealNvpSettings {

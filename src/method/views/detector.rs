@@ -1,20 +1,20 @@
 //! Scoring by several views.
 
 use burn::module::Module;
-use burn::store::{ModuleSnapshot, SafetensorsStore};
+use burn::store::{ModuleSnapshot, SafetensorsStore, SafetensorsStoreError};
 use burn::tensor::{Device, Tensor};
 use serde_json::Value;
 
 use super::ViewSizes;
-use crate::backend::Backend;
-use crate::data::{Conversion, Images, Samples, Vectors};
+use crate::backend::differentiates_resizing;
+use crate::data::{Conversion, Images, Samples, Vectors, batches};
 use crate::encoder::{
     AutoEncoder, Batch, Networks, OnnxNetwork, Projection, ResNet, SqueezeNet, VisualWords,
 };
 use crate::evaluate::quantile;
 use crate::flow::RealNvp;
 use crate::method::detector::model_file::{filled, onnx_in, parse_sizes};
-use crate::method::detector::pictures::heatmaps;
+use crate::method::detector::pictures::pixel_gradients;
 use crate::method::{DetectorError, HeatSource, Heatmap, Scorer, Scores, Spread, Stored, Terms};
 
 /// Name of the scorer in a model file.
@@ -148,10 +148,9 @@ impl Views {
         features: Option<&Vectors>,
         mut each: impl FnMut(usize, Tensor<2>),
     ) {
-        let all: Vec<usize> = (0..images.len()).collect();
-        for indices in all.chunks(BATCH) {
-            let features = features.map(|all| all.batch(indices, &self.device));
-            let batch = images.batch(indices, &self.device);
+        for indices in batches(images.len(), BATCH) {
+            let features = features.map(|all| all.batch(&indices, &self.device));
+            let batch = images.batch(&indices, &self.device);
             let batch = Batch::new(batch, self.weights.networks()).with_features(features);
             let views = self.sizes.views.iter().zip(&self.weights.views);
             for (number, (sizes, weights)) in views.enumerate() {
@@ -173,46 +172,28 @@ impl Views {
     }
 
     /// True when gradients with respect to the pixels can be had: a network from an ONNX file gives none, and
-    /// SqueezeNet begins by resizing them, which of Burn 0.22's backends only flex differentiates.
+    /// SqueezeNet begins by resizing.
     fn differentiable(&self) -> bool {
-        let flex = || {
-            Backend::Flex
-                .open()
-                .is_ok_and(|flex| flex.device == self.device)
-        };
-        self.weights.onnx.is_none() && (self.weights.network.is_none() || flex())
+        self.weights.onnx.is_none()
+            && (self.weights.network.is_none() || differentiates_resizing(&self.device))
     }
 
-    /// `|d views / d pixel|`, summed over the channels: which pixels the score hangs on.
-    ///
-    /// # Shapes
-    /// To `[len, height, width]`, row-major.
-    fn pixel_gradients(&self, images: &Images) -> Vec<f32> {
-        let device = self.device.clone().autodiff();
-        let mut values = Vec::new();
-        let all: Vec<usize> = (0..images.len()).collect();
-        for indices in all.chunks(GRADIENT_BATCH) {
-            let pixels = images.batch(indices, &device).require_grad();
-            let batch = Batch::new(pixels.clone(), self.weights.networks());
-            let mut total = Tensor::<1>::zeros([1], &device);
-            for (sizes, weights) in self.sizes.views.iter().zip(&self.weights.views) {
-                let description = sizes.view.describe(&batch);
-                let latents = weights.projection.forward(description);
-                let nll = weights.flow.log_prob(latents, None).neg();
-                let standard = (nll - sizes.mean) / sizes.deviation;
-                let part = match sizes.guard {
+    /// The deciding score of images whose gradients are noted, `[batch]`.
+    fn deciding_score(&self, pixels: Tensor<4>) -> Tensor<1> {
+        let mut total = Tensor::<1>::zeros([pixels.dims()[0]], &pixels.device());
+        let batch = Batch::new(pixels, self.weights.networks());
+        for (sizes, weights) in self.sizes.views.iter().zip(&self.weights.views) {
+            let description = sizes.view.describe(&batch);
+            let latents = weights.projection.forward(description);
+            let nll = weights.flow.log_prob(latents, None).neg();
+            let standard = (nll - sizes.mean) / sizes.deviation;
+            total = total
+                + match sizes.guard {
                     None => standard / self.sizes.scored() as f64,
                     Some(from) => (standard - from).clamp_min(0.0).square(),
                 };
-                total = total + part.sum();
-            }
-            // The images do not see each other, so the sum's gradient is each image's own.
-            if let Some(gradient) = pixels.grad(&total.backward()) {
-                let strength = gradient.abs().sum_dim(1);
-                values.extend(strength.into_data().iter::<f32>());
-            }
         }
-        values
+        total
     }
 
     /// Takes the scales of the scores from those of normal validation images, and from where guards count: the
@@ -311,9 +292,8 @@ impl Scorer for Views {
         Stored::new(KIND, &self.sizes)
     }
 
-    fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), String> {
-        let saved = self.weights.save_into(store);
-        saved.map_err(|error| error.to_string())
+    fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), SafetensorsStoreError> {
+        self.weights.save_into(store)
     }
 
     fn onnx(&self) -> Option<&[u8]> {
@@ -328,8 +308,9 @@ impl Scorer for Views {
 
     fn heat(&self, images: &Images, source: HeatSource) -> Option<Vec<Heatmap>> {
         self.heat_sources().contains(&source).then_some(())?;
-        let [_, height, width] = images.shape();
-        heatmaps([height, width], &self.pixel_gradients(images))
+        pixel_gradients(images, GRADIENT_BATCH, &self.device, |pixels| {
+            self.deciding_score(pixels)
+        })
     }
 
     fn heat_sources(&self) -> &'static [HeatSource] {

@@ -124,16 +124,13 @@ impl ViewsPlan {
         let seen = view.view();
         let purpose = |purpose: &str| format!("{purpose} of view {number}");
         let describe = |context: &Context, name: &'static str, (part, features): &Seen| {
-            let mut rows = Vectors::new(sizes.dim(&seen));
-            let all: Vec<usize> = (0..part.images.len()).collect();
-            for indices in all.chunks(BATCH) {
+            let count = (part.images.len(), BATCH);
+            let rows = Vectors::in_batches(sizes.dim(&seen), count, |indices| {
                 let features = features.as_ref();
                 let features = features.map(|all| all.batch(indices, context.device));
                 let images = part.images.batch(indices, context.device);
-                let batch = Batch::new(images, networks).with_features(features);
-                let batch = seen.describe(&batch);
-                rows.extend(batch.into_data().iter::<f32>());
-            }
+                seen.describe(&Batch::new(images, networks).with_features(features))
+            });
             // Somebody else's network may do anything.
             match rows.first_not_finite() {
                 Some(image) => Err(MethodError::NotFinite {
@@ -143,21 +140,12 @@ impl ViewsPlan {
                 None => Ok(rows),
             }
         };
-        let project = |context: &Context, projection: &Projection, rows: &Vectors| -> Vectors {
-            let mut latents = Vectors::new(projection.dim());
-            let all: Vec<usize> = (0..rows.len()).collect();
-            for indices in all.chunks(BATCH) {
-                let batch = projection.forward(rows.batch(indices, context.device));
-                latents.extend(batch.into_data().iter::<f32>());
-            }
-            latents
-        };
         let train = describe(context, "train", &parts[0])?;
         let rng = &mut context.rng(&purpose("components"));
         let projection = Projection::fit(&train, view.components, rng, context.device);
-        let train = project(context, &projection, &train);
+        let train = projection.project(&train, BATCH);
         let valid = describe(context, "validation", &parts[1])?;
-        let valid = project(context, &projection, &valid);
+        let valid = projection.project(&valid, BATCH);
         context
             .clock
             .step(&purpose("components"), Some(train.len()));

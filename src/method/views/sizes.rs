@@ -99,6 +99,7 @@ impl ViewSizes {
         view.dim(self.shape, networks)
     }
 
+    /// What keeps a detector of these sizes from being built from so many bytes of a file, if anything does.
     pub(super) fn check(&self, conversion: Conversion, bytes: usize) -> Result<(), String> {
         if !(1..NAMES.len()).contains(&self.views.len()) {
             return Err(format!("{} views are not supported", self.views.len()));
@@ -111,66 +112,67 @@ impl ViewSizes {
                 self.input
             ));
         }
-        match &self.onnx {
-            Some(network) => network.check()?,
-            None if self.views.iter().any(|view| view.view.of == Look::Onnx) => {
-                return Err("the network of a view is missing".to_owned());
-            }
-            None => {}
-        }
-        match self.autoencoder {
-            Some(network) if network.image_shape() != self.shape => {
-                return Err("its autoencoder is for other images".to_owned());
-            }
-            Some(network) => {
-                network.check()?;
-                network.fits(bytes)?;
-            }
-            None if self
-                .views
-                .iter()
-                .any(|view| view.view.of == Look::Autoencoder) =>
-            {
-                return Err("the autoencoder of a view is missing".to_owned());
-            }
-            None => {}
-        }
-        match self.simclr {
-            Some(network) if network.image_shape() != self.shape => {
-                return Err("its network is for other images".to_owned());
-            }
-            Some(network) => {
-                network.check()?;
-                network.fits(bytes)?;
-            }
-            None if self.views.iter().any(|view| view.view.of == Look::SimClr) => {
-                return Err("the network of a view is missing".to_owned());
-            }
-            None => {}
-        }
-        match self.dictionary {
-            Some(dictionary) => dictionary.check(self.shape)?,
-            None if self.views.iter().any(|view| view.view.of == Look::Patches) => {
-                return Err("the dictionary of a view is missing".to_owned());
-            }
-            None => {}
-        }
+        self.check_networks(bytes)?;
         if self.scored() == 0 {
             return Err("all of its views are guards".to_owned());
         }
-        for view in &self.views {
-            view.flow.check()?;
-            if view.flow.context > 0 {
-                return Err("a view has no place that its flow could know".to_owned());
+        let mut views = self.views.iter();
+        views.try_for_each(|view| self.check_view(view, bytes))
+    }
+
+    /// That every network which a view looks through is there, and can be built.
+    fn check_networks(&self, bytes: usize) -> Result<(), String> {
+        let networks = [
+            (Look::Onnx, self.onnx.is_some(), "network"),
+            (Look::Autoencoder, self.autoencoder.is_some(), "autoencoder"),
+            (Look::SimClr, self.simclr.is_some(), "network"),
+            (Look::Patches, self.dictionary.is_some(), "dictionary"),
+        ];
+        for (look, is_there, what) in networks {
+            if !is_there && self.views.iter().any(|view| view.view.of == look) {
+                return Err(format!("the {what} of a view is missing"));
             }
-            view.flow.fits(bytes)?;
-            let dim = self.dim(&view.view);
-            if view.flow.dim > dim || dim > bytes {
-                return Err("a view's flow is not of its description's size".to_owned());
-            }
-            if !view.spread().is_sound() || view.guard.is_some_and(|from| !from.is_finite()) {
-                return Err("the scale of a view's score is damaged".to_owned());
-            }
+        }
+        if let Some(network) = &self.onnx {
+            network.check()?;
+        }
+        if let Some(network) = self.autoencoder {
+            self.check_seen(network.image_shape(), "autoencoder")?;
+            network.check()?;
+            network.fits(bytes)?;
+        }
+        if let Some(network) = self.simclr {
+            self.check_seen(network.image_shape(), "network")?;
+            network.check()?;
+            network.fits(bytes)?;
+        }
+        match self.dictionary {
+            Some(dictionary) => dictionary.check(self.shape),
+            None => Ok(()),
+        }
+    }
+
+    /// That a network is for images of this shape.
+    fn check_seen(&self, shape: [usize; 3], what: &str) -> Result<(), String> {
+        match shape == self.shape {
+            true => Ok(()),
+            false => Err(format!("its {what} is for other images")),
+        }
+    }
+
+    /// That the flow and the scale of a view can be.
+    fn check_view(&self, view: &ViewFlow, bytes: usize) -> Result<(), String> {
+        view.flow.check()?;
+        if view.flow.context > 0 {
+            return Err("a view has no place that its flow could know".to_owned());
+        }
+        view.flow.fits(bytes)?;
+        let dim = self.dim(&view.view);
+        if view.flow.dim > dim || dim > bytes {
+            return Err("a view's flow is not of its description's size".to_owned());
+        }
+        if !view.spread().is_sound() || view.guard.is_some_and(|from| !from.is_finite()) {
+            return Err("the scale of a view's score is damaged".to_owned());
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::Distribution;
 use super::whitened::{WhitenedSampler, numbers};
-use crate::data::{Samples, Vectors};
+use crate::data::{Samples, Vectors, batches};
 use crate::ops::{WhitenedGaussians, log_sum_exp, mixture_log_densities};
 
 /// Numbers per intermediate result, 64 MB: how many rows a step takes follows from it.
@@ -105,10 +105,9 @@ impl FullMixture {
     /// Negative log-likelihood of each latent, in nats.
     pub fn nll(&self, latents: &Vectors) -> Vec<f32> {
         let device = self.constants.val().device();
-        let all: Vec<usize> = (0..latents.len()).collect();
         let mut scores = Vec::with_capacity(latents.len());
-        for indices in all.chunks(self.rows(latents.dim())) {
-            let joint = self.joint(latents.batch(indices, &device));
+        for indices in batches(latents.len(), self.rows(latents.dim())) {
+            let joint = self.joint(latents.batch(&indices, &device));
             scores.extend(log_sum_exp(joint).neg().into_data().iter::<f32>());
         }
         scores
