@@ -158,15 +158,21 @@ impl Backend {
     /// # Errors
     /// [`BackendError`] when it is not compiled in or has no device.
     pub fn choose(name: Option<&str>) -> Result<OpenDevice, BackendError> {
-        let compiled = Self::compiled();
-        let backend = match name {
-            None => compiled.first().copied().ok_or(BackendError::None)?,
+        Self::named(name)?.open()
+    }
+
+    /// The backend of this name, or the preferred one.
+    ///
+    /// # Errors
+    /// [`BackendError`] when it is not compiled in.
+    pub fn named(name: Option<&str>) -> Result<Self, BackendError> {
+        let mut compiled = Self::compiled().into_iter();
+        match name {
+            None => compiled.next().ok_or(BackendError::None),
             Some(name) => compiled
-                .into_iter()
                 .find(|backend| backend.name() == name)
-                .ok_or_else(|| not_compiled(name))?,
-        };
-        backend.open()
+                .ok_or_else(|| not_compiled(name)),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use encoder_flow::Detector;
 use encoder_flow::backend::{Backend, OpenDevice};
 use encoder_flow::data::{DataStore, FetchOptions, Images};
 use encoder_flow::method::{Method, schema};
-use encoder_flow::run::{RunError, RunOptions, Summary, run, run_folder};
+use encoder_flow::run::{Moment, RunError, RunOptions, Summary, run, run_folder};
 use encoder_flow::study::Studies;
 use encoder_flow::train::Display;
 use rand::rngs::StdRng;
@@ -78,7 +78,7 @@ fn fit(
     let store = DataStore::with_roots(vec![folder.to_owned()], offline).unwrap();
     let options = RunOptions {
         seed: 0,
-        fresh: true,
+        since: Some(Moment::now()),
         device: Some(backend.name().to_owned()),
         display: Display::Quiet,
         artifacts: folder.to_owned(),

@@ -378,6 +378,35 @@ fn methods_are_compared_on_a_folder() {
     assert!(complaint("digits-3", &[&named]).contains("unless data.dataset is"));
 }
 
+#[test]
+fn a_run_is_of_the_pictures_that_it_saw() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = folder.path().join("set");
+    for (part, count) in [("train/good", 60), ("test/good", 20), ("test/odd", 10)] {
+        std::fs::create_dir_all(set.join(part).parent().unwrap()).unwrap();
+        common::digits_as_files(&set.join(part), count);
+    }
+    let command = |verb: &str, settings: &[&str]| {
+        let mut command = program(folder.path());
+        command.args([verb, "folder-defect", "--offline", "--method", "knn"]);
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        command
+    };
+    let settings = ["data.folder=set", "data.size=32", "knn.encoder=pixels"];
+    runs(command("experiment", &settings));
+    let again = runs(command("experiment", &settings));
+    assert!(text(&again.stdout).contains("complete before"));
+    std::fs::remove_file(set.join("train/good/000.png")).unwrap();
+    let refused = fails(command("experiment", &settings));
+    assert!(refused.contains("pictures in data.folder"), "{refused}");
+    let mut evaluate = program(folder.path());
+    evaluate.args(["evaluate", "folder-defect", "--offline", "--method", "knn"]);
+    let refused = complains(evaluate);
+    assert!(refused.contains("are not those that"), "{refused}");
+}
+
 #[cfg(unix)]
 #[test]
 fn odd_names_survive_every_format() {

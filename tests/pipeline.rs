@@ -260,6 +260,46 @@ fn a_complete_run_is_not_repeated_unless_asked() {
 }
 
 #[test]
+fn begun_anew_nothing_is_taken_over_and_the_same_command_continues() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |method: &'static str, others: &[&'static str]| {
+        let arguments = [&["--method", method], others].concat();
+        succeeds(experiment(folder.path(), "digits-3", &arguments))
+    };
+    of("encoder-flow", &[]);
+    let shares = of("autoencoder", &[]);
+    assert!(!shares.contains("encoder  1/"), "{shares}");
+    let fresh = of("autoencoder", &["--fresh"]);
+    assert!(fresh.contains("encoder  1/"), "{fresh}");
+    // As if it had been stopped after the training.
+    let run = folder.path().join("artifacts/digits-3/autoencoder/seed-0");
+    std::fs::remove_file(run.join("done.json")).unwrap();
+    let again = of("autoencoder", &["--fresh"]);
+    assert!(!again.contains("encoder  1/"), "{again}");
+    let resumed = json(&run.join("environment.json"))["resumed"].clone();
+    assert_eq!(resumed.as_array().unwrap().len(), 1);
+    // Once finished, the same command starts over.
+    let anew = of("autoencoder", &["--fresh"]);
+    assert!(anew.contains("encoder  1/"), "{anew}");
+}
+
+#[test]
+fn settings_that_nobody_reads_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = program(folder.path());
+    command.args(["experiment", "digits-3", "--offline", "--method", "knn"]);
+    command.args(["--set", "data.limit=300", "--set", "encoder.latent=6"]);
+    let output = command.output().unwrap();
+    assert!(output.status.success());
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        told.contains("--set encoder.latent=6 changes nothing here: knn"),
+        "{told}"
+    );
+    assert!(!told.contains("data.limit"), "{told}");
+}
+
+#[test]
 fn another_confidence_needs_no_training() {
     let folder = tempfile::tempdir().unwrap();
     succeeds(experiment(folder.path(), "digits-3", &[]));

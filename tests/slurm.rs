@@ -307,6 +307,43 @@ fn what_fails_is_named_and_what_was_cancelled_is_submitted_again() {
     assert!(output.contains("2/2 done"), "{output}");
     let path = folder.join("artifacts/digits-3/encoder-flow/seed-0/environment.json");
     assert_eq!(json(&path)["resumed"].as_array().unwrap().len(), 1);
+    let refused = fails(cluster.sweep(folder, &["--cancel", "--classes", "3"]));
+    assert!(
+        refused.contains("ends all jobs of sweep digits"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn begun_anew_on_the_cluster_the_same_command_continues() {
+    let Some(cluster) = Cluster::start(26220, "") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let arguments = [
+        "--methods",
+        "knn,mahalanobis",
+        "--classes",
+        "3",
+        "--slurm",
+        "--wait",
+    ];
+    let fresh = [&arguments[..], &["--fresh"]].concat();
+    let sweep = |arguments: &[&str]| succeeds(cluster.sweep(folder, arguments));
+    let first = sweep(&arguments);
+    assert!(first.contains("2 cells submitted, 0 done"), "{first}");
+    let anew = sweep(&fresh);
+    assert!(anew.contains("2 cells submitted, 0 done"), "{anew}");
+    // As if one of them had been stopped.
+    let run = folder.join("artifacts/digits-3/knn/seed-0");
+    std::fs::remove_file(run.join("done.json")).unwrap();
+    let status = sweep(&["--status"]);
+    assert!(status.contains("1/2 done"), "{status}");
+    let rest = sweep(&fresh);
+    assert!(rest.contains("1 cells submitted, 1 done before"), "{rest}");
+    let whole = sweep(&fresh);
+    assert!(whole.contains("2 cells submitted, 0 done"), "{whole}");
 }
 
 #[test]
@@ -387,7 +424,7 @@ fn a_selection_on_the_cluster_chooses_as_a_local_one() {
 fn without_slurm_there_is_a_sentence() {
     let folder = tempfile::tempdir().unwrap();
     for option in ["--slurm", "--status", "--cancel"] {
-        let mut command = sweep(folder.path(), &["--classes", "3", option]);
+        let mut command = sweep(folder.path(), &[option]);
         command.env("PATH", folder.path());
         let message = fails(command);
         let expected = match option {

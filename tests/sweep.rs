@@ -149,6 +149,40 @@ fn a_changed_setting_repeats_the_cells_that_read_it() {
         kept.iter().any(|name| name.starts_with("replaced-seed-0-")),
         "{kept:?}"
     );
+    // And has its place back when its settings are asked for again.
+    let back = succeeds(sweep(folder.path(), &arguments));
+    assert_eq!(back.matches("done before").count(), 2, "{back}");
+    assert!(
+        back.contains("where the run of these settings was"),
+        "{back}"
+    );
+    assert_eq!(rows(folder.path())[0][11], before[0][11]);
+}
+
+#[test]
+fn a_sweep_that_is_made_anew_is_made_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--classes", "3", "--methods", "knn,mahalanobis"];
+    let fresh = [&arguments[..], &["--fresh"]].concat();
+    succeeds(sweep(folder.path(), &arguments));
+    let anew = succeeds(sweep(folder.path(), &fresh));
+    assert!(!anew.contains("done before"), "{anew}");
+    // A sweep that was stopped after its first cell: the note that it leaves is there still.
+    let note = folder.path().join("artifacts/sweeps/digits/fresh.json");
+    assert!(!note.exists());
+    let cell = |method: &str| folder.path().join("artifacts/digits-3").join(method);
+    let environment = std::fs::read_to_string(cell("knn").join("seed-0/environment.json"));
+    let environment: serde_json::Value = serde_json::from_str(&environment.unwrap()).unwrap();
+    let blocked = cell("mahalanobis");
+    std::fs::remove_dir_all(&blocked).unwrap();
+    std::fs::write(&blocked, "no folder").unwrap();
+    fails(sweep(folder.path(), &fresh));
+    assert!(note.exists());
+    std::fs::remove_file(&blocked).unwrap();
+    let rest = succeeds(sweep(folder.path(), &fresh));
+    assert_eq!(rest.matches("done before").count(), 1, "{rest}");
+    let later = std::fs::read_to_string(cell("knn").join("seed-0/environment.json")).unwrap();
+    assert!(!later.contains(environment["started"].as_str().unwrap()));
 }
 
 #[test]

@@ -31,10 +31,10 @@ pub struct ClusterArgs {
     /// Tasks on the cluster at a time.
     #[arg(long, requires = "slurm", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     at_most: Option<u32>,
-    /// Say what has been submitted is done, running, waiting, or failed, and why.
+    /// Say what of this study has been submitted and is done, running, waiting, or failed, and why.
     #[arg(long, conflicts_with_all = ["slurm", "cancel", "fresh"])]
     status: bool,
-    /// Take back what is queued on the cluster, and end what runs.
+    /// Take back what is queued on the cluster of this study's sweeps or selections, and end what runs.
     #[arg(long, conflicts_with_all = ["slurm", "fresh"])]
     cancel: bool,
 }
@@ -43,6 +43,11 @@ impl ClusterArgs {
     /// True when a cluster is meant, and not this machine.
     pub fn is_meant(&self) -> bool {
         self.slurm || self.status || self.cancel
+    }
+
+    /// True when jobs are to be ended.
+    pub fn cancels(&self) -> bool {
+        self.cancel
     }
 
     /// What is asked of it.
@@ -57,7 +62,8 @@ impl ClusterArgs {
     ///
     /// # Errors
     /// What the cluster refuses; with --wait also cells without a result.
-    pub fn run(&self, order: &Order) -> anyhow::Result<()> {
+    pub fn run(&self, order: Order) -> anyhow::Result<()> {
+        let order = order.continuing()?;
         let study = &order.study.name;
         if self.status {
             print(order.status()?.trim_end());

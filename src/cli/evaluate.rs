@@ -28,7 +28,7 @@ pub fn run(args: EvaluateArgs) -> anyhow::Result<()> {
         .find(&args.name, &args.run.method, &[])?;
     let options = RunOptions {
         seed: args.run.seed,
-        fresh: false,
+        since: None,
         device: args.run.device.name,
         display: Display::Quiet,
         artifacts: args.run.artifacts,

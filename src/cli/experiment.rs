@@ -2,10 +2,11 @@
 
 use clap::Args;
 
+use super::idle::warn_of_idle;
 use super::{DEFAULT_METHOD, DataPlace, RunPlace, StudyPlace, command_line, print};
 use crate::data::DataStore;
 use crate::method::Method;
-use crate::run::{RunOptions, finished, run as run_experiment};
+use crate::run::{Moment, RunOptions, finished, run as run_experiment};
 use crate::study::Experiment;
 use crate::train::{Display, install_signal_handlers};
 
@@ -19,7 +20,7 @@ pub struct ExperimentArgs {
     /// Override a setting of the study, e.g. --set encoder.training.epochs=2 (repeatable).
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
-    /// Start over where an earlier run was stopped or is complete.
+    /// Start over where an earlier run was stopped or is complete; the same command again continues.
     #[arg(long)]
     fresh: bool,
     /// One line per epoch, no dashboard.
@@ -44,10 +45,16 @@ impl ExperimentArgs {
 pub fn run(args: ExperimentArgs) -> anyhow::Result<()> {
     let studies = args.studies.studies()?;
     let experiment = studies.find(&args.name, &args.run.method, &args.overrides)?;
+    let study = studies.study(&experiment.study)?;
+    warn_of_idle(
+        study,
+        std::slice::from_ref(&experiment.variant),
+        &args.overrides,
+    )?;
     install_signal_handlers()?;
-    let options = RunOptions {
+    let mut options = RunOptions {
         seed: args.run.seed,
-        fresh: args.fresh,
+        since: None,
         device: args.run.device.name,
         display: Display::choose(args.plain),
         artifacts: args.run.artifacts,
@@ -56,12 +63,15 @@ pub fn run(args: ExperimentArgs) -> anyhow::Result<()> {
         features: None,
         among_others: false,
     };
+    if args.fresh {
+        options.since = Some(Moment::of_run(&experiment, &options));
+    }
     let store = args.data.store()?;
     let summary = run_experiment(&experiment, &store, &options)?;
     print(&summary.to_string());
     if experiment.variant == DEFAULT_METHOD {
         // The paper's pipeline runs unless another is named; a study may know a better one.
-        let variants = studies.study(&experiment.study)?.variants()?;
+        let variants = study.variants()?;
         let better = variants
             .iter()
             .filter(|variant| variant.name.starts_with(BEST));

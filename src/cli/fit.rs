@@ -61,7 +61,7 @@ pub struct FitArgs {
     /// images where the folder has any, and otherwise of those held out.
     #[arg(long, value_name = "PAGE.html")]
     report: Option<PathBuf>,
-    /// Replace the model file and the report, and start over where an earlier fit was stopped.
+    /// Replace the model file and the report, and what an earlier fit with other settings has left unfinished.
     #[arg(long, visible_alias = "fresh")]
     force: bool,
     /// One line per epoch, no dashboard.

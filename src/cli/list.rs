@@ -25,7 +25,12 @@ pub fn run(args: ListArgs) -> anyhow::Result<()> {
             Ok(study) => study.resolve(&study.choice(&args.method)?, &[])?,
             Err(no_study) => match studies.find(name, &args.method, &[]) {
                 Ok(experiment) => experiment.settings,
-                Err(_) => return Err(no_study.into()),
+                Err(error) => {
+                    let is_experiment = studies
+                        .iter()
+                        .any(|study| name.to_lowercase().starts_with(&format!("{}-", study.name)));
+                    return Err(if is_experiment { error } else { no_study }.into());
+                }
             },
         };
         print(settings.to_toml().trim_end());

@@ -8,7 +8,7 @@ use clap::Args;
 use super::cluster::ClusterArgs;
 use super::{DataPlace, DeviceChoice, StudyPlace, command_line};
 use crate::data::{DataStore, DatasetName};
-use crate::run::RunOptions;
+use crate::run::{Moment, RunOptions};
 use crate::study::{Studies, Study, find_class};
 use crate::sweep::Request;
 use crate::sweep::slurm::Order;
@@ -25,12 +25,17 @@ pub(super) struct ManyRuns {
     #[arg(long, value_delimiter = ',', value_name = "LIST", default_value = "0")]
     seeds: Vec<u64>,
     /// Classes at a time.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(
+        long,
+        default_value_t = 1,
+        conflicts_with_all = ["slurm", "status", "cancel"],
+        value_parser = clap::value_parser!(u16).range(1..=256)
+    )]
     jobs: u16,
     /// Override a setting of the study, e.g. --set encoder.training.epochs=2 (repeatable).
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(super) overrides: Vec<String>,
-    /// Run everything anew.
+    /// Run everything anew; the same command again continues where that was stopped.
     #[arg(long)]
     fresh: bool,
     /// Folder of all results.
@@ -80,11 +85,24 @@ impl ManyRuns {
     }
 
     /// Hands the request to a cluster, where that is meant; else what is needed to carry it out here, with a signal as the
-    /// way to stop it.
-    pub(super) fn here(self, study: &Study, request: &Request) -> anyhow::Result<Option<Here>> {
+    /// way to stop it. `names` are the methods and variants that were asked for, none for all.
+    pub(super) fn here(
+        self,
+        study: &Study,
+        request: &Request,
+        names: &[String],
+    ) -> anyhow::Result<Option<Here>> {
+        let narrowed = !self.classes.is_empty() || !names.is_empty();
+        if self.cluster.cancels() && narrowed {
+            bail!(
+                "--cancel ends all jobs of {} {}: leave out which classes and methods",
+                request.verb(),
+                study.name
+            );
+        }
         let options = RunOptions {
             seed: 0,
-            fresh: self.fresh,
+            since: self.fresh.then(Moment::now),
             device: self.device.name,
             display: Display::Plain,
             artifacts: self.artifacts,
@@ -95,12 +113,12 @@ impl ManyRuns {
         };
         let store = self.data.store()?;
         if self.cluster.is_meant() {
-            self.cluster.run(&Order {
+            self.cluster.run(Order {
                 study,
                 overrides: &self.overrides,
                 request: request.clone(),
                 store: &store,
-                options: &options,
+                options,
                 wishes: self.cluster.wishes()?,
             })?;
             return Ok(None);
@@ -117,7 +135,7 @@ fn classes(dataset: DatasetName, names: &[String]) -> anyhow::Result<Vec<usize>>
     }
     let mut classes = Vec::new();
     for name in names {
-        match find_class(dataset, &name.to_lowercase()) {
+        match find_class(dataset, &name.trim().to_lowercase()) {
             Some(class) => classes.push(class),
             None => bail!(
                 "--classes {name}: {dataset} has no such class (known: {})",
@@ -126,6 +144,11 @@ fn classes(dataset: DatasetName, names: &[String]) -> anyhow::Result<Vec<usize>>
         }
     }
     Ok(unique(classes))
+}
+
+/// The names of a list in which somebody has put spaces.
+pub(super) fn trimmed(names: &[String]) -> Vec<String> {
+    names.iter().map(|name| name.trim().to_owned()).collect()
 }
 
 /// The first of each value.

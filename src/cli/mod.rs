@@ -5,6 +5,7 @@ mod data;
 mod evaluate;
 mod experiment;
 mod fit;
+mod idle;
 mod labelled;
 mod list;
 mod many;

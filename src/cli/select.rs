@@ -3,7 +3,8 @@
 use anyhow::bail;
 use clap::Args;
 
-use super::many::{Here, ManyRuns};
+use super::idle::warn_of_idle;
+use super::many::{Here, ManyRuns, trimmed};
 use super::print;
 use crate::report::selection_markdown;
 use crate::sweep::{Request, SelectPlan, select, selection_table};
@@ -30,7 +31,7 @@ pub fn run(args: SelectArgs) -> anyhow::Result<()> {
     let studies = args.runs.studies()?;
     let chosen = args.runs.chosen(&studies)?;
     let plan = SelectPlan {
-        candidates: args.candidates,
+        candidates: trimmed(&args.candidates),
         stand_ins: usize::from(args.stand_ins),
         classes: chosen.classes,
         seeds: chosen.seeds,
@@ -38,9 +39,11 @@ pub fn run(args: SelectArgs) -> anyhow::Result<()> {
     };
     let overrides = args.runs.overrides.clone();
     let request = Request::Select(plan.clone());
-    let Some(Here { store, options }) = args.runs.here(chosen.study, &request)? else {
+    let here = args.runs.here(chosen.study, &request, &args.candidates)?;
+    let Some(Here { store, options }) = here else {
         return Ok(());
     };
+    warn_of_idle(chosen.study, &plan.candidates, &overrides)?;
     let report = select(chosen.study, &overrides, &plan, &store, &options)?;
     print(&selection_markdown(&report));
     let table = selection_table(&options.artifacts, &chosen.study.name);

@@ -3,7 +3,8 @@
 use anyhow::bail;
 use clap::Args;
 
-use super::many::{Here, ManyRuns, unique};
+use super::idle::warn_of_idle;
+use super::many::{Here, ManyRuns, trimmed, unique};
 use super::print;
 use crate::report::sweep_markdown;
 use crate::sweep::{Request, SweepPlan, sweep, sweep_report};
@@ -25,16 +26,18 @@ pub fn run(args: SweepArgs) -> anyhow::Result<()> {
         classes: chosen.classes,
         methods: unique(match args.methods.is_empty() {
             true => chosen.study.compared()?,
-            false => args.methods,
+            false => trimmed(&args.methods),
         }),
         seeds: chosen.seeds,
         jobs: chosen.jobs,
     };
     let overrides = args.runs.overrides.clone();
     let request = Request::Sweep(plan.clone());
-    let Some(Here { store, options }) = args.runs.here(chosen.study, &request)? else {
+    let here = args.runs.here(chosen.study, &request, &args.methods)?;
+    let Some(Here { store, options }) = here else {
         return Ok(());
     };
+    warn_of_idle(chosen.study, &plan.methods, &overrides)?;
     let table = sweep(chosen.study, &overrides, &plan, &store, &options)?;
     print(&sweep_markdown(&table.report()?));
     print(&format!(

@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use toml::{Table, Value};
-
-use crate::method::{Method, Plan};
+use crate::method::{Method, Plan, idle_overrides};
 use crate::run::RunError;
 use crate::study::{Choice, Settings, Studies, StudyError};
 use crate::train::Display;
@@ -50,39 +48,6 @@ pub(super) struct Resolved {
     pub plan: Box<dyn Plan>,
 }
 
-/// What of a method's settings makes a difference: without couplings and a trained base nothing of a flow on positions is
-/// trained, and a share that is chosen is not set. (Runs note them all the same: an identity has every setting.)
-fn effective(mut settings: Table) -> Table {
-    let Some(Value::Table(positions)) = settings.get_mut("positions") else {
-        return settings;
-    };
-    if positions.get("choose_top").and_then(Value::as_bool) == Some(true) {
-        positions.remove("top");
-    }
-    if let Some(Value::Table(flow)) = settings.get_mut("flow") {
-        let count = |key: &str| flow.get(key).and_then(Value::as_integer).unwrap_or(0);
-        let is_trained = flow.get("base").and_then(Value::as_str) == Some("trained");
-        if count("couplings") == 0 && !(count("gaussians") > 0 && is_trained) {
-            let kept = ["couplings", "gaussians", "base", "starts"];
-            flow.retain(|key, _| kept.contains(&key));
-        }
-    }
-    settings
-}
-
-impl Resolved {
-    /// Everything that a fit reads.
-    fn reads(&self) -> impl PartialEq {
-        let data = &self.settings.data;
-        (
-            effective(self.plan.settings()),
-            self.settings.sizing(),
-            data.validation_share,
-            data.group_by.clone(),
-        )
-    }
-}
-
 impl FolderFit {
     /// True when the fit reads the weights of [`backbone`](Self::backbone).
     ///
@@ -101,29 +66,22 @@ impl FolderFit {
     /// # Errors
     /// [`RunError`] when a setting is impossible.
     pub fn idle(&self, studies: &Studies) -> Result<Vec<String>, RunError> {
-        let method = &self.method;
-        let resolved = self.resolve(studies, method)?;
-        let mut idle = Vec::new();
-        for (index, asked) in self.overrides.iter().enumerate() {
-            let mut others = self.overrides.clone();
-            others.remove(index);
-            let others = Self {
-                overrides: others,
-                ..self.clone()
-            };
-            // What makes no sense without it does something.
-            let Ok(without) = others.resolve(studies, method) else {
-                continue;
-            };
-            if without.settings.to_toml() != resolved.settings.to_toml()
-                && without.reads() == resolved.reads()
-            {
-                idle.push(format!(
-                    "--set {asked} changes nothing here: {method} with these settings does not read it"
-                ));
-            }
-        }
-        Ok(idle)
+        let study = studies.study(STUDY)?;
+        let resolved = self.resolve(studies, &self.method)?;
+        let settings = |overrides: &[String]| study.resolve(&resolved.choice, overrides);
+        let reads = |settings: &Settings| {
+            let data = settings.data.clone();
+            let shared = (settings.sizing(), data.validation_share, data.group_by);
+            Some((resolved.method.reads(settings)?, shared))
+        };
+        let idle = idle_overrides(&self.overrides, settings, reads);
+        let words = idle.into_iter().map(|asked| {
+            format!(
+                "--set {asked} changes nothing here: {} with these settings does not read it",
+                self.method
+            )
+        });
+        Ok(words.collect())
     }
 
     /// The method or variant called `name`, with the settings of the study and these over them.

@@ -14,6 +14,7 @@ mod fitting;
 pub mod ganomaly;
 pub mod glow;
 pub mod gmm;
+mod idle;
 pub mod kernel;
 pub mod knn;
 pub mod mahalanobis;
@@ -44,6 +45,8 @@ pub use fitting::{
     FlowSettings, Identity, Part, Parts, Representation, SimClrSettings,
 };
 pub(crate) use fitting::{SharedNetwork, backbone_features, derive, features_fingerprint};
+
+pub use idle::idle_overrides;
 
 use crate::data::Conversion;
 use crate::encoder::BackboneLook;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Moment;
 use crate::backend::OpenDevice;
 
 /// Where and how a run was made.
@@ -25,8 +26,8 @@ pub struct Environment {
     pub seed: u64,
     /// The command line.
     pub command: String,
-    /// When the run was started, UTC.
-    pub started: String,
+    /// When the run was started.
+    pub started: Moment,
     /// Files that the images came from, by data set.
     pub data: Vec<String>,
     /// How the images were converted.
@@ -41,8 +42,8 @@ pub struct Environment {
 /// A later start of an interrupted run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Resumption {
-    /// When, UTC.
-    pub started: String,
+    /// When.
+    pub started: Moment,
     /// The command line.
     pub command: String,
     /// Git revision that the program was built from.
@@ -52,7 +53,6 @@ pub struct Resumption {
 impl Environment {
     /// Describes this process.
     pub fn new(device: &OpenDevice, seed: u64, command: &str) -> Self {
-        let now = std::time::SystemTime::now();
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             revision: env!("ENCODER_FLOW_REVISION").to_owned(),
@@ -63,7 +63,7 @@ impl Environment {
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             seed,
             command: command.to_owned(),
-            started: humantime::format_rfc3339_seconds(now).to_string(),
+            started: Moment::now(),
             data: Vec::new(),
             conversion: Vec::new(),
             weights: None,
@@ -73,6 +73,15 @@ impl Environment {
 }
 
 impl Environment {
+    /// True when no other build of the program has had a part in the run.
+    pub fn is_by_this_program(&self) -> bool {
+        let revision = env!("ENCODER_FLOW_REVISION");
+        let mut later = self.resumed.iter();
+        self.version == env!("CARGO_PKG_VERSION")
+            && self.revision == revision
+            && later.all(|start| start.revision == revision)
+    }
+
     /// The record of a run that this start continues: the first start's, with this one added.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::Moment;
 use super::paths::{features_folder, run_folder};
 use crate::study::Experiment;
 use crate::train::Display;
@@ -11,8 +12,8 @@ use crate::train::Display;
 pub struct RunOptions {
     /// Seed of split, weights and order.
     pub seed: u64,
-    /// Start over.
-    pub fresh: bool,
+    /// Make anew what was begun before this moment, networks that runs share among it.
+    pub since: Option<Moment>,
     /// Backend by name, or the preferred one.
     pub device: Option<String>,
     /// How to show progress.

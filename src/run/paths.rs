@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::RunError;
+use super::{Environment, Moment, RunError};
 use crate::files;
 use crate::method::{Identity, SharedNetwork};
 use crate::study::Settings;
@@ -95,11 +95,30 @@ impl RunFolder {
         self.is_complete() && there().is_ok_and(|there| there.differences(expected).is_empty())
     }
 
-    /// True when it has trained a network that a run of this identity shares.
-    pub(super) fn has_trained(&self, network: SharedNetwork, identity: &Identity) -> bool {
-        let there = || self.read_identity();
-        Stage::is_done(&self.stage(network.stage()))
-            && there().is_ok_and(|there| network.is_shared(&there, identity))
+    /// True when it was begun before the moment, or nobody knows when.
+    pub(crate) fn is_older_than(&self, moment: Option<&Moment>) -> bool {
+        let Some(moment) = moment else {
+            return false;
+        };
+        let begun: Result<Environment, _> = files::read_json(&self.environment());
+        !begun.is_ok_and(|begun| begun.started >= *moment)
+    }
+
+    /// True when it has trained the network for a run of this identity, on this `backend` and by this program, and since that
+    /// moment, where there is one.
+    pub(super) fn has_trained(
+        &self,
+        network: SharedNetwork,
+        (identity, backend): (&Identity, &str),
+        since: Option<&Moment>,
+    ) -> bool {
+        if !Stage::is_done(&self.stage(network.stage())) || self.is_older_than(since) {
+            return false;
+        }
+        let there = self.read_identity();
+        let environment: Result<Environment, _> = files::read_json(&self.environment());
+        there.is_ok_and(|there| network.is_shared(&there, identity))
+            && environment.is_ok_and(|there| there.backend == backend && there.is_by_this_program())
     }
 
     /// The runs of the same experiment and seed by all methods, itself too if it is there.

@@ -6,7 +6,7 @@ use super::evaluation::{Evaluation, Numbers, anomalous_set, calibrate};
 use super::explanation::Explained;
 use super::images::{Pools, Prepared};
 use super::report::{self, Sources};
-use super::stored::{identity, plan_of, summary_of};
+use super::stored::{identity, pictures, plan_of, summary_of};
 use super::{
     Done, Environment, RunError, RunFolder, RunOptions, ScoreTable, Summary, Workspace,
     peak_memory_mib,
@@ -76,14 +76,29 @@ pub fn reevaluate(
     run.evaluate_again(store, false)
 }
 
-/// The images, of a shape that the method can look at: told before they are read where it is known then.
-fn load(experiment: &Experiment, plan: &dyn Plan, store: &DataStore) -> Result<Pools, RunError> {
+/// Makes sure, without its images, that the experiment can be run, as far as that can be told.
+///
+/// # Errors
+/// [`RunError`] naming what is wrong.
+pub(crate) fn check(experiment: &Experiment) -> Result<(), RunError> {
+    let (_, plan) = plan_of(experiment)?;
+    check_shape(experiment, plan.as_ref())
+}
+
+/// Makes sure that the method can look at images of this shape, where it is known.
+fn check_shape(experiment: &Experiment, plan: &dyn Plan) -> Result<(), RunError> {
     let data = &experiment.settings.data;
     // The shape of somebody's own pictures may depend on them.
     let own = data.dataset == DatasetName::Folder;
-    if !own || (data.fit != Framing::Keep && data.enlarge) {
-        plan.check(experiment.settings.conversion().shape())?;
+    match !own || (data.fit != Framing::Keep && data.enlarge) {
+        true => Ok(plan.check(experiment.settings.conversion().shape())?),
+        false => Ok(()),
     }
+}
+
+/// The images, of a shape that the method can look at: told before they are read where it is known then.
+fn load(experiment: &Experiment, plan: &dyn Plan, store: &DataStore) -> Result<Pools, RunError> {
+    check_shape(experiment, plan)?;
     let pools = Pools::load(experiment, store)?;
     plan.check(pools.shape())?;
     Ok(pools)
@@ -118,15 +133,17 @@ impl<'a> Run<'a> {
         let mut clock = Clock::start();
         let (method, plan) = plan_of(experiment)?;
         let weights = store.backbone(SqueezeNet::FILE);
-        let identity = identity(experiment, plan.as_ref(), &weights);
+        let identity = identity(experiment, plan.as_ref(), store);
         // A run that is complete needs no images; and images that are missing must not cost a run that
         // is to be replaced.
-        let complete = !options.fresh && RunFolder::new(root.clone()).is_complete();
+        let folder = RunFolder::new(root.clone());
+        let anew = folder.is_older_than(options.since.as_ref());
+        let complete = !anew && folder.is_complete();
         let pools = match complete {
             true => None,
             false => Some(load(experiment, plan.as_ref(), store)?),
         };
-        let workspace = Workspace::for_run(root, &identity, &experiment.settings, options.fresh)?;
+        let workspace = Workspace::for_run(root, &identity, &experiment.settings, anew)?;
         let log = options.log.clone().unwrap_or_else(|| workspace.log());
         crate::logging::to_file(&log);
         let run = Self {
@@ -201,7 +218,9 @@ impl<'a> Run<'a> {
         let backend = self.open.backend.name();
         for network in SharedNetwork::ALL {
             if network.is_trained_by(self.plan.as_ref()) {
-                self.workspace.adopt(network, &self.identity, backend)?;
+                let wanted = (&self.identity, backend);
+                let since = self.options.since.as_ref();
+                self.workspace.adopt(network, wanted, since)?;
             }
         }
         Ok(prepared)
@@ -292,6 +311,15 @@ impl<'a> Run<'a> {
         let table = ScoreTable::read(&self.workspace.scores())?;
         let environment: Environment = files::read_json(&self.workspace.environment())?;
         let detector = Detector::load_on(self.workspace.model(), &self.open.device)?;
+        if pictures(self.experiment, store) != self.identity.pictures {
+            return Err(RunError::pictures(
+                &self.experiment.settings.data.folder,
+                format!(
+                    "its pictures are not those that {} was made from: put these back, or run the experiment with --fresh",
+                    self.workspace.root().display()
+                ),
+            ));
+        }
         let pools = Pools::load(self.experiment, store)?;
         let path = self.workspace.split();
         let prepared = pools.split(self.experiment, self.options.seed, &path)?;

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::pipeline::Run;
 use super::stored::{identity, plan_of};
-use super::{RunError, RunFolder, RunOptions};
+use super::{Moment, RunError, RunFolder, RunOptions};
+use crate::backend::Backend;
 use crate::data::DataStore;
 use crate::encoder::SqueezeNet;
 use crate::method::{Identity, SharedNetwork};
@@ -37,7 +38,7 @@ impl Expected {
     /// [`RunError`] when the method cannot read its settings.
     pub(crate) fn of(experiment: &Experiment, store: &DataStore) -> Result<Self, RunError> {
         let (_, plan) = plan_of(experiment)?;
-        let identity = identity(experiment, plan.as_ref(), &store.backbone(SqueezeNet::FILE));
+        let identity = identity(experiment, plan.as_ref(), store);
         let data = &experiment.settings.data;
         let network = SharedNetwork::made_first(plan.as_ref());
         let network = network.and_then(|network| Some((network, network.depends_on(&identity)?)));
@@ -61,9 +62,11 @@ impl Expected {
         })
     }
 
-    /// True when the run in a folder is complete, and one of these. Nothing is locked for it.
-    pub(crate) fn is_done_in(&self, folder: &Path) -> bool {
-        RunFolder::new(folder.to_owned()).is_done(&self.identity)
+    /// True when the run in a folder is complete, one of these, and was not begun before the moment. Nothing is locked
+    /// for it.
+    pub(crate) fn is_done_in(&self, folder: &Path, since: Option<&Moment>) -> bool {
+        let folder = RunFolder::new(folder.to_owned());
+        folder.is_done(&self.identity) && !folder.is_older_than(since)
     }
 
     /// True when a run of the experiment finds the network that it shares trained, by itself or by another method.
@@ -71,9 +74,14 @@ impl Expected {
         let Some(Shared::Network(network, _)) = &self.shared else {
             return false;
         };
+        // A device that cannot be had is said where it is needed.
+        let Ok(backend) = Backend::named(options.device.as_deref()) else {
+            return false;
+        };
+        let wanted = (&self.identity, backend.name());
         let runs = RunFolder::new(options.folder(experiment)).of_all_methods();
         runs.iter()
-            .any(|run| run.has_trained(*network, &self.identity))
+            .any(|run| run.has_trained(*network, wanted, options.since.as_ref()))
     }
 }
 
@@ -91,17 +99,4 @@ pub(crate) fn make_shared(
         (_, None) => Ok(()),
         (run, Some((pools, clock))) => run.shared_part(pools, clock),
     }
-}
-
-/// Empties the folder of a run that is to be made anew.
-///
-/// # Errors
-/// [`RunError`] when it is in use, or is not a run's.
-pub(crate) fn start_over(
-    experiment: &Experiment,
-    expected: &Expected,
-    options: &RunOptions,
-) -> Result<(), RunError> {
-    let root = options.folder(experiment);
-    super::Workspace::for_run(root, &expected.identity, &experiment.settings, true).map(|_| ())
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::evaluation::{Numbers, anomalous_set};
 use super::{Done, Environment, RunError, RunFolder, RunOptions, Summary, Workspace};
-use crate::data::DataStore;
+use crate::data::{DataStore, DatasetName};
 use crate::encoder::SqueezeNet;
 use crate::files::{self, FileError};
 use crate::method::{Description, Identity, Method, Plan};
@@ -16,13 +16,24 @@ pub(super) fn plan_of(experiment: &Experiment) -> Result<(Method, Box<dyn Plan>)
     Ok((method, method.plan(&experiment.settings)?))
 }
 
-/// What the run's numbers depend on, with SqueezeNet's weights in the file `weights`.
-pub(super) fn identity(experiment: &Experiment, plan: &dyn Plan, weights: &Path) -> Identity {
-    Identity::of(&experiment.method, plan, &experiment.settings, weights)
+/// What the run's numbers depend on.
+pub(super) fn identity(experiment: &Experiment, plan: &dyn Plan, store: &DataStore) -> Identity {
+    let weights = store.backbone(SqueezeNet::FILE);
+    Identity {
+        pictures: pictures(experiment, store),
+        ..Identity::of(&experiment.method, plan, &experiment.settings, &weights)
+    }
 }
 
-/// Renames the folder of a run of another identity that lies where this one belongs: nothing is lost,
-/// and nothing is in the way.
+/// Which pictures the user's folder has, where the images are these. One that cannot be read is said where it is needed.
+pub(super) fn pictures(experiment: &Experiment, store: &DataStore) -> Option<String> {
+    let data = &experiment.settings.data;
+    let own = data.dataset == DatasetName::Folder && !data.folder.is_empty();
+    own.then(|| store.digest(Path::new(&data.folder)).ok())?
+}
+
+/// Renames the folder of a run of another identity that lies where this one belongs: nothing is lost, and nothing is in the
+/// way. A complete run of this identity that was renamed so before gets its place back.
 ///
 /// # Errors
 /// [`RunError`] when the folder is in use or cannot be renamed.
@@ -33,11 +44,11 @@ pub(crate) fn set_aside(
 ) -> Result<(), RunError> {
     let root = options.folder(experiment);
     let folder = RunFolder::new(root.clone());
-    if options.fresh || !folder.config().exists() {
+    if !folder.config().exists() || folder.is_older_than(options.since.as_ref()) {
         return Ok(());
     }
     let (_, plan) = plan_of(experiment)?;
-    let identity = identity(experiment, plan.as_ref(), &store.backbone(SqueezeNet::FILE));
+    let identity = identity(experiment, plan.as_ref(), store);
     let name = match folder.read_identity() {
         Ok(there) if there.differences(&identity).is_empty() => return Ok(()),
         Ok(there) => there.fingerprint(),
@@ -46,15 +57,36 @@ pub(crate) fn set_aside(
     // Locked, so that nobody's work is moved.
     let _workspace = Workspace::existing(root.clone())?;
     let seed = options.seed;
-    let mut target = root.with_file_name(format!("replaced-seed-{seed}-{name}"));
+    let aside = |name: &str| root.with_file_name(format!("replaced-seed-{seed}-{name}"));
+    let mut target = aside(&name);
     for number in 2.. {
         if !target.exists() {
             break;
         }
-        target = root.with_file_name(format!("replaced-seed-{seed}-{name}-{number}"));
+        target = aside(&format!("{name}-{number}"));
     }
-    std::fs::rename(&root, &target).map_err(FileError::io("rename", &root))?;
+    rename(&root, &target)?;
+    // What was set aside for others before is wanted again.
+    let wanted = aside(&identity.fingerprint());
+    let back = RunFolder::new(wanted.clone()).is_done(&identity);
+    if back {
+        rename(&wanted, &root)?;
+    }
+    options.display.say(&format!(
+        "{} was of other settings and is {} now{}",
+        root.display(),
+        target.display(),
+        if back {
+            ", where the run of these settings was"
+        } else {
+            ""
+        }
+    ));
     Ok(())
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
+    std::fs::rename(from, to).map_err(FileError::io("rename", from))
 }
 
 /// The summary of a run that is complete and has this identity. Nothing is locked for it.
@@ -76,7 +108,7 @@ pub fn finished(
     options: &RunOptions,
 ) -> Option<Summary> {
     let (_, plan) = plan_of(experiment).ok()?;
-    let expected = identity(experiment, plan.as_ref(), &store.backbone(SqueezeNet::FILE));
+    let expected = identity(experiment, plan.as_ref(), store);
     stored_summary(experiment, &expected, options)
 }
 

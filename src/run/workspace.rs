@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-use super::{Environment, RunError, RunFolder};
+use super::{Moment, RunError, RunFolder};
 use crate::files::{self, FileError};
 use crate::lock::{FolderLock, LOCK, OWNER, lock_folder};
 use crate::method::{Identity, SharedNetwork};
@@ -76,8 +76,8 @@ impl Deref for Workspace {
 }
 
 impl Workspace {
-    /// Opens a run's folder for training. A run of the same identity is continued; of another,
-    /// refused; with `fresh`, removed first.
+    /// Opens a run's folder for training. A run of the same identity is continued; of another, refused, unless nothing has
+    /// been computed; with `fresh`, removed first.
     ///
     /// # Errors
     /// [`RunError`] when the folder is in use, holds another run or cannot be written.
@@ -91,8 +91,8 @@ impl Workspace {
     }
 
     /// Opens the folder beside the file `model` in which `fit` keeps what it needs to continue. An
-    /// unfinished fit of the same identity is continued; of another, refused; with `force`, or where no training has
-    /// [begun](Self::has_begun), removed first.
+    /// unfinished fit of the same identity is continued; of another, refused; with `force`, or where nothing has been
+    /// computed, removed first.
     ///
     /// # Errors
     /// [`RunError`] as for [`for_run`](Self::for_run).
@@ -115,33 +115,36 @@ impl Workspace {
     ) -> Result<Self, RunError> {
         files::create_folder(&root)?;
         let workspace = Self::lock(root, owner)?;
-        // A fit that has trained nothing has left nothing to continue from.
-        let left_over =
-            || owner == Owner::Fit && !workspace.has_begun() && workspace.read_identity().is_ok();
-        if fresh || left_over() {
+        let there = workspace
+            .config()
+            .exists()
+            .then(|| workspace.read_identity());
+        let same = matches!(&there, Some(Ok(there)) if there.differences(identity).is_empty());
+        // What has computed nothing has left nothing to continue from.
+        let left_over = !same && matches!(there, Some(Ok(_))) && !workspace.has_results();
+        // A fit goes on with what is the same, for it is the model that is replaced.
+        let anew = fresh && !(same && owner == Owner::Fit);
+        if anew || left_over {
             workspace.clear()?;
-        } else if !workspace.config().exists() && workspace.is_run() {
+        } else if there.is_none() && workspace.is_run() {
             return Err(RunError::Workspace(format!(
                 "{} holds {} without its settings (config.toml): use {} to replace it",
                 workspace.root().display(),
                 owner.contents(),
                 owner.start_over()
             )));
-        } else if workspace.config().exists() {
-            let there = workspace.read_identity().map_err(|error| {
+        } else if let Some(there) = there.filter(|_| !same) {
+            let there = there.map_err(|error| {
                 RunError::Workspace(format!("{error}: {} replaces it", owner.start_over()))
             })?;
-            let differences = there.differences(identity);
-            if !differences.is_empty() {
-                return Err(RunError::Workspace(format!(
-                    "{} holds {} with other settings:\n  {}\nUse {} to replace it, or {}",
-                    workspace.root().display(),
-                    owner.contents(),
-                    differences.join("\n  "),
-                    owner.start_over(),
-                    owner.elsewhere()
-                )));
-            }
+            return Err(RunError::Workspace(format!(
+                "{} holds {} with other settings:\n  {}\nUse {} to replace it, or {}",
+                workspace.root().display(),
+                owner.contents(),
+                there.differences(identity).join("\n  "),
+                owner.start_over(),
+                owner.elsewhere()
+            )));
         }
         // A complete run keeps the settings that it was evaluated with until it is evaluated again.
         if !workspace.is_complete() {
@@ -186,6 +189,12 @@ impl Workspace {
         has_checkpoints(self.root())
     }
 
+    /// True when something has been computed that is lost with the folder.
+    fn has_results(&self) -> bool {
+        let files = [self.latents(), self.scores(), self.model(), self.done()];
+        self.has_begun() || files.iter().any(|file| file.exists())
+    }
+
     /// Removes the folder and all that is in it.
     ///
     /// # Errors
@@ -227,16 +236,17 @@ impl Workspace {
         Ok(())
     }
 
-    /// Copies a network's finished stage, and the latents, from another method's run of the same experiment,
-    /// seed and backend that shares it, unless this run has begun its own.
+    /// Copies a network's finished stage, and the latents, from another method's run of the same experiment
+    /// and seed that has [trained it](RunFolder::has_trained) as it is `wanted`: for runs of this identity, on this backend.
+    /// A run that has begun its own keeps it.
     ///
     /// # Errors
     /// [`RunError`] when a file cannot be copied.
     pub(crate) fn adopt(
         &self,
         network: SharedNetwork,
-        identity: &Identity,
-        backend: &str,
+        wanted: (&Identity, &str),
+        since: Option<&Moment>,
     ) -> Result<(), RunError> {
         let stage = network.stage();
         let target = self.stage(stage);
@@ -246,11 +256,7 @@ impl Workspace {
         }
         for sibling in self.of_all_methods() {
             // The sibling may be at work on what comes after the stage.
-            let fits = || {
-                let environment: Result<Environment, _> = files::read_json(&sibling.environment());
-                sibling.has_trained(network, identity)
-                    && environment.is_ok_and(|there| there.backend == backend)
-            };
+            let fits = || sibling.has_trained(network, wanted, since);
             if sibling.root() == self.root() || !fits() {
                 continue;
             }
@@ -321,6 +327,25 @@ mod tests {
             earlier.contains("earlier version") && earlier.contains("--fresh"),
             "{earlier}"
         );
+    }
+
+    #[test]
+    fn a_start_that_has_computed_nothing_is_in_nobody_s_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("run");
+        let open = |settings: &Settings| {
+            Workspace::for_run(root.clone(), &identity(settings), settings, false)
+        };
+        let first = open(&settings("")).unwrap();
+        std::fs::write(first.split(), "{}").unwrap();
+        drop(first);
+        let other = settings("encoder.latent=7");
+        let second = open(&other).unwrap();
+        assert!(!second.split().exists());
+        std::fs::write(second.latents(), "x").unwrap();
+        drop(second);
+        assert!(open(&settings("")).is_err());
+        assert!(open(&other).unwrap().latents().exists());
     }
 
     #[test]

@@ -58,7 +58,19 @@ impl Study {
     /// # Errors
     /// [`StudyError::Setting`] naming what is wrong.
     pub fn resolve(&self, choice: &Choice, overrides: &[String]) -> Result<Settings, StudyError> {
-        self.settings(Some(choice), overrides)
+        let settings = self.settings(Some(choice), overrides)?;
+        let shared = self.shared(overrides)?.data.dataset;
+        // The classes are the study's.
+        match settings.data.dataset == shared {
+            true => Ok(settings),
+            false => Err(StudyError::setting(
+                choice.place.clone(),
+                format!(
+                    "`data.dataset` is {}, and the study's is {shared}: of another data set, make a study (`extends = \"{}\"` takes the rest from this one)",
+                    settings.data.dataset, self.name
+                ),
+            )),
+        }
     }
 
     fn settings(

@@ -40,15 +40,18 @@ pub struct Threads<'a> {
 impl Threads<'_> {
     /// Runs a cell. Only what concerns the whole sweep is an error.
     fn run(&self, cell: &Cell) -> Result<Result<Summary, String>, RunError> {
-        let options = RunOptions {
+        let own = RunOptions {
             seed: cell.seed,
+            ..self.options.clone()
+        };
+        let options = RunOptions {
             display: Display::Quiet,
             among_others: true,
-            ..self.options.clone()
+            ..own.clone()
         };
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let experiment = cell.experiment(self.study)?;
-            set_aside(&experiment, self.store, &options)?;
+            set_aside(&experiment, self.store, &own)?;
             run(&experiment, self.store, &options)
         }));
         match outcome {

@@ -4,6 +4,7 @@
 mod cell;
 mod comparison;
 mod executor;
+mod fresh;
 mod page;
 mod plan;
 mod request;

@@ -31,11 +31,11 @@ impl SweepTable {
             setup: self.setup(),
             classes: self.classes().into_iter().map(tag).collect(),
             pairs: pairs(&methods)?,
-            methods,
             test_name: "Wilcoxon signed-rank over classes (seeds averaged), two-sided, Holm-adjusted over all pairs".to_owned(),
             failures: self.failed(),
             command: self.command.clone(),
-            notes: self.notes(),
+            notes: self.notes(&methods),
+            methods,
         })
     }
 
@@ -97,7 +97,7 @@ impl SweepTable {
     }
 
     /// What a reader of the numbers should know, each once.
-    fn notes(&self) -> Vec<String> {
+    fn notes(&self, methods: &[SweepMethod]) -> Vec<String> {
         let mut notes = Vec::new();
         if self.stand_in > 0 {
             notes.push("These numbers are for choosing settings: another class stands in as the anomaly for each class left out, of which no image was used.");
@@ -106,6 +106,11 @@ impl SweepTable {
             "Where a method trains, its numbers are those of the model chosen on held-out normal images; no anomalous image took part in training, selection or thresholds. Networks are in evaluation mode.",
             "Time is the sum over a method's cells; a network that several methods share is counted for each.",
         ]);
+        let mut cells = methods.iter().flat_map(|method| &method.cells);
+        let seeds = self.seeds().len();
+        if cells.any(|cells| cells.len() != seeds) {
+            notes.push("Not every method has every class with every seed: a mean is over the seeds that there are, a deviation over those that have all classes.");
+        }
         let of_method = |name: &str| name.parse::<Method>().map(|method| method.entry().notes);
         for own in self.methods().into_iter().flat_map(|name| of_method(name)) {
             notes.extend(own);
@@ -148,5 +153,41 @@ mod tests {
         }
         let sentence = table.report().unwrap().summary_sentence;
         assert!(sentence.ends_with("that of gmm, 0.700."), "{sentence}");
+    }
+
+    #[test]
+    fn a_deviation_is_over_seeds_with_all_classes() {
+        let data = Settings::from_table(schema().defaults).unwrap().data;
+        let order = schema().methods.into_iter().map(str::to_owned).collect();
+        let mut table = SweepTable::new("digits", order, &data, "a test");
+        let mut enter = |seed, class, auroc| {
+            table.enter(SweepResult {
+                experiment: format!("digits-{class}"),
+                class,
+                seed,
+                method: "knn".to_owned(),
+                auroc: Some(auroc),
+                ..SweepResult::default()
+            });
+            table.report().unwrap()
+        };
+        enter(0, 3, 0.9);
+        let one = enter(0, 4, 0.7);
+        assert_eq!(one.methods[0].deviation, None);
+        let uneven = enter(1, 3, 0.9);
+        assert_eq!(uneven.methods[0].deviation, None);
+        let tells = |report: &SweepReport| {
+            report
+                .notes
+                .iter()
+                .any(|note| note.contains("every class with every seed"))
+        };
+        assert!(!tells(&one) && tells(&uneven));
+        let even = enter(1, 4, 0.9);
+        let deviation = even.methods[0].deviation.unwrap();
+        assert!(
+            (deviation - 0.1 / 2f64.sqrt()).abs() < 1e-12 && !tells(&even),
+            "{deviation}"
+        );
     }
 }

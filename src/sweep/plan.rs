@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::executor::lock;
-use super::{Cell, Executor, SweepResult, SweepTable, SweepWorkspace, Threads};
+use super::{Cell, Executor, Request, SweepResult, SweepTable, SweepWorkspace, Threads};
 use crate::data::DataStore;
-use crate::run::{Expected, RunError, RunOptions, Summary, stored_summary};
+use crate::run::{Expected, RunError, RunFolder, RunOptions, Summary, stored_summary};
 use crate::study::{Choice, Experiment, Settings, Study, StudyError};
 
 /// What a sweep runs over.
@@ -96,8 +96,19 @@ pub fn sweep(
     store: &DataStore,
     options: &RunOptions,
 ) -> Result<SweepTable, RunError> {
-    let overall = Overall::new(plan.cells());
-    sweep_part(study, overrides, plan, store, options, (&overall, ""))
+    plan.check(study, overrides)?;
+    let workspace = SweepWorkspace::open(&options.artifacts, &study.name)?;
+    let request = Request::Sweep(plan.clone());
+    let options = &RunOptions {
+        since: workspace.begin(options.since.as_ref(), &request, overrides)?,
+        ..options.clone()
+    };
+    let within = (&workspace, &Overall::new(plan.cells()), "");
+    let table = sweep_part(study, overrides, plan, store, options, within)?;
+    if table.gaps(plan) == 0 {
+        workspace.finish()?;
+    }
+    Ok(table)
 }
 
 /// A sweep that may be a part of something larger: its progress is counted there, and its lines begin
@@ -111,10 +122,9 @@ pub(super) fn sweep_part(
     plan: &SweepPlan,
     store: &DataStore,
     options: &RunOptions,
-    (overall, label): (&Overall, &str),
+    (workspace, overall, label): (&SweepWorkspace, &Overall, &str),
 ) -> Result<SweepTable, RunError> {
     plan.check(study, overrides)?;
-    let workspace = SweepWorkspace::open(&options.artifacts, &study.name)?;
     let log = options.log.clone().unwrap_or_else(|| workspace.log());
     crate::logging::to_file(&log);
     let options = &RunOptions {
@@ -184,7 +194,7 @@ impl Count {
         let minutes = self.seconds / self.worked as f64 * left as f64 / 60.0;
         (
             self.done,
-            format!("  (at most {:.0} min left)", minutes.ceil()),
+            format!("  (about {:.0} min left)", minutes.ceil()),
         )
     }
 }
@@ -275,7 +285,8 @@ pub(super) fn known_cells(
                     seed,
                     ..options.clone()
                 };
-                if options.fresh && asked {
+                let since = options.since.as_ref().filter(|_| asked);
+                if RunFolder::new(options.folder(&experiment)).is_older_than(since) {
                     continue;
                 }
                 let identity = &resolved.expected.identity;

@@ -63,7 +63,7 @@ impl Request {
     }
 
     /// The command that asks for it.
-    pub(super) fn verb(&self) -> &'static str {
+    pub fn verb(&self) -> &'static str {
         match self {
             Self::Sweep(_) => "sweep",
             Self::Select(_) => "select",

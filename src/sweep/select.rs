@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::{Overall, sweep_part};
 use super::request::Part;
-use super::{SelectWorkspace, SweepPlan, SweepTable};
+use super::{Request, SelectWorkspace, SweepPlan, SweepTable, SweepWorkspace};
 use crate::data::{DataStore, DatasetName};
 use crate::evaluate::whole_mean;
 use crate::report::{Candidate, CandidateRun, SelectionReport};
@@ -53,20 +53,26 @@ pub fn select(
     plan.check(study, overrides)?;
     let workspace = SelectWorkspace::open(&options.artifacts, &study.name)?;
     let overall = Overall::new(plan.stand_ins * plan.sweep().cells());
+    let request = Request::Select(plan.clone());
     let options = &RunOptions {
         log: Some(workspace.log()),
+        since: workspace.begin(options.since.as_ref(), &request, overrides)?,
         ..options.clone()
     };
     let mut tables = Vec::new();
     for part in plan.parts(&study.name, overrides, options) {
-        let within = (&overall, part.label.as_str());
         let (overrides, options) = (&part.overrides, &part.options);
+        let sweep = SweepWorkspace::open(&options.artifacts, &study.name)?;
+        let within = (&sweep, &overall, part.label.as_str());
         tables.push(sweep_part(
             study, overrides, &part.plan, store, options, within,
         )?);
     }
     let report = selection(study, overrides, plan, &tables, &options.command)?;
     workspace.write(&report)?;
+    if report.failures().count() == 0 {
+        workspace.finish()?;
+    }
     Ok(report)
 }
 
@@ -153,6 +159,8 @@ impl SelectPlan {
         let part = |number: usize| {
             let mut all = overrides.to_vec();
             all.push(format!("data.stand_in={number}"));
+            // A stand-in is the only anomaly: other data sets are tested on by the final runs.
+            all.push("data.ood=[]".to_owned());
             Part {
                 label: format!("stand-in {number}: "),
                 overrides: all,
@@ -181,6 +189,14 @@ impl SelectPlan {
                 format!(
                     "is {}: a selection takes every stand-in in turn, so leave it at 0",
                     base.data.stand_in
+                ),
+            );
+        }
+        if classes < 2 {
+            return refused(
+                &study.name,
+                format!(
+                    "{dataset} has no class that could stand in for another: `sweep` compares methods on it"
                 ),
             );
         }
@@ -330,6 +346,37 @@ mod tests {
         let report = decide(vec![candidate("gap", [[None, None], [Some(1.0), None]])]);
         assert_eq!(choices(&report), [None, None, None]);
         assert_eq!(choices(&decide(Vec::new())), [None, None, None]);
+    }
+
+    #[test]
+    fn runs_with_stand_ins_see_no_other_data_set() {
+        let studies = Studies::open(None, &schema()).unwrap();
+        let study = studies.study("cifar10").unwrap();
+        assert!(!study.shared(&[]).unwrap().data.ood.is_empty());
+        let plan = SelectPlan {
+            candidates: vec!["knn".to_owned()],
+            stand_ins: 2,
+            classes: vec![3],
+            seeds: vec![0],
+            jobs: 1,
+        };
+        let options = RunOptions {
+            seed: 0,
+            since: None,
+            device: None,
+            display: crate::train::Display::Quiet,
+            artifacts: "artifacts".into(),
+            command: String::new(),
+            log: None,
+            features: None,
+            among_others: true,
+        };
+        let parts = plan.parts("cifar10", &["data.ood=[\"mnist\"]".to_owned()], &options);
+        for (number, part) in (1..).zip(&parts) {
+            let data = study.shared(&part.overrides).unwrap().data;
+            assert_eq!((data.stand_in, data.ood.len()), (number, 0));
+        }
+        assert_eq!(parts.len(), 2);
     }
 
     #[test]

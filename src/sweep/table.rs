@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::SweepResult;
+use super::{SweepPlan, SweepResult};
 use crate::data::DatasetName;
-use crate::evaluate::{deviation, mean};
+use crate::evaluate::{deviation, mean, whole_mean};
 use crate::report::{SweepCell, SweepMethod};
 use crate::study::DataSettings;
 
@@ -79,6 +79,16 @@ impl SweepTable {
             .count()
     }
 
+    /// Number of the plan's cells that have no number.
+    pub(super) fn gaps(&self, plan: &SweepPlan) -> usize {
+        let asked = self.results.iter().filter(|row| plan.covers(row));
+        plan.cells()
+            - asked
+                .filter(|row| row.auroc.is_some())
+                .count()
+                .min(plan.cells())
+    }
+
     /// AUROC by class and seed of one method.
     fn cells(&self, method: &str) -> Vec<Vec<SweepCell>> {
         let of_class = |class: usize| {
@@ -107,14 +117,15 @@ impl SweepTable {
         let class_means = cells
             .iter()
             .filter_map(|cells| mean(cells.iter().map(|cell| cell.auroc)));
-        let seed_means: Vec<f64> = self
-            .seeds()
-            .into_iter()
-            .filter_map(|seed| {
-                let of_seed = cells.iter().flatten().filter(|cell| cell.seed == seed);
-                mean(of_seed.map(|cell| cell.auroc))
-            })
-            .collect();
+        // The mean over other classes differs for other reasons.
+        let with_all_classes = self.seeds().into_iter().filter_map(|seed| {
+            let of_seed = cells.iter().map(|cells| {
+                let mut cells = cells.iter();
+                cells.find(|cell| cell.seed == seed).map(|cell| cell.auroc)
+            });
+            whole_mean(of_seed)
+        });
+        let seed_means: Vec<f64> = with_all_classes.collect();
         let rows = self.results.iter().filter(|row| row.method == method);
         SweepMethod {
             name: method.to_string(),

@@ -2,7 +2,7 @@
 //! test on.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::groups::groups_of;
 use super::layout::good_folder;
@@ -13,6 +13,30 @@ use crate::data::{DataError, DatasetName, GivenSplit, Images, Labelled};
 const DEFECT: u8 = 0;
 /// Index of the class of normal images.
 const GOOD: u8 = 1;
+
+/// Makes sure that a folder is laid out for [`labelled`], without reading its pictures.
+///
+/// # Errors
+/// [`DataError`] when it is not.
+pub fn check_labelled(folder: &Path) -> Result<(), DataError> {
+    parts(folder).map(|_| ())
+}
+
+/// The pictures to learn from, and those to test on.
+fn parts(folder: &Path) -> Result<(Vec<PathBuf>, Vec<MvtecTest>), DataError> {
+    if folder.as_os_str().is_empty() {
+        return Err(DataError::Missing(
+            "which folder? Name one in MVTec AD's layout with --set data.folder=PATH".to_owned(),
+        ));
+    }
+    match layout(folder)? {
+        Layout::Mvtec { normal, test, .. } => Ok((normal, test)),
+        Layout::Plain { .. } => Err(DataError::Missing(format!(
+            "{} has no train/good: an experiment tests on normal and anomalous images, laid out as in MVTec AD (train/good, test/good, test/<defect>); `encoder-flow fit` learns from normal images alone",
+            folder.display()
+        ))),
+    }
+}
 
 /// Loads the images of `folder`, converted, those of `train/good` first, and says which files could
 /// not be read. Those to train on are grouped by their names, or by the sub-folders that all of them
@@ -26,17 +50,7 @@ pub fn labelled(
     sizing: Sizing,
     group_by: Option<&GroupBy>,
 ) -> Result<(Labelled, Vec<Skipped>), DataError> {
-    if folder.as_os_str().is_empty() {
-        return Err(DataError::Missing(
-            "which folder? Name one in MVTec AD's layout with --set data.folder=PATH".to_owned(),
-        ));
-    }
-    let Layout::Mvtec { normal, test, .. } = layout(folder)? else {
-        return Err(DataError::Missing(format!(
-            "{} has no train/good: an experiment tests on normal and anomalous images, laid out as in MVTec AD (train/good, test/good, test/<defect>); `encoder-flow fit` learns from normal images alone",
-            folder.display()
-        )));
-    };
+    let (normal, test) = parts(folder)?;
     let conversion = sizing.of(&normal);
     let (good, defective): (Vec<MvtecTest>, Vec<MvtecTest>) =
         test.into_iter().partition(|image| image.defect.is_none());

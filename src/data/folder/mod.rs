@@ -1,5 +1,6 @@
 //! Folders of image files: which files there are, what they are for, and their pixels.
 
+mod digest;
 mod duplicates;
 mod groups;
 mod labelled;
@@ -9,9 +10,10 @@ mod load;
 mod proportions;
 mod unscored;
 
+pub use digest::digest;
 pub use duplicates::NearDuplicates;
 pub use groups::GroupBy;
-pub use labelled::labelled;
+pub use labelled::{check_labelled, labelled};
 pub use layout::{Layout, MvtecTest, layout};
 pub use list::{Ignored, Listing, list};
 pub use load::{Loaded, Skipped, load, load_mask, load_watched};

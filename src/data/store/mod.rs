@@ -4,13 +4,15 @@
 mod check;
 mod locate;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::HumanCount;
 
 use super::{
     DataError, DatasetName, FetchOptions, Images, Labelled, RemoteFile, cifar10, digits, fetch,
-    idx, svhn,
+    folder, idx, svhn,
 };
 pub use check::FileCheck;
 use locate::{Piece, locate};
@@ -54,6 +56,8 @@ pub struct FileState {
 pub struct DataStore {
     roots: Vec<PathBuf>,
     options: FetchOptions,
+    /// [`folder::digest`] of the user's folders that have been looked at.
+    digests: Arc<Mutex<HashMap<PathBuf, String>>>,
 }
 
 impl DataStore {
@@ -95,7 +99,11 @@ impl DataStore {
                 "{} is a file: the data folder is wanted, in which data sets have folders",
                 root.display()
             ))),
-            Some(_) => Ok(Self { roots, options }),
+            Some(_) => Ok(Self {
+                roots,
+                options,
+                digests: Arc::default(),
+            }),
         }
     }
 
@@ -107,6 +115,20 @@ impl DataStore {
     /// True when the network is never used.
     pub fn is_offline(&self) -> bool {
         self.options.offline
+    }
+
+    /// Which pictures one of the user's folders has, as it was when it was first looked at.
+    ///
+    /// # Errors
+    /// Those of [`folder::digest`].
+    pub fn digest(&self, folder: &Path) -> Result<String, DataError> {
+        let mut known = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(digest) = known.get(folder) {
+            return Ok(digest.clone());
+        }
+        let digest = folder::digest(folder)?;
+        known.insert(folder.to_owned(), digest.clone());
+        Ok(digest)
     }
 
     /// Where a file of pretrained weights lies: `backbones/<file>` in the first data folder that has

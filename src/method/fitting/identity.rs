@@ -23,6 +23,9 @@ pub struct Identity {
     pub weights: Option<String>,
     /// Which images, and their split.
     pub data: Table,
+    /// Which pictures the user's folder had, where the images are these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pictures: Option<String>,
     /// What the fit reads of the settings.
     pub settings: Table,
 }
@@ -49,6 +52,7 @@ impl Identity {
             method: method.to_owned(),
             weights: weights.filter(|_| plan.weights_file(Path::new("")).is_some()),
             data: crate::method::as_table(&settings.data),
+            pictures: None,
             settings: plan.settings(),
         }
     }
@@ -59,8 +63,12 @@ impl Identity {
             let mut table = identity.settings.clone();
             table.insert("data".to_owned(), identity.data.clone().into());
             table.insert("method".to_owned(), identity.method.clone().into());
-            if let Some(weights) = &identity.weights {
-                table.insert("pretrained weights".to_owned(), weights.clone().into());
+            let others = [
+                ("pretrained weights", &identity.weights),
+                ("pictures in data.folder", &identity.pictures),
+            ];
+            for (name, value) in others {
+                table.extend(value.clone().map(|value| (name.to_owned(), value.into())));
             }
             table
         };
@@ -74,13 +82,19 @@ impl Identity {
         let part = |key: &str| Some((key.to_owned(), encoder.get(key)?.clone()));
         let parts = ["width", "latent", "training"].map(part);
         let settings = parts.into_iter().collect::<Option<Table>>()?;
-        Some(format!("{}{settings}", self.data))
+        Some(self.with_images(&settings))
     }
 
     /// What the network of the section `simclr` depends on, where one is trained: the images, and its settings.
     pub fn simclr(&self) -> Option<String> {
         let settings = self.settings.get(SIMCLR)?.as_table()?;
-        Some(format!("{}{settings}", self.data))
+        Some(self.with_images(settings))
+    }
+
+    /// The images, and settings with which something is trained on them.
+    fn with_images(&self, settings: &Table) -> String {
+        let pictures = self.pictures.as_deref().unwrap_or_default();
+        format!("{}{pictures}{settings}", self.data)
     }
 
     /// First twelve digits of its SHA-256.
@@ -89,6 +103,7 @@ impl Identity {
             .chain_update(&self.method)
             .chain_update(self.weights.as_deref().unwrap_or_default())
             .chain_update(self.data.to_string())
+            .chain_update(self.pictures.as_deref().unwrap_or_default())
             .chain_update(self.settings.to_string())
             .finalize();
         hex(&hash[..6])

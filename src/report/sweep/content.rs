@@ -36,7 +36,7 @@ pub struct SweepMethod {
     pub cells: Vec<Vec<SweepCell>>,
     /// Mean over classes of the means over seeds.
     pub mean: Option<f64>,
-    /// Sample standard deviation over seeds of each seed's mean over classes; None with one seed.
+    /// Sample standard deviation over the seeds that have all classes of each one's mean over them; None with one of these.
     pub deviation: Option<f64>,
     /// Wall-clock seconds of all cells together.
     pub seconds: f64,

@@ -113,7 +113,7 @@ impl Sources<'_> {
                     environment.version, environment.revision, environment.burn, environment.system
                 ),
             ),
-            ("Started", environment.started.clone()),
+            ("Started", environment.started.to_string()),
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .into()
@@ -123,6 +123,9 @@ impl Sources<'_> {
         let experiment = self.experiment;
         let (class, name) = (experiment.class, &experiment.class_name);
         match experiment.excluded_class() {
+            None if experiment.settings.data.dataset == DatasetName::Folder => {
+                "normal images against defective ones, all of which are tested on".to_owned()
+            }
             None => format!(
                 "leave-one-class-out: class {class} ({name}) is the anomaly, all of its images are tested on"
             ),

@@ -242,6 +242,11 @@ fn wrong_variants_are_named_with_their_place() {
         ("[variants.\"A b\"]\nmethod = \"knn\"", "A b", "use `a-b`"),
         ("[variants]\nsmall = 3", "small", "must be a table"),
         ("variants = 3", "small", "table of tables"),
+        (
+            "[variants.small]\nmethod = \"knn\"\ndata.dataset = \"folder\"",
+            "small",
+            "own.toml, [variants.small]: `data.dataset` is folder, and the study's is",
+        ),
         (VARIANT, "smal", "did you mean `small`"),
         (
             "[variants.small]\nmethod = \"knn\"\nknn.neighbors = 3",

@@ -155,7 +155,7 @@ pub fn collect(root: &Path) -> Result<Collected, SlurmError> {
         overrides: &plan.overrides,
         request: plan.request.clone(),
         store: &store,
-        options: &plan.options(),
+        options: plan.options(),
         wishes: Wishes::default(),
     };
     wait_for_results(&order)?;

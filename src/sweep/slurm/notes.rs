@@ -1,4 +1,4 @@
-//! What tasks leave beside their results: that they have begun, how far they were, why they failed.
+//! What tasks leave beside their results: how far they were, why they failed.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,9 +23,6 @@ pub(super) struct Note {
     /// Stage and finished epochs when it was last stopped, and how often in a row that was there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_at: Option<(String, usize, u32)>,
-    /// True when a run that was to be made anew has been begun.
-    #[serde(default)]
-    pub begun: bool,
 }
 
 impl Note {

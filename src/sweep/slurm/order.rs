@@ -8,9 +8,10 @@ use super::scripts::Wishes;
 use super::status::{self, Counts};
 use super::submission::{Job, Submission};
 use super::submit::{Prepared, alone};
+use super::survey::Asked;
 use super::{Collected, SlurmError, client};
 use crate::data::DataStore;
-use crate::files::{FileError, hex};
+use crate::files::{self, FileError, hex};
 use crate::run::RunOptions;
 use crate::study::Study;
 use crate::sweep::Request;
@@ -30,7 +31,7 @@ pub struct Order<'a> {
     /// Where images and weights are.
     pub store: &'a DataStore,
     /// How its runs are carried out; the seed is each cell's own.
-    pub options: &'a RunOptions,
+    pub options: RunOptions,
     /// What is asked of the cluster.
     pub wishes: Wishes,
 }
@@ -51,6 +52,35 @@ pub struct Submitted {
 }
 
 impl Order<'_> {
+    /// The same, as a continuation of the newest submission of it that was made anew by this program and is not finished:
+    /// what has been done there since counts.
+    ///
+    /// # Errors
+    /// [`SlurmError`] when that submission cannot be read.
+    pub fn continuing(mut self) -> Result<Self, SlurmError> {
+        if self.options.since.is_none() {
+            return Ok(self);
+        }
+        let program = std::env::current_exe().map_err(FileError::io("find", "this program"))?;
+        let program = files::sha256(&program)?;
+        let submissions = Submission::all(&self.submissions()?);
+        let earlier = submissions.iter().find(|known| {
+            let plan = &known.plan;
+            plan.since.is_some()
+                && plan.request == self.request
+                && plan.overrides == self.overrides
+                && plan.program_sha256 == program
+        });
+        if let Some(Submission { folder, plan, .. }) = earlier {
+            let (study, store) = (folder.study(plan)?, plan.store()?);
+            let asked = Asked::new(&study, plan.parts(), &store)?;
+            if !asked.cells()?.iter().all(|cell| cell.done) {
+                self.options.since.clone_from(&plan.since);
+            }
+        }
+        Ok(self)
+    }
+
     /// The command that asks for it: `sweep` or `select`.
     pub fn verb(&self) -> &'static str {
         self.request.verb()

@@ -10,14 +10,14 @@ use super::SlurmError;
 use crate::data::{DataStore, FetchOptions};
 use crate::files;
 use crate::method::schema;
-use crate::run::RunOptions;
+use crate::run::{Moment, RunOptions};
 use crate::study::{Studies, Study};
 use crate::sweep::request::Part;
 use crate::sweep::{Cell, Request};
 use crate::train::Display;
 
 /// Version of the file.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// How long what was written on another machine may take to be seen on this one: network file systems
 /// keep for so long what they have looked up.
@@ -53,8 +53,8 @@ pub(super) struct PlanFile {
     pub request: Request,
     /// The user's overrides, `key=value` each.
     pub overrides: Vec<String>,
-    /// True when complete runs are made anew.
-    pub fresh: bool,
+    /// Runs that were begun before are made anew.
+    pub since: Option<Moment>,
     /// The backend, if one was named.
     pub device: Option<String>,
     /// Folder that it was submitted from.
@@ -182,8 +182,7 @@ impl PlanFile {
     pub(super) fn options(&self) -> RunOptions {
         RunOptions {
             seed: 0,
-            // A task that is started again goes on where it stopped.
-            fresh: false,
+            since: self.since.clone(),
             device: self.device.clone(),
             display: Display::Plain,
             artifacts: self.artifacts.clone(),

@@ -45,7 +45,11 @@ impl Wishes {
         };
         let clash = sbatch.iter().find(|word| {
             let name = word.split('=').next().unwrap_or_default();
-            OURS.contains(&name)
+            // The value of a short option may follow it at once.
+            let short = OURS.iter().filter(|ours| ours.len() == 2);
+            let attached =
+                !word.starts_with("--") && short.into_iter().any(|ours| word.starts_with(ours));
+            attached || OURS.contains(&name)
         });
         match clash {
             Some(word) => Err(SlurmError::Asked(format!(

@@ -11,11 +11,12 @@ use super::scripts::{self, Wishes};
 use super::submission::{COLLECT, Job, Submission};
 use super::survey::{Asked, AskedCell, CellState, state};
 use super::{Order, SlurmError};
-use crate::data::DatasetName;
+use crate::backend::Backend;
+use crate::data::{DatasetName, folder};
 use crate::encoder::SqueezeNet;
 use crate::files::{self, FileError};
 use crate::lock::lock_folder;
-use crate::run::{RunError, Shared};
+use crate::run::{RunError, Shared, check};
 
 /// What would be submitted.
 pub(super) struct Prepared {
@@ -59,7 +60,7 @@ impl Prepared {
             if matches!(found, CellState::Running | CellState::Waiting(_)) {
                 under_way += 1;
                 others.extend(at_it(order, &cell, &submissions, &queue)?);
-            } else if cell.done && !order.options.fresh {
+            } else if cell.done {
                 done += 1;
             } else {
                 pending.push(cell.planned);
@@ -79,7 +80,7 @@ impl Prepared {
             study: order.study.name.clone(),
             request: order.request.clone(),
             overrides: order.overrides.to_vec(),
-            fresh: order.options.fresh,
+            since: order.options.since.clone(),
             device: order.options.device.clone(),
             directory: current_folder()?,
             artifacts: order.artifacts()?,
@@ -219,7 +220,7 @@ fn at_it(
             cell.folder.display()
         )));
     }
-    if order.options.fresh {
+    if order.options.since.is_some() && order.options.since != plan.since {
         return Err(SlurmError::Asked(format!(
             "jobs {} are at {} already: wait for them, or take them back with --cancel before --fresh",
             active.join(", "),
@@ -266,11 +267,17 @@ fn share(cells: &mut [PlannedCell], asked: &Asked) {
     }
 }
 
-/// Makes sure that images and weights are there: nodes often have no network, and one download is enough.
+/// Makes sure that what is asked for can be run, and that images and weights are there: nodes often have no network, and one download is enough.
 fn check_files(order: &Order, asked: &Asked) -> Result<(), SlurmError> {
+    // A node may have the GPU that this machine lacks, but it is the same program.
+    Backend::named(order.options.device.as_deref()).map_err(RunError::from)?;
     let mut wanted: Vec<DatasetName> = Vec::new();
     for (experiment, expected) in asked.experiments() {
         let data = &experiment.settings.data;
+        check(&experiment)?;
+        if data.dataset == DatasetName::Folder {
+            folder::check_labelled(Path::new(&data.folder))?;
+        }
         wanted.extend(std::iter::once(&data.dataset).chain(&data.ood));
         let squeezenet = order.store.backbone(SqueezeNet::FILE);
         match &expected.weights {

@@ -24,14 +24,14 @@ pub(super) struct AskedCell {
     pub planned: PlannedCell,
     /// Folder of its run.
     pub folder: PathBuf,
-    /// True when its run is complete.
+    /// True when its run is complete, and as new as it has to be.
     pub done: bool,
 }
 
 /// Where a cell is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CellState {
-    /// Its run is complete.
+    /// Its run is complete, and as new as it has to be.
     Done,
     /// A task is at it.
     Running,
@@ -116,7 +116,9 @@ impl<'a> Asked<'a> {
                         let place = (class, variant.as_str(), seed);
                         let folder = folder_of(self.study, dataset, part, place);
                         cells.push(AskedCell {
-                            done: self.expected(&planned).is_done_in(&folder),
+                            done: self
+                                .expected(&planned)
+                                .is_done_in(&folder, part.options.since.as_ref()),
                             folder,
                             planned,
                         });
@@ -134,19 +136,16 @@ pub(super) fn state(
     submissions: &[&Submission],
     queue: Option<&Queue>,
 ) -> CellState {
+    if cell.done {
+        return CellState::Done;
+    }
     let Some((submission, index)) = submissions
         .iter()
         .find_map(|submission| Some((*submission, submission.cell(&cell.folder)?)))
     else {
-        return match cell.done {
-            true => CellState::Done,
-            false => CellState::Stopped("not submitted".to_owned()),
-        };
+        return CellState::Stopped("not submitted".to_owned());
     };
     let note = Note::read(&submission.folder, Work::Cell, index);
-    if cell.done && (note.begun || !submission.plan.fresh) {
-        return CellState::Done;
-    }
     let slurm = |work, cell| submission.state(queue?, work, cell);
     let own = slurm(Work::Cell, index);
     match own {

@@ -11,7 +11,7 @@ use super::plan_file::{PlanFolder, until_seen};
 use super::signals::{self, Wish};
 use super::survey::Asked;
 use crate::data::DataStore;
-use crate::run::{Expected, RunError, RunOptions, Shared, make_shared, run, set_aside, start_over};
+use crate::run::{Expected, RunError, RunOptions, Shared, make_shared, run, set_aside};
 use crate::study::Experiment;
 use crate::train::panic_message;
 
@@ -42,11 +42,6 @@ pub fn run_task(root: &Path, array: &str, task: usize) -> Result<i32, SlurmError
     note.error = None;
     note.stopped = false;
     signals::listen()?;
-    let mut anew = plan.fresh && !note.begun;
-    if work == Work::Cell && cell.shares == Some(index) {
-        // It was begun when what it shares was made.
-        anew &= !Note::read(&folder, Work::Shared, index).begun;
-    }
     let job = Task {
         work,
         experiment: &experiment,
@@ -55,10 +50,6 @@ pub fn run_task(root: &Path, array: &str, task: usize) -> Result<i32, SlurmError
         options: &options,
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| -> Result<(), SlurmError> {
-        if anew {
-            patiently(|| start_over(job.experiment, job.expected, job.options))?;
-        }
-        note.begun = true;
         note.write(&folder, work, index)?;
         let waits = work == Work::Cell && cell.shares.is_some();
         if waits && matches!(job.expected.shared, Some(Shared::Network(..))) {
