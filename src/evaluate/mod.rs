@@ -24,4 +24,4 @@ pub use localization::{AUPRO_LIMIT, PixelRanking};
 pub use metrics::{BOOTSTRAP_RESAMPLES, INTERVAL_LEVEL, ScoreMetrics, TPR_LEVEL, evaluate};
 pub use roc::{Roc, aupr, aupr_anomalous, aupr_normal, auroc, fpr_at_tpr, roc_curve};
 pub use threshold::{Sides, Threshold, ThresholdRule, Verdicts, quantile};
-pub use wilcoxon::{SignedRank, holm, wilcoxon_signed_rank};
+pub use wilcoxon::{SIGNIFICANCE, SignedRank, can_differ, holm, wilcoxon_signed_rank};

@@ -121,9 +121,31 @@ pub fn holm(p_values: &[f64]) -> Vec<f64> {
     adjusted
 }
 
+/// Level below which an adjusted p-value is called more than chance.
+pub const SIGNIFICANCE: f64 = 0.05;
+
+/// Whether one of so many comparisons, each over so many `pairs`, can come out as more than chance at all: of the `2^n`
+/// signs of the differences, equally likely by chance, the two most extreme patterns have a share of `2^(1 - n)`, which
+/// Holm's adjustment multiplies by the number of comparisons.
+pub fn can_differ(comparisons: usize, pairs: usize) -> bool {
+    let least = 0.5_f64.powf(pairs as f64 - 1.0);
+    comparisons as f64 * least < SIGNIFICANCE
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn few_pairs_and_many_comparisons_leave_nothing_to_tell() {
+        assert!(!can_differ(1, 5) && can_differ(1, 6));
+        assert!(can_differ(21, 10) && !can_differ(28, 10));
+        assert!(!can_differ(1, 0));
+        // By the test itself, on differences that all have one sign.
+        let ten: Vec<f64> = (1..=10).map(f64::from).collect();
+        let least = wilcoxon_signed_rank(&ten).unwrap().p_value;
+        assert!(21.0 * least < SIGNIFICANCE && 28.0 * least >= SIGNIFICANCE);
+    }
 
     fn check(differences: &[f64], pairs: usize, statistic: f64, p_value: f64) {
         let result = wilcoxon_signed_rank(differences).unwrap();

@@ -307,9 +307,8 @@ impl Looks {
 pub(super) mod tests {
     use super::*;
     use crate::backend::test_device;
-    use crate::data::Framing;
     use crate::encoder::Pca;
-    use crate::method::detector::scorer::tests::noise;
+    use crate::method::detector::scorer::tests::{grey_32, noise};
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
@@ -320,12 +319,7 @@ pub(super) mod tests {
         fit: impl FnOnce(&Vectors, &mut StdRng, &Device) -> D,
     ) -> OnLatents<D> {
         let device = test_device();
-        let conversion = Conversion {
-            channels: 1,
-            height: 32,
-            width: 32,
-            fit: Framing::Pad,
-        };
+        let conversion = grey_32();
         let sizes = EncoderSizes::Pca {
             shape: [1, 32, 32],
             components: 5,

@@ -325,18 +325,12 @@ impl<S: FlowSizes> Scorer for PixelFlow<S> {
 pub(super) mod tests {
     use super::*;
     use crate::backend::test_device;
-    use crate::data::Framing;
-    use crate::method::detector::scorer::tests::{assert_score_of_image_alone, noise};
+    use crate::method::detector::scorer::tests::{assert_score_of_image_alone, grey_32, noise};
 
     /// A detector of grey images of 32 pixels whose scales have been set from noise.
     pub fn of_sizes<S: FlowSizes>(sizes: S) -> PixelFlow<S> {
         let device = test_device();
-        let conversion = Conversion {
-            channels: 1,
-            height: 32,
-            width: 32,
-            fit: Framing::Pad,
-        };
+        let conversion = grey_32();
         let usage = Use {
             draws: 2,
             temperature: 0.8,

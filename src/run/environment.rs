@@ -73,6 +73,26 @@ impl Environment {
 }
 
 impl Environment {
+    /// Git revisions of the programs that have had a part in the run, in their order, each once.
+    pub fn revisions(&self) -> String {
+        let later = self.resumed.iter().map(|start| start.revision.as_str());
+        let mut all: Vec<&str> = Vec::new();
+        for revision in std::iter::once(self.revision.as_str()).chain(later) {
+            if !all.contains(&revision) {
+                all.push(revision);
+            }
+        }
+        all.join(", then ")
+    }
+
+    /// When it was started, and continued.
+    pub fn starts(&self) -> String {
+        let later = self.resumed.iter().map(|start| &start.started);
+        let all = std::iter::once(&self.started).chain(later);
+        let all: Vec<String> = all.map(ToString::to_string).collect();
+        all.join(", continued ")
+    }
+
     /// True when no other build of the program has had a part in the run.
     pub fn is_by_this_program(&self) -> bool {
         let revision = env!("ENCODER_FLOW_REVISION");
@@ -106,4 +126,26 @@ pub fn peak_memory_mib() -> Option<f64> {
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kib / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Backend;
+
+    #[test]
+    fn a_run_that_another_build_continued_names_both() {
+        let open = Backend::choose(Some("flex")).unwrap();
+        let first = Environment::new(&open, 0, "a test");
+        assert!(first.is_by_this_program());
+        assert_eq!(first.revisions(), env!("ENCODER_FLOW_REVISION"));
+        let mut other = first.clone();
+        other.revision = "abc".to_owned();
+        let both = other.clone().continued(first.clone()).unwrap();
+        assert!(!both.is_by_this_program());
+        assert!(both.revisions().ends_with(", then abc"));
+        assert_eq!(both.starts().matches("continued").count(), 1);
+        other.backend = "another".to_owned();
+        assert_eq!(first.continued(other), Err("another".to_owned()));
+    }
 }

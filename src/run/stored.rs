@@ -136,7 +136,7 @@ pub(super) fn summary_of(
         metrics,
         deciding: description.deciding(),
         identity: folder.read_identity()?,
-        revision: environment.revision,
+        revision: environment.revisions(),
         confidence: experiment.settings.evaluation.confidence,
         done,
         report: folder.report(),

@@ -50,7 +50,7 @@ pub struct Summary {
     pub deciding: Vec<String>,
     /// What the run's numbers depend on, as it was recorded.
     pub identity: Identity,
-    /// Git revision that the program was built from when it began the run.
+    /// Git revisions of the programs that made the run.
     pub revision: String,
     /// Confidence level of the threshold.
     pub confidence: f64,

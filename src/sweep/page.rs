@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::comparison::pairs;
+use super::comparison::Comparison;
 use super::{SweepResult, SweepTable};
 use crate::data::DatasetName;
 use crate::method::Method;
@@ -21,6 +21,7 @@ impl SweepTable {
             .into_iter()
             .map(|method| self.method(method))
             .collect();
+        let comparison = Comparison::of(&methods, self.classes().len())?;
         let tag = |class: usize| class_tags(self.dataset, class)[0].clone();
         Ok(SweepReport {
             title: match self.stand_in {
@@ -30,8 +31,8 @@ impl SweepTable {
             summary_sentence: self.summary(&methods),
             setup: self.setup(),
             classes: self.classes().into_iter().map(tag).collect(),
-            pairs: pairs(&methods)?,
-            test_name: "Wilcoxon signed-rank over classes (seeds averaged), two-sided, Holm-adjusted over all pairs".to_owned(),
+            pairs: comparison.pairs,
+            test_name: comparison.test_name,
             failures: self.failed(),
             command: self.command.clone(),
             notes: self.notes(&methods),

@@ -180,8 +180,7 @@ impl Scorer for AutoEncoderScorer {
 pub(super) mod tests {
     use super::*;
     use crate::backend::test_device;
-    use crate::data::Framing;
-    use crate::method::detector::scorer::tests::{assert_score_of_image_alone, noise};
+    use crate::method::detector::scorer::tests::{assert_score_of_image_alone, grey_32, noise};
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
@@ -194,12 +193,7 @@ pub(super) mod tests {
             latent: 6,
         };
         let model = sizes.init(&mut StdRng::seed_from_u64(1), &device);
-        let conversion = Conversion {
-            channels: 1,
-            height: 32,
-            width: 32,
-            fit: Framing::Pad,
-        };
+        let conversion = grey_32();
         AutoEncoderScorer::new(conversion, sizes, Encoder::Autoencoder(model), &device)
     }
 

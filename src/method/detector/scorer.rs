@@ -112,8 +112,19 @@ pub trait Scorer: Send + Sync {
 #[cfg(test)]
 pub(in crate::method) mod tests {
     use super::*;
+    use crate::data::Framing;
     use rand::rngs::StdRng;
     use rand::{Rng, SeedableRng};
+
+    /// To grey images of 32x32 pixels.
+    pub(in crate::method) fn grey_32() -> Conversion {
+        Conversion {
+            channels: 1,
+            height: 32,
+            width: 32,
+            fit: Framing::Pad,
+        }
+    }
 
     /// 32x32 grey images of noise.
     pub(in crate::method) fn noise(count: usize, seed: u64) -> Images {

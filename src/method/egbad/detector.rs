@@ -170,8 +170,7 @@ impl Scorer for EgbadDetector {
 pub(in crate::method) mod tests {
     use super::*;
     use crate::backend::test_device;
-    use crate::data::Framing;
-    use crate::method::detector::scorer::tests::{assert_score_of_image_alone, noise};
+    use crate::method::detector::scorer::tests::{assert_score_of_image_alone, grey_32, noise};
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
@@ -185,12 +184,7 @@ pub(in crate::method) mod tests {
             latent: 6,
         };
         let networks = sizes.init(&mut StdRng::seed_from_u64(1), &device);
-        let conversion = Conversion {
-            channels: 1,
-            height: 32,
-            width: 32,
-            fit: Framing::Pad,
-        };
+        let conversion = grey_32();
         EgbadDetector::new(conversion, sizes, 0.1, networks, &device)
     }
 

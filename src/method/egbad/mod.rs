@@ -39,7 +39,7 @@ pub(super) static ENTRY: Entry = Entry {
     ]],
     stages: &[&EGBAD_STAGE],
     notes: &[
-        "EGBAD's networks are the averaged ones in evaluation mode, of the epoch that brings the normal validation images back best; they are smaller and trained for fewer epochs with a larger step size than the authors' unless the settings say otherwise (theirs: width 32, hidden 1024, 100 epochs, 0.00001). Its authors publish AUPRC.",
+        "EGBAD's networks are the averaged ones in evaluation mode, of the epoch that brings the normal validation images back best; they are smaller and trained for fewer epochs with a larger step size than the authors' unless the settings say otherwise (theirs: width 32, hidden 1024, 100 epochs, 0.00001). Batch normalisation remembers a tenth of every batch and adds 0.00001 to variances (theirs: a hundredth, 0.001). Its authors publish AUPRC.",
     ],
     loaders: &[("egbad", EgbadDetector::load)],
 };

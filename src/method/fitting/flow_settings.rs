@@ -183,9 +183,7 @@ impl FlowSettings {
         let (start, valid) = (model.clone().valid(), samples.1.clone());
         let trained = context.train(&FLOW_STAGE, &self.training, model, samples, &input);
         let (model, mut summary) = trained?;
-        // As many rows at a time as in a validation of the stage.
-        let part = 2 * self.training.batch_size;
-        let nll = |flow: &RealNvp, rows: &Noisy| mean_nll(flow, rows, part, context.device);
+        let nll = |flow: &RealNvp, rows: &Noisy| self.mean_nll(flow, rows, context.device);
         let [before, after] = [&start, &model].map(|flow| nll(flow, &blurred));
         // What is not a number is not less than one.
         if before < after {
@@ -199,6 +197,34 @@ impl FlowSettings {
             return Ok((start, Some(summary)));
         }
         Ok((model, Some(summary)))
+    }
+
+    /// Mean negative log-likelihood, in nats, of rows with the training's noise: what densities that were fitted to such rows,
+    /// and one that was not trained further, are compared by.
+    pub(in crate::method) fn blurred_nll(
+        &self,
+        context: &Context,
+        flow: &RealNvp,
+        dim: usize,
+        rows: Vectors,
+    ) -> f64 {
+        let seed = derive(context.seed, "noise");
+        let rows = Noisy::new(rows, dim, self.noise as f32, seed);
+        self.mean_nll(flow, &rows, context.device)
+    }
+
+    /// Mean negative log-likelihood of the rows in nats, as many at a time as in a validation of the stage.
+    fn mean_nll(&self, flow: &RealNvp, rows: &Noisy, device: &Device) -> f64 {
+        let part = 2 * self.training.batch_size;
+        let sums = batches(rows.count(), part).map(|indices| {
+            let step = flow.step(rows.batch(&indices, device));
+            let mean = step
+                .values()
+                .ok()
+                .and_then(|values| values.first().copied());
+            mean.unwrap_or(f64::NAN) * indices.len() as f64
+        });
+        sums.sum::<f64>() / rows.count() as f64
     }
 
     /// [`fit`](Self::fit) with a folder of its own in the run's, which the name of the stage begins with.
@@ -233,17 +259,4 @@ pub(in crate::method) fn averaged(key: &'static str, gaussians: usize, starts: u
         "must be less: there are {gaussians} Gaussians for each of {starts} starts, and a model holds {most} in all"
     );
     Check::new(key, gaussians.saturating_mul(starts) <= most, must)
-}
-
-/// Mean negative log-likelihood of the rows, so many at a time, in nats.
-fn mean_nll(flow: &RealNvp, rows: &Noisy, part: usize, device: &Device) -> f64 {
-    let sums = batches(rows.count(), part).map(|indices| {
-        let step = flow.step(rows.batch(&indices, device));
-        let mean = step
-            .values()
-            .ok()
-            .and_then(|values| values.first().copied());
-        mean.unwrap_or(f64::NAN) * indices.len() as f64
-    });
-    sums.sum::<f64>() / rows.count() as f64
 }

@@ -291,8 +291,9 @@ impl Fit<'_> {
         let scale = format!("scale-{}", self.scale.number);
         self.described(context);
         let mut best: Option<(f64, RealNvp, RealNvpConfig)> = None;
-        let mut stages = Vec::<StageSummary>::new();
-        for &(knows, suffix) in components.tried(flow) {
+        let (mut losses, mut stages) = (Vec::new(), Vec::<StageSummary>::new());
+        let tried = components.tried(flow);
+        for &(knows, suffix) in tried {
             let sides = self.scale.config.grid(self.scale.shrink).sides;
             let sides = knows.then_some(sides);
             let [train, valid] =
@@ -302,22 +303,22 @@ impl Fit<'_> {
                 ..flow.sizes(head, train.len())
             };
             let folder = format!("{scale}{suffix}");
+            let compared = (tried.len() > 1).then(|| valid.clone());
             let (model, stage) = flow.fit_within(&folder, context, sizes, train, valid)?;
-            // What is not trained is the only one.
-            let loss = stage
-                .as_ref()
-                .map_or(f64::INFINITY, |stage| stage.best_loss);
+            let loss = compared.map_or(f64::INFINITY, |valid| {
+                flow.blurred_nll(context, &model, head, valid)
+            });
             if best.as_ref().is_none_or(|&(least, _, _)| loss < least) {
                 best = Some((loss, model, sizes));
             }
+            losses.push(loss);
             stages.extend(stage);
         }
-        if let [without, with] = &stages[..] {
+        if let [without, with] = losses[..] {
             context.say(&format!(
-                "{scale}: NLL of validation positions {:.3} without and {:.3} with their place: the flow {} it",
-                without.best_loss,
-                with.best_loss,
-                if with.best_loss < without.best_loss { "knows" } else { "does not know" },
+                "{scale}: NLL of validation positions{} {without:.3} without and {with:.3} with their place: the flow {} it",
+                if flow.noise > 0.0 { " with the training's noise" } else { "" },
+                if with < without { "knows" } else { "does not know" },
             ));
         }
         let Some((_, flow, sizes)) = best else {

@@ -25,7 +25,9 @@ pub(super) static ENTRY: Entry = Entry {
     },
     words: &[WORDS],
     stages: &[&ENCODER_STAGE],
-    notes: &[],
+    notes: &[
+        "PaDiM here scores an image by the mean of its least likely positions, a share of which made-up defects choose it under `positions.choose_top`; its authors by the least likely one.",
+    ],
     // Loaded by `encoder-flow`, whose scorer of positions it is.
     loaders: &[],
 };

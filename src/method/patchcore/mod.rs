@@ -25,7 +25,9 @@ pub(super) static ENTRY: Entry = Entry {
     },
     words: &[WORDS],
     stages: &[&ENCODER_STAGE],
-    notes: &[],
+    notes: &[
+        "PatchCore here scores an image by the mean of its positions that lie farthest from those seen, a share of which made-up defects choose it under `positions.choose_top`; its authors by the farthest one, weighted by how far its neighbours lie. Every scale has a bank of its own, chosen among 40,000 positions at most by 64 random projections (their code: 128).",
+    ],
     // Loaded by `encoder-flow`, whose scorer of positions it is.
     loaders: &[],
 };

@@ -71,4 +71,6 @@ pub struct PairComparison {
     pub p_value: f64,
     /// p-value adjusted for all comparisons.
     pub adjusted: f64,
+    /// Number of these.
+    pub family: usize,
 }

@@ -185,6 +185,7 @@ mod tests {
                 pairs: 10,
                 p_value: 0.002,
                 adjusted: 0.0004,
+                family: 1,
             }],
             test_name: "Wilcoxon signed-rank".into(),
             failures: vec![("knn, 1".into(), "a|b <c>".into())],

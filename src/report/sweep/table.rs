@@ -1,12 +1,9 @@
 //! The numbers of a sweep's tables, formatted once for the page, for Markdown and for LaTeX.
 
-use crate::evaluate::{deviation, mean, whole_mean};
+use crate::evaluate::{SIGNIFICANCE, can_differ, deviation, mean, whole_mean};
 use crate::report::format::{duration, relative_link};
 use crate::report::run::table::escape;
 use crate::report::{PairComparison, SweepCell, SweepMethod, SweepReport};
-
-/// Significance level of the verdicts in words.
-const LEVEL: f64 = 0.05;
 
 /// One method's line of the table.
 pub(in crate::report) struct Line<'a> {
@@ -160,7 +157,7 @@ fn mark_best<'a>(column: impl Iterator<Item = &'a mut Option<Entry>>) {
 
 /// What a comparison says, in plain words.
 pub(in crate::report) fn verdict(pair: &PairComparison) -> String {
-    if pair.adjusted < LEVEL {
+    if pair.adjusted < SIGNIFICANCE {
         let higher = if pair.difference >= 0.0 {
             &pair.left
         } else {
@@ -168,12 +165,15 @@ pub(in crate::report) fn verdict(pair: &PairComparison) -> String {
         };
         return format!("{higher} is higher, more than chance at 5 %");
     }
-    // Of 2^n equally likely sign patterns the two most extreme ones have a share of 2^(1 - n).
-    if (1..=5).contains(&pair.pairs) {
-        return "too few pairs to tell".into();
-    }
     if pair.adjusted.is_nan() {
         return "not tested".into();
+    }
+    // Without a class in which they differ there is nothing to tell.
+    if pair.pairs > 0 && !can_differ(pair.family, pair.pairs) {
+        return match pair.family {
+            1 => "too few classes to tell".into(),
+            family => format!("too few classes to tell among {family} comparisons"),
+        };
     }
     "no difference beyond chance".into()
 }
@@ -329,13 +329,17 @@ pub(in crate::report) mod tests {
                 difference,
                 pairs,
                 adjusted,
+                family: 3,
                 ..PairComparison::default()
             })
         };
         assert_eq!(pair(0.1, 10, 0.01), "a is higher, more than chance at 5 %");
         assert_eq!(pair(-0.1, 10, 0.01), "b is higher, more than chance at 5 %");
         assert_eq!(pair(0.1, 10, 0.05), "no difference beyond chance");
-        assert_eq!(pair(0.1, 5, 0.0625), "too few pairs to tell");
+        assert_eq!(
+            pair(0.1, 5, 0.1875),
+            "too few classes to tell among 3 comparisons"
+        );
         assert_eq!(pair(0.0, 0, 1.0), "no difference beyond chance");
         assert_eq!(pair(0.0, 10, f64::NAN), "not tested");
         assert_eq!(

@@ -110,10 +110,13 @@ impl Sources<'_> {
                 "Versions",
                 format!(
                     "encoder-flow {} ({}), Burn {}, {}",
-                    environment.version, environment.revision, environment.burn, environment.system
+                    environment.version,
+                    environment.revisions(),
+                    environment.burn,
+                    environment.system
                 ),
             ),
-            ("Started", environment.started.to_string()),
+            ("Started", environment.starts()),
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .into()

@@ -1,7 +1,6 @@
 use super::*;
 use crate::backend::test_device;
-use crate::data::Framing;
-use crate::method::detector::scorer::tests::{assert_score_of_image_alone, noise};
+use crate::method::detector::scorer::tests::{assert_score_of_image_alone, grey_32, noise};
 use burn::module::{ModuleMapper, Param};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -26,12 +25,7 @@ fn with(rule: SearchRule) -> AnoganDetector {
     let model = Anogan::new(&config, rule.starts, &mut StdRng::seed_from_u64(1), &device);
     // DCGAN's initial weights make everything grey.
     let model = model.map(&mut Enlarge(20.0));
-    let conversion = Conversion {
-        channels: 1,
-        height: 32,
-        width: 32,
-        fit: Framing::Pad,
-    };
+    let conversion = grey_32();
     AnoganDetector::new(conversion, model, rule, &device)
 }
 

@@ -2,11 +2,10 @@
 
 use super::*;
 use crate::backend::test_device;
-use crate::data::Framing;
 use crate::encoder::AutoEncoderConfig;
 use crate::flow::transform_tests::randomised;
 use crate::flow::{BaseKind, Mixing};
-use crate::method::detector::scorer::tests::{assert_score_of_image_alone, noise};
+use crate::method::detector::scorer::tests::{assert_score_of_image_alone, grey_32, noise};
 
 pub fn detector() -> EncoderFlow {
     let device = test_device();
@@ -35,12 +34,7 @@ pub fn detector() -> EncoderFlow {
     let flow = randomised(sizes.flow.init(rng, &device));
     let representation = Representation::of(&encoder, 6, &noise(300, 2), &device);
     let standardizer = Standardizer::fit(representation.latents.values(), 6);
-    let conversion = Conversion {
-        channels: 1,
-        height: 32,
-        width: 32,
-        fit: Framing::Pad,
-    };
+    let conversion = grey_32();
     EncoderFlow::new(conversion, sizes, encoder, standardizer, flow, &device)
 }
 

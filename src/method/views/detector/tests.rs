@@ -2,13 +2,12 @@
 
 use super::*;
 use crate::backend::test_device;
-use crate::data::Framing;
 use crate::encoder::{
     AutoEncoderConfig, Look, NetworkSizes, Normalisation, ResNetConfig, View, VisualWordsConfig,
 };
 use crate::flow::transform_tests::randomised;
 use crate::flow::{BaseKind, Mixing, RealNvpConfig};
-use crate::method::detector::scorer::tests::{assert_score_of_image_alone, noise};
+use crate::method::detector::scorer::tests::{assert_score_of_image_alone, grey_32, noise};
 use crate::method::views::ViewFlow;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -39,12 +38,7 @@ pub fn exported() -> Views {
 
 fn with_looks(looks: &[(Look, Normalisation)], onnx: Option<OnnxNetwork>) -> Views {
     let device = test_device();
-    let conversion = Conversion {
-        channels: 1,
-        height: 32,
-        width: 32,
-        fit: Framing::Pad,
-    };
+    let conversion = grey_32();
     let flow = RealNvpConfig {
         dim: 4,
         couplings: 2,
