@@ -46,3 +46,14 @@ pub mod train;
 pub use files::FileError;
 pub use image;
 pub use method::{Detector, Verdict};
+
+/// How property-based tests are run: on the same cases in every run.
+#[cfg(test)]
+fn property_tests(cases: u32) -> proptest::test_runner::Config {
+    proptest::test_runner::Config {
+        cases,
+        failure_persistence: None,
+        rng_seed: proptest::test_runner::RngSeed::Fixed(0),
+        ..proptest::test_runner::Config::default()
+    }
+}

@@ -10,6 +10,8 @@ mod interrupted;
 use std::path::Path;
 use std::process::Command;
 
+use encoder_flow::encoder::SqueezeNet;
+
 use common::{
     assert_stored_scores, curves, experiment, fails, json, program, run_folder, succeeds,
 };
@@ -281,6 +283,37 @@ fn begun_anew_nothing_is_taken_over_and_the_same_command_continues() {
     // Once finished, the same command starts over.
     let anew = of("autoencoder", &["--fresh"]);
     assert!(anew.contains("encoder  1/"), "{anew}");
+}
+
+#[test]
+fn a_pretrained_network_s_features_are_computed_once_for_all_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("data/backbones").join(SqueezeNet::FILE);
+    common::random_weights(&place);
+    let arguments = [
+        "--data-dir",
+        "data",
+        "--set",
+        "encoder.kind=squeezenet",
+        "--set",
+        "encoder.input=64",
+        "--set",
+        "data.limit=300",
+    ];
+    let first = succeeds(experiment(folder.path(), "digits-3", &arguments));
+    assert!(!first.contains("1/2 encoder"), "{first}");
+    // From the pictures themselves, as the stored detector has them, scores are what they are from the features.
+    let run = run_folder(folder.path(), "digits-3", 0);
+    assert_stored_scores(&run);
+    let features = || {
+        let files = std::fs::read_dir(folder.path().join("artifacts/features")).unwrap();
+        let times = files.map(|file| file.unwrap().metadata().unwrap().modified().unwrap());
+        times.collect::<Vec<_>>()
+    };
+    let before = features();
+    assert_eq!(before.len(), 1);
+    succeeds(experiment(folder.path(), "digits-4", &arguments));
+    assert_eq!(features(), before);
 }
 
 #[test]

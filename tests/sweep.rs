@@ -167,22 +167,33 @@ fn a_sweep_that_is_made_anew_is_made_once() {
     succeeds(sweep(folder.path(), &arguments));
     let anew = succeeds(sweep(folder.path(), &fresh));
     assert!(!anew.contains("done before"), "{anew}");
-    // A sweep that was stopped after its first cell: the note that it leaves is there still.
-    let note = folder.path().join("artifacts/sweeps/digits/fresh.json");
+    // One that ends after its first cell, as its table cannot be written, leaves a note of when it was begun.
+    let sweeps = folder.path().join("artifacts/sweeps/digits");
+    let (note, table) = (sweeps.join("fresh.json"), sweeps.join("results.csv"));
     assert!(!note.exists());
-    let cell = |method: &str| folder.path().join("artifacts/digits-3").join(method);
-    let environment = std::fs::read_to_string(cell("knn").join("seed-0/environment.json"));
-    let environment: serde_json::Value = serde_json::from_str(&environment.unwrap()).unwrap();
-    let blocked = cell("mahalanobis");
-    std::fs::remove_dir_all(&blocked).unwrap();
-    std::fs::write(&blocked, "no folder").unwrap();
+    let begun = || {
+        let run = folder.path().join("artifacts/digits-3/knn/seed-0");
+        std::fs::read_to_string(run.join("environment.json")).unwrap()
+    };
+    let before = begun();
+    std::fs::remove_file(&table).unwrap();
+    std::fs::create_dir_all(table.join("in the way")).unwrap();
     fails(sweep(folder.path(), &fresh));
     assert!(note.exists());
-    std::fs::remove_file(&blocked).unwrap();
+    let first = begun();
+    assert_ne!(first, before);
+    std::fs::remove_dir_all(&table).unwrap();
+    // A sweep of something else in between changes nothing of that.
+    succeeds(sweep(
+        folder.path(),
+        &["--classes", "4", "--methods", "knn"],
+    ));
     let rest = succeeds(sweep(folder.path(), &fresh));
     assert_eq!(rest.matches("done before").count(), 1, "{rest}");
-    let later = std::fs::read_to_string(cell("knn").join("seed-0/environment.json")).unwrap();
-    assert!(!later.contains(environment["started"].as_str().unwrap()));
+    assert_eq!(begun(), first);
+    assert!(!note.exists());
+    let once_more = succeeds(sweep(folder.path(), &fresh));
+    assert!(!once_more.contains("done before"), "{once_more}");
 }
 
 #[test]

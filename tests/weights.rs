@@ -211,3 +211,39 @@ fn the_program_says_what_is_missing_and_what_brings_it() {
         "{report}"
     );
 }
+
+#[test]
+fn a_fit_ends_where_the_weights_cannot_be_fetched() {
+    let (server, folder) = (Server::start(), folder());
+    server.on(
+        "/base/backbones/squeezenet1_1.pth",
+        [Reply::status(404), Reply::status(404)],
+    );
+    common::digits_as_files(&folder.path().join("good"), 20);
+    let fit = |arguments: &[&str]| {
+        let mut command = program(folder.path());
+        command
+            .env("ENCODER_FLOW_MIRROR", server.url("/base"))
+            .env("ALL_PROXY", "http://127.0.0.1:1")
+            .env("NO_PROXY", "127.0.0.1")
+            .args(["fit", "good", "--out", "m.safetensors", "--plain"])
+            .args(["--data-dir", "data"])
+            .args(arguments);
+        command
+    };
+    let error = fails(fit(&[]));
+    assert!(error.contains("--method scratch"), "{error}");
+    assert!(!folder.path().join("m.safetensors").exists());
+    // Who wants no network gets no network's weights, and is told what that means.
+    let arguments = [
+        "--offline",
+        "--set",
+        "data.size=32",
+        "--set",
+        "flow.couplings=0",
+    ];
+    let output = fit(&arguments).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("were described from scratch"), "{told}");
+}

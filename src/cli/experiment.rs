@@ -6,7 +6,7 @@ use super::idle::warn_of_idle;
 use super::{DEFAULT_METHOD, DataPlace, RunPlace, StudyPlace, command_line, print};
 use crate::data::DataStore;
 use crate::method::Method;
-use crate::run::{Moment, RunOptions, finished, run as run_experiment};
+use crate::run::{RunOptions, finished, fresh_since, run as run_experiment};
 use crate::study::Experiment;
 use crate::train::{Display, install_signal_handlers};
 
@@ -63,10 +63,10 @@ pub fn run(args: ExperimentArgs) -> anyhow::Result<()> {
         features: None,
         among_others: false,
     };
-    if args.fresh {
-        options.since = Some(Moment::of_run(&experiment, &options));
-    }
     let store = args.data.store()?;
+    if args.fresh {
+        options.since = Some(fresh_since(&experiment, &store, &options)?);
+    }
     let summary = run_experiment(&experiment, &store, &options)?;
     print(&summary.to_string());
     if experiment.variant == DEFAULT_METHOD {

@@ -276,6 +276,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::property_tests(256))]
         #[test]
         fn auroc_is_the_share_of_pairs_in_order(normal in scores(), anomalous in scores()) {
             let mut wins = 0.0;

@@ -75,6 +75,7 @@ fn config(mixing: Mixing, actnorm: bool) -> RealNvpConfig {
 
 pub(crate) fn assert_close(left: Tensor<1>, right: Tensor<1>, tolerance: f32, what: &str) {
     let values = |tensor: Tensor<1>| tensor.into_data().try_to_vec::<f32>().unwrap();
+    assert_eq!(left.dims(), right.dims(), "{what}");
     for (left, right) in values(left).into_iter().zip(values(right)) {
         let error = (left - right).abs();
         assert!(

@@ -3,6 +3,8 @@
 use toml::{Table, Value};
 
 use super::*;
+use crate::flow::BaseKind;
+use crate::method::detector::scorer::tests::{assert_score_of_image_alone, noise};
 use crate::study::differences;
 
 /// A fitted scorer of every kind.
@@ -11,6 +13,9 @@ pub(in crate::method) fn scorers() -> Vec<Box<dyn Scorer>> {
     let positions = positions.map(|detector| Box::new(detector) as Box<dyn Scorer>);
     let others: Vec<Box<dyn Scorer>> = vec![
         Box::new(encoder_flow::detector::tests::detector()),
+        Box::new(encoder_flow::detector::tests::on_base(BaseKind::Trained)),
+        Box::new(encoder_flow::detector::tests::on_base(BaseKind::Fitted)),
+        Box::new(encoder_flow::detector::tests::on_base(BaseKind::Tied)),
         #[cfg(feature = "onnx")]
         Box::new(encoder_flow::detector::tests::exported()),
         Box::new(autoencoder::tests::detector()),
@@ -28,6 +33,41 @@ pub(in crate::method) fn scorers() -> Vec<Box<dyn Scorer>> {
         Box::new(glow::tests::detector()),
     ];
     positions.chain(others).collect()
+}
+
+#[test]
+fn a_score_depends_on_its_image_alone() {
+    for scorer in scorers() {
+        assert_score_of_image_alone(scorer.as_ref(), &noise(20, 4));
+    }
+}
+
+#[test]
+fn the_heat_of_a_reconstruction_is_what_it_leaves_of_the_image() {
+    let images = noise(3, 5);
+    let mut known = 0;
+    for scorer in scorers() {
+        if !scorer.heat_sources().contains(&HeatSource::Reconstruction) {
+            continue;
+        }
+        known += 1;
+        let kind = scorer.stored().kind;
+        let back = scorer.reconstruct(&images).unwrap();
+        let maps = scorer.heat(&images, HeatSource::Reconstruction).unwrap();
+        for (index, map) in maps.iter().enumerate() {
+            let pairs = images.get(index).iter().zip(back.get(index));
+            assert_eq!(map.values().len(), pairs.len());
+            for ((&image, &back), &found) in pairs.zip(map.values()) {
+                // Half a grey level of rounding, of the range from -1 to 1.
+                let expected = f32::from(image.abs_diff(back)) / 127.5;
+                assert!(
+                    (found - expected).abs() < 0.0045,
+                    "{kind}: {found} {expected}"
+                );
+            }
+        }
+    }
+    assert!(known >= 7, "{known}");
 }
 
 fn defaults() -> Settings {
@@ -394,8 +434,9 @@ fn terms_add_up_to_their_score() {
             with_terms += 1;
         }
     }
-    // `encoder-flow`, the two flows on pixels, twelve views but one guard; and through ONNX networks, `encoder-flow` and three views.
-    let expected = if cfg!(feature = "onnx") { 18 } else { 14 };
+    // `encoder-flow` on four bases, the two flows on pixels, twelve views but one guard; and through ONNX networks,
+    // `encoder-flow` and three views.
+    let expected = if cfg!(feature = "onnx") { 21 } else { 17 };
     assert_eq!(with_terms, expected);
 }
 

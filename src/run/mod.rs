@@ -29,7 +29,7 @@ pub(crate) use pipeline::check;
 pub use pipeline::{reevaluate, run};
 pub use score_table::{DECIDING, ScoreTable, ScoredPart};
 pub(crate) use shared::{Expected, Shared, make_shared};
-pub use stored::finished;
+pub use stored::{finished, fresh_since};
 pub(crate) use stored::{set_aside, stored_summary};
 pub use summary::{Done, Summary};
 pub use workspace::Workspace;

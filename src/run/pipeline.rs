@@ -278,6 +278,10 @@ impl<'a> Run<'a> {
     /// The record of versions and device: the first start's, when this one continues it.
     fn environment(&self, pools: &Pools) -> Result<Environment, RunError> {
         let mut record = Environment::new(&self.open, self.options.seed, &self.options.command);
+        if let Some(since) = &self.options.since {
+            // Another machine, whose clock is ahead, may have said since when.
+            record.started = record.started.max(since.clone());
+        }
         pools.describe(&mut record);
         record.weights.clone_from(&self.identity.weights);
         let path = self.workspace.environment();
@@ -311,13 +315,22 @@ impl<'a> Run<'a> {
         let table = ScoreTable::read(&self.workspace.scores())?;
         let environment: Environment = files::read_json(&self.workspace.environment())?;
         let detector = Detector::load_on(self.workspace.model(), &self.open.device)?;
-        if pictures(self.experiment, store) != self.identity.pictures {
+        let now = Identity {
+            pictures: pictures(self.experiment, store),
+            ..self.identity.clone()
+        };
+        if !self.identity.differences(&now).is_empty() {
+            let run = self.workspace.root().display();
             return Err(RunError::pictures(
                 &self.experiment.settings.data.folder,
-                format!(
-                    "its pictures are not those that {} was made from: put these back, or run the experiment with --fresh",
-                    self.workspace.root().display()
-                ),
+                match self.identity.pictures {
+                    Some(_) => format!(
+                        "its pictures are not those that {run} was made from: put these back, or run the experiment with --fresh"
+                    ),
+                    None => format!(
+                        "{run} does not say from which pictures it was made, by an earlier version of this program: run the experiment with --fresh"
+                    ),
+                },
             ));
         }
         let pools = Pools::load(self.experiment, store)?;

@@ -1,9 +1,10 @@
 //! What there is of a run already: its identity, its summary, and making room where another lies.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::evaluation::{Numbers, anomalous_set};
-use super::{Done, Environment, RunError, RunFolder, RunOptions, Summary, Workspace};
+use super::{Done, Environment, Moment, RunError, RunFolder, RunOptions, Summary, Workspace};
+use crate::backend::Backend;
 use crate::data::{DataStore, DatasetName};
 use crate::encoder::SqueezeNet;
 use crate::files::{self, FileError};
@@ -25,15 +26,45 @@ pub(super) fn identity(experiment: &Experiment, plan: &dyn Plan, store: &DataSto
     }
 }
 
-/// Which pictures the user's folder has, where the images are these. One that cannot be read is said where it is needed.
+/// Which pictures the user's folder has, where the images are these.
 pub(super) fn pictures(experiment: &Experiment, store: &DataStore) -> Option<String> {
     let data = &experiment.settings.data;
     let own = data.dataset == DatasetName::Folder && !data.folder.is_empty();
-    own.then(|| store.digest(Path::new(&data.folder)).ok())?
+    let digest = || store.digest(Path::new(&data.folder));
+    // What is wrong with it is said where it is needed.
+    own.then(|| digest().unwrap_or_else(|_| Identity::UNREADABLE.to_owned()))
+}
+
+/// From when on a run counts that is to be begun anew: from now on, unless the same command was stopped within it, of the
+/// same identity, backend and program, which it then continues.
+///
+/// # Errors
+/// [`RunError`] when the method cannot read its settings, or the device is not known.
+pub fn fresh_since(
+    experiment: &Experiment,
+    store: &DataStore,
+    options: &RunOptions,
+) -> Result<Moment, RunError> {
+    let (_, plan) = plan_of(experiment)?;
+    let identity = identity(experiment, plan.as_ref(), store);
+    let backend = Backend::named(options.device.as_deref())?.name();
+    let folder = RunFolder::new(options.folder(experiment));
+    let begun: Result<Environment, _> = files::read_json(&folder.environment());
+    let continues = |begun: &Environment| {
+        let there = folder.read_identity();
+        begun.command == options.command
+            && begun.backend == backend
+            && begun.is_by_this_program()
+            && there.is_ok_and(|there| there.differences(&identity).is_empty())
+    };
+    Ok(match begun {
+        Ok(begun) if !folder.is_complete() && continues(&begun) => begun.started,
+        _ => Moment::now(),
+    })
 }
 
 /// Renames the folder of a run of another identity that lies where this one belongs: nothing is lost, and nothing is in the
-/// way. A complete run of this identity that was renamed so before gets its place back.
+/// way. A complete run of this identity that was renamed so before gets its place back, the newest of several.
 ///
 /// # Errors
 /// [`RunError`] when the folder is in use or cannot be renamed.
@@ -44,45 +75,69 @@ pub(crate) fn set_aside(
 ) -> Result<(), RunError> {
     let root = options.folder(experiment);
     let folder = RunFolder::new(root.clone());
-    if !folder.config().exists() || folder.is_older_than(options.since.as_ref()) {
-        return Ok(());
-    }
+    let since = options.since.as_ref();
     let (_, plan) = plan_of(experiment)?;
     let identity = identity(experiment, plan.as_ref(), store);
-    let name = match folder.read_identity() {
-        Ok(there) if there.differences(&identity).is_empty() => return Ok(()),
-        Ok(there) => there.fingerprint(),
-        Err(_) => "earlier".to_owned(),
+    let is_in_the_way = || {
+        let there = folder.read_identity();
+        let same = there.is_ok_and(|there| there.differences(&identity).is_empty());
+        folder.config().exists() && !folder.is_older_than(since) && !same
     };
-    // Locked, so that nobody's work is moved.
-    let _workspace = Workspace::existing(root.clone())?;
-    let seed = options.seed;
-    let aside = |name: &str| root.with_file_name(format!("replaced-seed-{seed}-{name}"));
-    let mut target = aside(&name);
-    for number in 2.. {
-        if !target.exists() {
+    if is_in_the_way() {
+        // Locked, so that nobody's work is moved.
+        let _workspace = Workspace::existing(root.clone())?;
+        if is_in_the_way() {
+            let there = folder.read_identity();
+            let name = there.map_or_else(|_| "earlier".to_owned(), |there| there.fingerprint());
+            let mut numbers = 1..;
+            let target = numbers.find_map(|number| {
+                let target = aside(&root, options.seed, &name, number);
+                (!target.exists()).then_some(target)
+            });
+            let target = target.unwrap_or_else(|| root.with_extension("replaced"));
+            rename(&root, &target)?;
+            options.display.say(&format!(
+                "{} was of other settings and is {} now",
+                root.display(),
+                target.display()
+            ));
+        }
+    }
+    if root.exists() {
+        return Ok(());
+    }
+    let mut kept: Vec<(Moment, PathBuf)> = Vec::new();
+    for number in 1.. {
+        let place = aside(&root, options.seed, &identity.fingerprint(), number);
+        if !place.exists() {
             break;
         }
-        target = aside(&format!("{name}-{number}"));
-    }
-    rename(&root, &target)?;
-    // What was set aside for others before is wanted again.
-    let wanted = aside(&identity.fingerprint());
-    let back = RunFolder::new(wanted.clone()).is_done(&identity);
-    if back {
-        rename(&wanted, &root)?;
-    }
-    options.display.say(&format!(
-        "{} was of other settings and is {} now{}",
-        root.display(),
-        target.display(),
-        if back {
-            ", where the run of these settings was"
-        } else {
-            ""
+        let run = RunFolder::new(place.clone());
+        let begun: Result<Environment, _> = files::read_json(&run.environment());
+        if let Ok(begun) = begun
+            && run.is_done(&identity)
+            && !run.is_older_than(since)
+        {
+            kept.push((begun.started, place));
         }
-    ));
+    }
+    if let Some((_, newest)) = kept.into_iter().max() {
+        rename(&newest, &root)?;
+        options.display.say(&format!(
+            "{} is where the run of these settings was, which had been {}",
+            root.display(),
+            newest.display()
+        ));
+    }
     Ok(())
+}
+
+/// Where a run of the fingerprint `name` is kept beside its place, the first, second, ... of them.
+fn aside(root: &Path, seed: u64, name: &str, number: usize) -> PathBuf {
+    root.with_file_name(match number {
+        1 => format!("replaced-seed-{seed}-{name}"),
+        number => format!("replaced-seed-{seed}-{name}-{number}"),
+    })
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), FileError> {

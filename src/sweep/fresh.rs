@@ -17,53 +17,61 @@ pub(super) struct FreshStart {
     since: Moment,
     /// Git revision that the program was built from.
     revision: String,
+    /// What is run; how many classes at a time does not matter.
     request: Request,
     /// The user's overrides, `key=value` each.
     overrides: Vec<String>,
+    /// The backend by name, where one was named.
+    device: Option<String>,
 }
 
 impl FreshStart {
-    /// From when on runs count that are asked for anew at the moment `asked`: from an earlier start of the same request by the
-    /// same program on that was stopped. Notes it in the folder.
+    /// Of what is asked for at this moment.
+    pub(super) fn new(
+        since: Moment,
+        (request, overrides): (&Request, &[String]),
+        device: Option<&str>,
+    ) -> Self {
+        Self {
+            since,
+            revision: env!("ENCODER_FLOW_REVISION").to_owned(),
+            request: request.with_jobs(1),
+            overrides: overrides.to_vec(),
+            device: device.map(str::to_owned),
+        }
+    }
+
+    /// From when on runs count: from an earlier start of the same by the same program on that was stopped. Notes it in the folder.
     ///
     /// # Errors
     /// [`RunError`] when that cannot be written.
-    pub(super) fn begin(
-        folder: &Path,
-        asked: Option<&Moment>,
-        request: &Request,
-        overrides: &[String],
-    ) -> Result<Option<Moment>, RunError> {
-        let Some(asked) = asked else {
-            return Ok(None);
-        };
-        let this = Self {
-            since: asked.clone(),
-            revision: env!("ENCODER_FLOW_REVISION").to_owned(),
-            request: request.clone(),
-            overrides: overrides.to_vec(),
-        };
-        let earlier: Option<Self> = files::read_json(&file(folder)).ok();
-        let same = |earlier: &Self| {
-            let since = this.since.clone();
-            Self {
-                since,
-                ..earlier.clone()
-            } == this
-        };
-        if let Some(earlier) = earlier.filter(same) {
-            return Ok(Some(earlier.since));
+    pub(super) fn begin(self, folder: &Path) -> Result<Moment, RunError> {
+        if let Some(earlier) = self.earlier(folder) {
+            return Ok(earlier.since);
         }
-        files::write_json(&file(folder), &this)?;
-        Ok(Some(this.since))
+        files::write_json(&file(folder), &self)?;
+        Ok(self.since)
     }
 
-    /// Forgets it: begun anew once more, everything is run once more.
+    /// Forgets it where it is noted: begun anew once more, everything is run once more.
     ///
     /// # Errors
     /// [`RunError`] when the file cannot be removed.
-    pub(super) fn finish(folder: &Path) -> Result<(), RunError> {
-        Ok(files::remove(&file(folder))?)
+    pub(super) fn finish(&self, folder: &Path) -> Result<(), RunError> {
+        match self.earlier(folder) {
+            Some(_) => Ok(files::remove(&file(folder))?),
+            None => Ok(()),
+        }
+    }
+
+    /// The same, begun at another moment, as it is noted in the folder.
+    fn earlier(&self, folder: &Path) -> Option<Self> {
+        let noted: Self = files::read_json(&file(folder)).ok()?;
+        let same = Self {
+            since: self.since.clone(),
+            ..noted.clone()
+        } == *self;
+        same.then_some(noted)
     }
 }
 
@@ -87,22 +95,28 @@ mod tests {
                 jobs: 1,
             })
         };
-        let begin = |asked: &Moment, seed: u64, overrides: &[String]| {
-            FreshStart::begin(folder.path(), Some(asked), &request(seed), overrides)
-                .unwrap()
-                .unwrap()
+        let start = |asked: &Moment, seed: u64, overrides: &[String]| {
+            FreshStart::new(asked.clone(), (&request(seed), overrides), None)
         };
-        let first = Moment::now();
+        let begin = |asked: &Moment, seed: u64, overrides: &[String]| {
+            start(asked, seed, overrides).begin(folder.path()).unwrap()
+        };
+        let at = |second: u32| -> Moment {
+            serde_json::from_str(&format!("\"2026-01-01T00:00:0{second}.000Z\"")).unwrap()
+        };
+        let (first, later) = (at(1), at(2));
         assert_eq!(begin(&first, 0, &[]), first);
-        std::thread::sleep(std::time::Duration::from_millis(2));
-        let later = Moment::now();
         assert_eq!(begin(&later, 0, &[]), first);
-        // Another seed or setting is another request, and takes its place.
+        // What finishes beside it leaves it alone.
+        start(&later, 1, &[]).finish(folder.path()).unwrap();
+        assert_eq!(begin(&later, 0, &[]), first);
+        // Another seed, setting or device is another request, and takes its place.
         assert_eq!(begin(&later, 1, &[]), later);
-        assert_eq!(begin(&first, 1, &["knn.neighbours=3".to_owned()]), first);
-        FreshStart::finish(folder.path()).unwrap();
-        assert_eq!(begin(&later, 1, &["knn.neighbours=3".to_owned()]), later);
-        let nothing = FreshStart::begin(folder.path(), None, &request(0), &[]);
-        assert_eq!(nothing.unwrap(), None);
+        let own = ["knn.neighbours=3".to_owned()];
+        assert_eq!(begin(&first, 1, &own), first);
+        let elsewhere = FreshStart::new(later.clone(), (&request(1), &own), Some("wgpu"));
+        assert_eq!(elsewhere.clone().begin(folder.path()).unwrap(), later);
+        elsewhere.finish(folder.path()).unwrap();
+        assert_eq!(begin(&later, 1, &own), later);
     }
 }

@@ -1,11 +1,13 @@
 //! Every method and variant on every class and seed of one study: independent cells, one table.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
 use super::executor::lock;
+use super::fresh::FreshStart;
 use super::{Cell, Executor, Request, SweepResult, SweepTable, SweepWorkspace, Threads};
 use crate::data::DataStore;
 use crate::run::{Expected, RunError, RunFolder, RunOptions, Summary, stored_summary};
@@ -99,16 +101,39 @@ pub fn sweep(
     plan.check(study, overrides)?;
     let workspace = SweepWorkspace::open(&options.artifacts, &study.name)?;
     let request = Request::Sweep(plan.clone());
-    let options = &RunOptions {
-        since: workspace.begin(options.since.as_ref(), &request, overrides)?,
+    anew(
+        workspace.root(),
+        (&request, overrides),
+        options,
+        |options| {
+            let within = (&workspace, &Overall::new(plan.cells()), "");
+            sweep_part(study, overrides, plan, store, options, within)
+        },
+    )
+}
+
+/// Runs what is requested, with what a start of it that was stopped has left in its folder, where everything is to be made
+/// anew.
+///
+/// # Errors
+/// Those of `run`, and [`RunError`] when that cannot be noted.
+pub(super) fn anew<T>(
+    folder: &Path,
+    asked: (&Request, &[String]),
+    options: &RunOptions,
+    run: impl FnOnce(&RunOptions) -> Result<T, RunError>,
+) -> Result<T, RunError> {
+    let Some(since) = &options.since else {
+        return run(options);
+    };
+    let start = FreshStart::new(since.clone(), asked, options.device.as_deref());
+    let options = RunOptions {
+        since: Some(start.clone().begin(folder)?),
         ..options.clone()
     };
-    let within = (&workspace, &Overall::new(plan.cells()), "");
-    let table = sweep_part(study, overrides, plan, store, options, within)?;
-    if table.gaps(plan) == 0 {
-        workspace.finish()?;
-    }
-    Ok(table)
+    let result = run(&options)?;
+    start.finish(folder)?;
+    Ok(result)
 }
 
 /// A sweep that may be a part of something larger: its progress is counted there, and its lines begin

@@ -33,6 +33,16 @@ pub(super) struct Part {
 }
 
 impl Request {
+    /// The same with so many classes at a time.
+    pub(super) fn with_jobs(&self, jobs: usize) -> Self {
+        let mut other = self.clone();
+        match &mut other {
+            Self::Sweep(plan) => plan.jobs = jobs,
+            Self::Select(plan) => plan.jobs = jobs,
+        }
+        other
+    }
+
     /// Refuses what is impossible.
     ///
     /// # Errors

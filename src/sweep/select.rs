@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Overall, sweep_part};
+use super::plan::{Overall, anew, sweep_part};
 use super::request::Part;
 use super::{Request, SelectWorkspace, SweepPlan, SweepTable, SweepWorkspace};
 use crate::data::{DataStore, DatasetName};
@@ -56,24 +56,27 @@ pub fn select(
     let request = Request::Select(plan.clone());
     let options = &RunOptions {
         log: Some(workspace.log()),
-        since: workspace.begin(options.since.as_ref(), &request, overrides)?,
         ..options.clone()
     };
-    let mut tables = Vec::new();
-    for part in plan.parts(&study.name, overrides, options) {
-        let (overrides, options) = (&part.overrides, &part.options);
-        let sweep = SweepWorkspace::open(&options.artifacts, &study.name)?;
-        let within = (&sweep, &overall, part.label.as_str());
-        tables.push(sweep_part(
-            study, overrides, &part.plan, store, options, within,
-        )?);
-    }
-    let report = selection(study, overrides, plan, &tables, &options.command)?;
-    workspace.write(&report)?;
-    if report.failures().count() == 0 {
-        workspace.finish()?;
-    }
-    Ok(report)
+    anew(
+        workspace.root(),
+        (&request, overrides),
+        options,
+        |options| {
+            let mut tables = Vec::new();
+            for part in plan.parts(&study.name, overrides, options) {
+                let (overrides, options) = (&part.overrides, &part.options);
+                let sweep = SweepWorkspace::open(&options.artifacts, &study.name)?;
+                let within = (&sweep, &overall, part.label.as_str());
+                tables.push(sweep_part(
+                    study, overrides, &part.plan, store, options, within,
+                )?);
+            }
+            let report = selection(study, overrides, plan, &tables, &options.command)?;
+            workspace.write(&report)?;
+            Ok(report)
+        },
+    )
 }
 
 /// What the tables of a selection's parts, one for every stand-in, say together.

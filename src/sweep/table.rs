@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{SweepPlan, SweepResult};
+use super::SweepResult;
 use crate::data::DatasetName;
 use crate::evaluate::{deviation, mean, whole_mean};
 use crate::report::{SweepCell, SweepMethod};
@@ -77,16 +77,6 @@ impl SweepTable {
             .iter()
             .filter(|row| row.auroc.is_none())
             .count()
-    }
-
-    /// Number of the plan's cells that have no number.
-    pub(super) fn gaps(&self, plan: &SweepPlan) -> usize {
-        let asked = self.results.iter().filter(|row| plan.covers(row));
-        plan.cells()
-            - asked
-                .filter(|row| row.auroc.is_some())
-                .count()
-                .min(plan.cells())
     }
 
     /// AUROC by class and seed of one method.

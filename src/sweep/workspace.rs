@@ -2,14 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::fresh::FreshStart;
-use super::{Request, SweepTable};
+use super::SweepTable;
 use crate::files;
 use crate::lock::{FolderLock, lock_folder};
 use crate::report::{
     CHART_FILE, SelectionReport, render_sweep, selection_markdown, sweep_chart, sweep_markdown,
 };
-use crate::run::{Moment, RunError};
+use crate::run::RunError;
 
 /// What can be changed for not having to wait.
 const ELSEWHERE: &str = "another --artifacts";
@@ -27,21 +26,6 @@ impl LockedFolder {
         files::create_folder(&root)?;
         let lock = lock_folder(&root, ELSEWHERE)?;
         Ok(Self { root, _lock: lock })
-    }
-
-    /// From when on runs count that are made anew: see [`FreshStart::begin`].
-    fn begin(
-        &self,
-        asked: Option<&Moment>,
-        request: &Request,
-        overrides: &[String],
-    ) -> Result<Option<Moment>, RunError> {
-        FreshStart::begin(&self.root, asked, request, overrides)
-    }
-
-    /// Forgets that, for nothing is left to continue.
-    fn finish(&self) -> Result<(), RunError> {
-        FreshStart::finish(&self.root)
     }
 
     /// A file in it.
@@ -68,26 +52,9 @@ impl SweepWorkspace {
         self.0.file("sweep.log")
     }
 
-    /// From when on runs count that are made anew, as an earlier start that was stopped has it; see
-    /// [`finish`](Self::finish).
-    ///
-    /// # Errors
-    /// [`RunError`] when that cannot be noted.
-    pub(super) fn begin(
-        &self,
-        asked: Option<&Moment>,
-        request: &Request,
-        overrides: &[String],
-    ) -> Result<Option<Moment>, RunError> {
-        self.0.begin(asked, request, overrides)
-    }
-
-    /// Notes that nothing is left to continue.
-    ///
-    /// # Errors
-    /// [`RunError`] when that cannot be noted.
-    pub(super) fn finish(&self) -> Result<(), RunError> {
-        self.0.finish()
+    /// Where it is.
+    pub(super) fn root(&self) -> &Path {
+        &self.0.root
     }
 
     /// Writes table, figure, Markdown and page. They are made from the cells' own results, so a
@@ -134,26 +101,9 @@ impl SelectWorkspace {
         self.0.file("select.log")
     }
 
-    /// From when on runs count that are made anew, as an earlier start that was stopped has it; see
-    /// [`finish`](Self::finish).
-    ///
-    /// # Errors
-    /// [`RunError`] when that cannot be noted.
-    pub(super) fn begin(
-        &self,
-        asked: Option<&Moment>,
-        request: &Request,
-        overrides: &[String],
-    ) -> Result<Option<Moment>, RunError> {
-        self.0.begin(asked, request, overrides)
-    }
-
-    /// Notes that nothing is left to continue.
-    ///
-    /// # Errors
-    /// [`RunError`] when that cannot be noted.
-    pub(super) fn finish(&self) -> Result<(), RunError> {
-        self.0.finish()
+    /// Where it is.
+    pub(super) fn root(&self) -> &Path {
+        &self.0.root
     }
 
     /// Artifacts folder of the runs with one stand-in, the `number`-th class after the one left out.

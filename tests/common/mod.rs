@@ -3,12 +3,51 @@
 
 pub mod textures;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use encoder_flow::Detector;
 use encoder_flow::backend::Backend;
 use encoder_flow::data::digits;
+use encoder_flow::encoder::SqueezeNet;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors, serialize_to_file};
+
+/// Written by PyTorch with `fixtures/squeezenet.py`, for its names and shapes: its values are constants.
+const CHECKPOINT: &[u8] = include_bytes!("../fixtures/squeezenet1_1.pth");
+
+/// A file of weights, uniform and as large as keeps the maps' size (He et al., arXiv:1502.01852), without biases.
+pub fn random_weights(path: &Path) -> PathBuf {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let checkpoint = path.with_file_name("squeezenet1_1.pth");
+    std::fs::write(&checkpoint, CHECKPOINT).unwrap();
+    SqueezeNet::convert(&checkpoint, path).unwrap();
+    let bytes = std::fs::read(path).unwrap();
+    let rng = &mut StdRng::seed_from_u64(0);
+    let mut tensors = BTreeMap::new();
+    for (name, tensor) in SafeTensors::deserialize(&bytes).unwrap().iter() {
+        let shape = tensor.shape().to_vec();
+        let fan_in: usize = shape[1..].iter().product();
+        let bound = if shape.len() > 1 {
+            (6.0 / fan_in as f32).sqrt()
+        } else {
+            0.0
+        };
+        let count: usize = shape.iter().product();
+        let values = (0..count).map(|_| bound * rng.random_range(-1.0f32..1.0));
+        let values: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
+        tensors.insert(name.to_owned(), (shape, values));
+    }
+    let views = tensors.iter().map(|(name, (shape, values))| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), values).unwrap();
+        (name.clone(), view)
+    });
+    serialize_to_file(views, None, path).unwrap();
+    path.to_owned()
+}
 
 /// The first digits as PNG files in a new folder, which is returned.
 pub fn digits_as_files(folder: &Path, count: usize) -> PathBuf {

@@ -64,7 +64,9 @@ fn largest_difference(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len());
     let pairs = found.iter().zip(expected);
     pairs.fold(0.0, |most, (found, expected)| {
-        most.max((found - expected).abs())
+        let difference = (found - expected).abs();
+        assert!(difference.is_finite(), "{found} {expected}");
+        most.max(difference)
     })
 }
 

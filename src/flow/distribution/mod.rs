@@ -136,3 +136,94 @@ fn vectors(rows: Tensor<2>) -> Vectors {
     vectors.extend(rows.into_data().iter::<f32>());
     vectors
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::test_device;
+    use crate::data::Samples;
+    use burn::tensor::TensorData;
+    use rand::SeedableRng;
+
+    /// Rows around three places, of deviations 1 and 0.4 along one diagonal and the other.
+    fn rows() -> Vectors {
+        let rng = &mut StdRng::seed_from_u64(1);
+        let mut rows = Vectors::new(2);
+        for index in 0..3000 {
+            let [x, y] = [[0.0f32, 0.0], [3.0, 1.0], [-2.0, 3.0]][index % 3];
+            let [a, b]: [f32; 2] = std::array::from_fn(|_| {
+                rand_distr::Distribution::sample(&rand_distr::StandardNormal, &mut *rng)
+            });
+            let (along, across) = (a * 0.7, b * 0.28);
+            rows.extend([x + along + across, y + along - across]);
+        }
+        rows
+    }
+
+    /// The mass of a density in two dimensions is one, and what is drawn from it is spread as it is: the mean of its negative
+    /// logarithm there is the entropy, and the mean of either entry that of the density.
+    fn assert_density(distribution: &dyn Distribution, what: &str) {
+        const SIDE: usize = 400;
+        const STEP: f64 = 0.06;
+        let device = test_device();
+        let places = (0..SIDE).map(|at| (at as f64 - SIDE as f64 / 2.0) * STEP);
+        let places: Vec<f64> = places.collect();
+        let points = places
+            .iter()
+            .flat_map(|&x| places.iter().map(move |&y| [x, y]));
+        let points: Vec<[f64; 2]> = points.collect();
+        let values: Vec<f32> = points.iter().flatten().map(|&value| value as f32).collect();
+        let grid = Tensor::from_data(TensorData::new(values, [SIDE * SIDE, 2]), &device);
+        let log_prob: Vec<f64> = distribution
+            .log_prob(grid)
+            .into_data()
+            .iter::<f64>()
+            .collect();
+        let sum = |of: &dyn Fn(usize, f64) -> f64| {
+            let all = log_prob.iter().enumerate();
+            all.map(|(at, log)| of(at, *log) * log.exp() * STEP * STEP)
+                .sum::<f64>()
+        };
+        let mass = sum(&|_, _| 1.0);
+        assert!((mass - 1.0).abs() < 1e-3, "{what}: a mass of {mass}");
+
+        let samples = distribution.sample(20_000, &mut StdRng::seed_from_u64(2), &device);
+        let means: Vec<f64> = samples
+            .clone()
+            .mean_dim(0)
+            .into_data()
+            .iter::<f64>()
+            .collect();
+        let found = -distribution
+            .log_prob(samples)
+            .mean()
+            .into_data()
+            .iter::<f64>()
+            .sum::<f64>();
+        let entropy = sum(&|_, log| -log);
+        // Five standard errors are below 0.04, and of the means below 0.1.
+        assert!(
+            (found - entropy).abs() < 0.04,
+            "{what}: {found}, not {entropy}"
+        );
+        for (axis, found) in means.into_iter().enumerate() {
+            let expected = sum(&|at, _| points[at][axis]);
+            assert!(
+                (found - expected).abs() < 0.1,
+                "{what}: {found}, not {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_drawn_is_spread_as_the_density_says() {
+        let (device, rng) = (test_device(), &mut StdRng::seed_from_u64(3));
+        assert_density(&StandardNormal::new(2), "a standard normal");
+        for kind in [BaseKind::Trained, BaseKind::Fitted, BaseKind::Tied] {
+            let all: Vec<usize> = (0..3000).collect();
+            let base = Base::new(kind, 3, 2, rng, &device);
+            let base = base.initialised(rows().batch(&all, &device), 1, rng);
+            assert_density(base.distribution(), &format!("{kind:?}"));
+        }
+    }
+}

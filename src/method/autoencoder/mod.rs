@@ -180,7 +180,9 @@ impl Scorer for AutoEncoderScorer {
 pub(super) mod tests {
     use super::*;
     use crate::backend::test_device;
-    use crate::method::detector::scorer::tests::{assert_score_of_image_alone, grey_32, noise};
+    use crate::method::detector::scorer::tests::{
+        Enlarge, assert_score_of_image_alone, grey_32, noise,
+    };
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
@@ -193,6 +195,7 @@ pub(super) mod tests {
             latent: 6,
         };
         let model = sizes.init(&mut StdRng::seed_from_u64(1), &device);
+        let model = model.map(&mut Enlarge(8.0));
         let conversion = grey_32();
         AutoEncoderScorer::new(conversion, sizes, Encoder::Autoencoder(model), &device)
     }

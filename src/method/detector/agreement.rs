@@ -86,7 +86,10 @@ fn probes([channels, height, width]: [usize; 3]) -> Result<Images, DataError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Conversion;
     use crate::method::detector::tests::detector;
+    use crate::method::{Calibration, Scorer, Stored};
+    use burn::store::{SafetensorsStore, SafetensorsStoreError};
 
     fn scores(first: [f32; 2], second: [f32; 2]) -> Scores {
         Scores::new(&["nll", "norm"], vec![first.to_vec(), second.to_vec()])
@@ -109,6 +112,53 @@ mod tests {
             let found = difference(&cpu, &scores([value, -200.0], [1.0, 0.0]));
             assert_eq!(found.map(|(name, _)| name), Some("nll"));
         }
+    }
+
+    /// A scorer as a device has it that computes otherwise: one more than the scores that are right.
+    struct Off(Box<dyn Scorer>);
+
+    impl Scorer for Off {
+        fn score_names(&self) -> &'static [&'static str] {
+            self.0.score_names()
+        }
+
+        fn conversion(&self) -> Conversion {
+            self.0.conversion()
+        }
+
+        fn stored(&self) -> Stored {
+            self.0.stored()
+        }
+
+        fn save_into(&self, store: &mut SafetensorsStore) -> Result<(), SafetensorsStoreError> {
+            self.0.save_into(store)
+        }
+
+        fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
+            let right = self.0.score(images)?;
+            let columns = right.columns().iter();
+            let wrong = columns.map(|column| column.iter().map(|score| score + 1.0).collect());
+            Ok(Scores::new(right.names(), wrong.collect()))
+        }
+    }
+
+    #[test]
+    fn a_device_that_computes_otherwise_is_refused() {
+        let cpu = Backend::Flex.open().unwrap();
+        let other = OpenDevice {
+            backend: Backend::NdArray,
+            ..cpu
+        };
+        let right = detector();
+        right.check_device(&other).unwrap();
+        let images = probes(right.conversion().shape()).unwrap();
+        let scores = right.scorer().score(&images).unwrap();
+        let names = scores.names();
+        let calibration = Calibration::fit(&names[..1], &scores, &scores).unwrap();
+        let model = crate::method::on_positions::detectors().remove(0);
+        let wrong = Detector::new(Box::new(Off(Box::new(model))), calibration, "a test");
+        let error = wrong.check_device(&other).unwrap_err().to_string();
+        assert!(error.contains("ndarray"), "{error}");
     }
 
     #[test]

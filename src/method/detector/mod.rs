@@ -287,8 +287,9 @@ pub(in crate::method) mod tests {
         ];
         let batch = detector.score_batch(&pictures).unwrap();
         for (picture, verdict) in pictures.iter().zip(&batch) {
-            assert_eq!(&loaded.score(picture).unwrap().driver, &verdict.driver);
             let alone = detector.score(picture).unwrap();
+            assert_eq!(loaded.score(picture).unwrap(), alone);
+            assert_eq!(alone.driver, verdict.driver);
             assert!((alone.score - verdict.score).abs() < 1e-3 * (1.0 + alone.score.abs()));
             assert_eq!(alone.scores.len(), 2);
         }

@@ -170,11 +170,18 @@ impl Scorer for EgbadDetector {
 pub(in crate::method) mod tests {
     use super::*;
     use crate::backend::test_device;
-    use crate::method::detector::scorer::tests::{assert_score_of_image_alone, grey_32, noise};
+    use crate::method::detector::scorer::tests::{
+        Enlarge, assert_score_of_image_alone, grey_32, noise,
+    };
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
     pub fn detector() -> EgbadDetector {
+        enlarged(8.0)
+    }
+
+    /// Of networks whose weights are so many times DCGAN's.
+    fn enlarged(times: f64) -> EgbadDetector {
         let device = test_device();
         let sizes = BiGanConfig {
             channels: 1,
@@ -184,6 +191,7 @@ pub(in crate::method) mod tests {
             latent: 6,
         };
         let networks = sizes.init(&mut StdRng::seed_from_u64(1), &device);
+        let networks = networks.map(&mut Enlarge(times));
         let conversion = grey_32();
         EgbadDetector::new(conversion, sizes, 0.1, networks, &device)
     }
@@ -195,7 +203,7 @@ pub(in crate::method) mod tests {
 
     #[test]
     fn scores_are_shares_of_the_residual_and_of_the_discriminator() {
-        let scores = detector().score(&noise(5, 3)).unwrap();
+        let scores = enlarged(1.0).score(&noise(5, 3)).unwrap();
         let [matching, entropy, residual] = scores.columns() else {
             panic!("three scores")
         };

@@ -11,6 +11,9 @@ use crate::files::{self, hex};
 use crate::method::Plan;
 use crate::study::{Settings, differences};
 
+/// What the digest of pictures is called where two differ.
+const PICTURES: &str = "pictures in data.folder";
+
 /// Everything that decides a run's numbers: two runs of one identity, class left out, seed and
 /// backend have the same. Thresholds are not among it; they are evaluated anew.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,7 +26,7 @@ pub struct Identity {
     pub weights: Option<String>,
     /// Which images, and their split.
     pub data: Table,
-    /// Which pictures the user's folder had, where the images are these.
+    /// Which pictures the user's folder had, where the images are these: their digest, or [`UNREADABLE`](Self::UNREADABLE).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pictures: Option<String>,
     /// What the fit reads of the settings.
@@ -31,6 +34,9 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// In place of a digest of pictures, where the folder cannot be read: they may be any.
+    pub const UNREADABLE: &str = "unreadable";
+
     /// Of a method that does as `plan` says, with the pretrained weights that it reads; those of SqueezeNet are in the
     /// file `squeezenet`.
     pub fn of(method: &str, plan: &dyn Plan, settings: &Settings, squeezenet: &Path) -> Self {
@@ -65,14 +71,21 @@ impl Identity {
             table.insert("method".to_owned(), identity.method.clone().into());
             let others = [
                 ("pretrained weights", &identity.weights),
-                ("pictures in data.folder", &identity.pictures),
+                (PICTURES, &identity.pictures),
             ];
             for (name, value) in others {
                 table.extend(value.clone().map(|value| (name.to_owned(), value.into())));
             }
             table
         };
-        differences(&flat(self), &flat(now))
+        let (mut there, mut here) = (flat(self), flat(now));
+        let unreadable = |identity: &Self| identity.pictures.as_deref() == Some(Self::UNREADABLE);
+        if unreadable(self) || unreadable(now) {
+            for table in [&mut there, &mut here] {
+                table.remove(PICTURES);
+            }
+        }
+        differences(&there, &here)
     }
 
     /// What the autoencoder of the section `encoder` depends on, where one is trained: the images, and

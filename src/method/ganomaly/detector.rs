@@ -112,7 +112,9 @@ pub(in crate::method) mod tests {
     use super::*;
     use crate::backend::test_device;
     use crate::encoder::AutoEncoderConfig;
-    use crate::method::detector::scorer::tests::{assert_score_of_image_alone, grey_32, noise};
+    use crate::method::detector::scorer::tests::{
+        Enlarge, assert_score_of_image_alone, grey_32, noise,
+    };
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
@@ -125,6 +127,7 @@ pub(in crate::method) mod tests {
             latent: 6,
         };
         let model = Ganomaly::new(&config, &mut StdRng::seed_from_u64(1), &device);
+        let model = model.map(&mut Enlarge(8.0));
         let conversion = grey_32();
         GanomalyDetector::new(conversion, model, &device)
     }

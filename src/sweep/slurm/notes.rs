@@ -12,7 +12,6 @@ const FRUITLESS: u32 = 3;
 
 /// What is written of one task.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Note {
     /// Why it failed for its own reasons.
     #[serde(default, skip_serializing_if = "Option::is_none")]

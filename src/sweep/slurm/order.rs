@@ -69,6 +69,7 @@ impl Order<'_> {
             plan.since.is_some()
                 && plan.request == self.request
                 && plan.overrides == self.overrides
+                && plan.device == self.options.device
                 && plan.program_sha256 == program
         });
         if let Some(Submission { folder, plan, .. }) = earlier {

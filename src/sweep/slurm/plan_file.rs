@@ -284,7 +284,13 @@ impl PlanFolder {
     /// [`SlurmError`] when it cannot be read or is of another version of this program.
     pub(super) fn read(&self) -> Result<PlanFile, SlurmError> {
         let path = self.plan();
-        let value: serde_json::Value = files::read_json(&path)?;
+        let mut value: serde_json::Value = files::read_json(&path)?;
+        if let (Some(1), Some(plan)) = (value["format"].as_u64(), value.as_object_mut()) {
+            // What was to be made anew then is not known to be older than anything.
+            plan.remove("fresh");
+            plan.insert("since".to_owned(), serde_json::Value::Null);
+            plan.insert("format".to_owned(), FORMAT.into());
+        }
         let found = value["format"].as_u64();
         if found != Some(u64::from(FORMAT)) {
             return Err(SlurmError::Asked(format!(

@@ -10,7 +10,7 @@ use super::plan_file::PlannedCell;
 use super::plan_file::Work;
 use super::submission::{Submission, folder_of};
 use crate::data::DataStore;
-use crate::run::{Expected, RunOptions};
+use crate::run::{Expected, RunFolder, RunOptions};
 use crate::study::{Experiment, Study};
 use crate::sweep::plan::Resolved;
 use crate::sweep::request::Part;
@@ -136,17 +136,28 @@ pub(super) fn state(
     submissions: &[&Submission],
     queue: Option<&Queue>,
 ) -> CellState {
-    if cell.done {
+    let found = submissions
+        .iter()
+        .find_map(|submission| Some((*submission, submission.cell(&cell.folder)?)));
+    let Some((submission, index)) = found else {
+        return match cell.done {
+            true => CellState::Done,
+            false => CellState::Stopped("not submitted".to_owned()),
+        };
+    };
+    let slurm = |work, cell| submission.state(queue?, work, cell);
+    let is_replaced = || {
+        let since = submission.plan.since.as_ref();
+        let is_at_it = matches!(
+            slurm(Work::Cell, index),
+            Some(JobState::Running | JobState::Waiting(_))
+        );
+        is_at_it && RunFolder::new(cell.folder.clone()).is_older_than(since)
+    };
+    if cell.done && !is_replaced() {
         return CellState::Done;
     }
-    let Some((submission, index)) = submissions
-        .iter()
-        .find_map(|submission| Some((*submission, submission.cell(&cell.folder)?)))
-    else {
-        return CellState::Stopped("not submitted".to_owned());
-    };
     let note = Note::read(&submission.folder, Work::Cell, index);
-    let slurm = |work, cell| submission.state(queue?, work, cell);
     let own = slurm(Work::Cell, index);
     match own {
         Some(JobState::Running) => return CellState::Running,

@@ -1,7 +1,8 @@
 use super::*;
 use crate::backend::test_device;
-use crate::method::detector::scorer::tests::{assert_score_of_image_alone, grey_32, noise};
-use burn::module::{ModuleMapper, Param};
+use crate::method::detector::scorer::tests::{
+    Enlarge, assert_score_of_image_alone, grey_32, noise,
+};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -27,18 +28,6 @@ fn with(rule: SearchRule) -> AnoganDetector {
     let model = model.map(&mut Enlarge(20.0));
     let conversion = grey_32();
     AnoganDetector::new(conversion, model, rule, &device)
-}
-
-/// Multiplies all weights of convolutions.
-struct Enlarge(f64);
-
-impl ModuleMapper for Enlarge {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        param.map(|weight| match D {
-            4 => weight * self.0,
-            _ => weight,
-        })
-    }
 }
 
 pub fn detector() -> AnoganDetector {

@@ -79,6 +79,27 @@ fn damaged_foreign_and_newer_files_are_refused_with_a_reason() {
     }
 }
 
+#[test]
+fn a_file_that_lacks_a_tensor_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    for scorer in scorers() {
+        store(scorer.as_ref(), &path);
+        let bytes = std::fs::read(&path).unwrap();
+        let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+        let all = SafeTensors::deserialize(&bytes).unwrap().tensors();
+        // Some of them: a flow on pixels has hundreds.
+        for at in (0..all.len()).step_by(all.len().div_ceil(4)) {
+            let mut fewer = all.clone();
+            let (name, _) = fewer.remove(at);
+            let fewer = safetensors::serialize(fewer, header.metadata().clone()).unwrap();
+            std::fs::write(&path, fewer).unwrap();
+            let error = refused(&path);
+            assert!(error.contains("model.safetensors"), "{name}: {error}");
+        }
+    }
+}
+
 /// A file whose description has been changed.
 fn with_change(scorer: &dyn Scorer, change: impl FnOnce(&mut Description)) -> String {
     let folder = tempfile::tempdir().unwrap();
@@ -196,7 +217,7 @@ fn no_size_of_a_description_asks_for_more_memory_than_there_is() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::property_tests(48))]
     #[test]
     fn no_bytes_bring_the_reader_down(position in 0.0f64..1.0, value: u8, cut in 0.0f64..1.0, both: bool) {
         let folder = tempfile::tempdir().unwrap();
