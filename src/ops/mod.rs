@@ -142,6 +142,15 @@ mod tests {
         Tensor::from_data(TensorData::new(values, shape), device)
     }
 
+    /// What of an operation's result, weighed at random, hangs on each number of its input, which has this shape.
+    pub(super) fn gradient(shape: [usize; 4], of: &dyn Fn(Tensor<4>) -> Tensor<4>) -> Vec<f32> {
+        let input = normal(shape, 1, &Device::flex().autodiff()).require_grad();
+        let output = of(input.clone());
+        let weights = normal(output.dims(), 2, &input.device());
+        let gradients = (output * weights).sum().backward();
+        read(input.grad(&gradients).expect("a gradient"))
+    }
+
     /// Flex, and a GPU where there is one: CI installs a software adapter and asks for it.
     pub(super) fn devices() -> Vec<Device> {
         std::iter::once(Device::flex()).chain(gpu()).collect()

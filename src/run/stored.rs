@@ -89,12 +89,11 @@ pub(crate) fn set_aside(
         if is_in_the_way() {
             let there = folder.read_identity();
             let name = there.map_or_else(|_| "earlier".to_owned(), |there| there.fingerprint());
-            let mut numbers = 1..;
-            let target = numbers.find_map(|number| {
-                let target = aside(&root, options.seed, &name, number);
-                (!target.exists()).then_some(target)
-            });
-            let target = target.unwrap_or_else(|| root.with_extension("replaced"));
+            let mut number = 1;
+            while aside(&root, options.seed, &name, number).exists() {
+                number += 1;
+            }
+            let target = aside(&root, options.seed, &name, number);
             rename(&root, &target)?;
             options.display.say(&format!(
                 "{} was of other settings and is {} now",
