@@ -1,17 +1,21 @@
 //! DCGAN's one convolution, 4x4 with stride 2 and padding 1, and its transpose.
 //!
 //! The transpose is the gradient of the convolution by its input, and the convolution that of the
-//! transpose, so three kernels make both operations and all their gradients.
+//! transpose, so three kernels make both operations and all their gradients. They are there twice: by windows
+//! ([`direct`]), and with fewer products where there are enough channels and images ([`winograd`]).
 
-mod kernel;
+mod direct;
+mod geometry;
 mod patches;
+mod tiles;
+mod winograd;
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{Tensor, module};
 
-use self::kernel::Geometry;
+use self::geometry::Geometry;
 #[cfg(feature = "wgpu")]
 use super::gpu;
 use super::graph::{Differentiate, noted};
@@ -92,14 +96,15 @@ impl Direction {
             Self::Down => [height / 2, width / 2],
             Self::Up => [height, width],
         };
-        let served = self.suits(input, weight) && patches::serves([height, width]);
-        served.then_some(Geometry {
+        let geometry = Geometry {
             images,
             large,
             small,
             height,
             width,
-        })
+        };
+        let served = patches::serves([height, width]) || winograd::serves(&geometry);
+        (self.suits(input, weight) && served).then_some(geometry)
     }
 
     /// Burn's operation.
@@ -136,13 +141,22 @@ impl Direction {
     fn run(self, geometry: &Geometry, input: FlexTensor, weight: FlexTensor) -> FlexTensor {
         let (input, weight) = (contiguous(input), contiguous(weight));
         let (input, weight) = (values(&input), values(&weight));
+        let fewer_products = winograd::serves(geometry);
         match self {
             Self::Down => {
-                let small = kernel::convolve(geometry, input, weight);
+                let small = if fewer_products {
+                    winograd::convolve(geometry, input, weight)
+                } else {
+                    direct::convolve(geometry, input, weight)
+                };
                 tensor(small, geometry.small_shape())
             }
             Self::Up => {
-                let large = kernel::expand(geometry, input, weight);
+                let large = if fewer_products {
+                    winograd::expand(geometry, input, weight)
+                } else {
+                    direct::expand(geometry, input, weight)
+                };
                 tensor(large, geometry.large_shape())
             }
         }
@@ -159,7 +173,11 @@ impl Direction {
             Self::Down => (values(&input), values(&gradient)),
             Self::Up => (values(&gradient), values(&input)),
         };
-        let weight = kernel::weight_gradient(geometry, large, small);
+        let weight = if winograd::serves(geometry) {
+            winograd::weight_gradient(geometry, large, small)
+        } else {
+            direct::weight_gradient(geometry, large, small)
+        };
         tensor(weight, geometry.weight_shape())
     }
 }
@@ -304,6 +322,17 @@ mod tests {
     }
 
     #[test]
+    fn shapes_with_fewer_products_are_burns() {
+        // Sides of which windows take no multiple are taken as well: 12 is one.
+        for sizes in [[64, 24, 16, 8], [30, 16, 40, 12]] {
+            let [input, weight] = shapes(Direction::Down, sizes);
+            let geometry = Direction::Down.geometry(input, weight);
+            assert!(winograd::serves(&geometry.expect("sizes that are served")));
+            assert_like_burn(sizes);
+        }
+    }
+
+    #[test]
     fn other_shapes_are_left_to_burn() {
         let device = Device::flex();
         for direction in DIRECTIONS {
@@ -325,7 +354,7 @@ mod tests {
     #[test]
     fn the_number_of_threads_changes_no_bit() {
         for direction in DIRECTIONS {
-            for sizes in [[19, 70, 9, 8], [3, 3, 4, 32]] {
+            for sizes in [[19, 70, 9, 8], [3, 3, 4, 32], [67, 40, 16, 8]] {
                 let [one, three] = [1, 3].map(|threads| {
                     in_pool(threads, || {
                         measure(sizes, direction, &Device::flex(), apply)

@@ -69,7 +69,10 @@ impl Display {
                 ))
             }
             #[cfg(not(feature = "tui"))]
-            Self::Dashboard => Box::new(Plain::new(history, monitor, true)),
+            Self::Dashboard => {
+                let _ = (interrupter, resumed); // what the dashboard alone asks for
+                Box::new(Plain::new(history, monitor, true))
+            }
             Self::Plain => Box::new(Plain::new(history, monitor, true)),
             Self::Quiet => Box::new(Plain::new(history, monitor, false)),
         }

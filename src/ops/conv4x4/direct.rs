@@ -6,12 +6,11 @@
 
 use rayon::prelude::*;
 
+use super::geometry::{Geometry, TAPS};
 use super::patches::{Place, gather, scatter};
 use crate::ops::buffer::in_chunks;
 use crate::ops::matrix::{Matrix, WINDOWS, multiply, transpose, transposed, with_scratch};
 
-/// Taps of a window in one channel.
-const TAPS: usize = 16;
 /// Output positions of the images that go through together: enough for a product at full speed.
 const POSITIONS: usize = 256;
 /// Least number of tasks to cut the work into, where it has as many parts.
@@ -21,53 +20,7 @@ const GRADIENT_CHANNELS: [usize; 2] = [8, 32];
 /// Rows of the weights' gradient that are summed together.
 const GRADIENT_ROWS: usize = 8;
 
-/// Sizes of a convolution that maps large maps, twice as high and wide, to small ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Geometry {
-    pub images: usize,
-    /// Channels of the large maps.
-    pub large: usize,
-    /// Channels of the small maps.
-    pub small: usize,
-    /// Of the small maps.
-    pub height: usize,
-    /// Of the small maps.
-    pub width: usize,
-}
-
 impl Geometry {
-    pub fn large_shape(&self) -> [usize; 4] {
-        [self.images, self.large, 2 * self.height, 2 * self.width]
-    }
-
-    pub fn small_shape(&self) -> [usize; 4] {
-        [self.images, self.small, self.height, self.width]
-    }
-
-    pub fn weight_shape(&self) -> [usize; 4] {
-        [self.small, self.large, 4, 4]
-    }
-
-    /// Positions of a small map.
-    fn area(&self) -> usize {
-        self.height * self.width
-    }
-
-    /// Values of an image's small maps.
-    fn small_image(&self) -> usize {
-        self.small * self.area()
-    }
-
-    /// Values of an image's large maps.
-    fn large_image(&self) -> usize {
-        self.large * 4 * self.area()
-    }
-
-    /// Length of a window, and of a row of the weights.
-    fn window(&self) -> usize {
-        self.large * TAPS
-    }
-
     /// How many of `images` go through together.
     fn together(&self, images: usize) -> usize {
         (POSITIONS / self.area()).clamp(1, images.div_ceil(TASKS).max(1))
