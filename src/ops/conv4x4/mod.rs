@@ -323,12 +323,26 @@ mod tests {
 
     #[test]
     fn shapes_with_fewer_products_are_burns() {
-        // Sides of which windows take no multiple are taken as well: 12 is one.
+        // The second has small maps 6 wide, which the kernels by windows do not take.
         for sizes in [[64, 24, 16, 8], [30, 16, 40, 12]] {
             let [input, weight] = shapes(Direction::Down, sizes);
             let geometry = Direction::Down.geometry(input, weight);
             assert!(winograd::serves(&geometry.expect("sizes that are served")));
             assert_like_burn(sizes);
+        }
+    }
+
+    /// Fewer products for many images, windows for one.
+    #[test]
+    fn an_image_alone_is_what_it_is_among_others() {
+        for direction in DIRECTIONS {
+            let [input, weight] = shapes(direction, [64, 24, 16, 8]);
+            let device = Device::flex();
+            let (input, weight) = (normal(input, 1, &device), normal(weight, 2, &device));
+            let among = apply(direction, input.clone(), weight.clone());
+            let alone = apply(direction, input.narrow(0, 1, 1), weight);
+            let found = read(among.narrow(0, 1, 1));
+            assert_close(&found, &read(alone), &format!("{direction:?}"));
         }
     }
 

@@ -6,7 +6,7 @@
 //! input row are its odd values moved right by one, its even values, its odd values, and its even
 //! values moved left by one.
 
-/// Whether the kernels take outputs of this size. They are compiled for each width; windows of
+/// Whether there are windows for outputs of this size. They are compiled for each width; windows of
 /// larger maps do not stay in a core's cache, and their products are large enough for Burn.
 pub(super) fn serves([height, width]: [usize; 2]) -> bool {
     width.is_power_of_two() && width <= 64 && (1..=64).contains(&height)
@@ -23,7 +23,7 @@ macro_rules! for_width {
             16 => $function::<16> $arguments,
             32 => $function::<32> $arguments,
             64 => $function::<64> $arguments,
-            width => unreachable!("maps {width} wide are left to Burn"),
+            width => unreachable!("maps {width} wide have no windows"),
         }
     };
 }

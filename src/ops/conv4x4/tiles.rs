@@ -23,7 +23,8 @@
 //! Here are the three transforms, of `x` ([`spread_large`]), of `w` ([`spread_kernel`]) and from the products to `y`
 //! ([`join_small`]), and their transposes, which the gradients need. Component `3 i + j` of nine is product `i` of
 //! the lines and `j` of the columns; phase `2 a + b` is odd lines at `a` = 0 and odd columns at `b` = 0. Maps lie
-//! position by position, the channels of each side by side in groups of [`LANES`].
+//! position by position, the channels of each side by side in groups of [`LANES`]; where a large map becomes factors,
+//! or is made of products, a group has its [`PHASES`] one after the other.
 
 /// Products for a tile of 2x2 outputs.
 pub(super) const COMPONENTS: usize = 9;
@@ -125,8 +126,7 @@ pub(super) fn channels_first(
     }
 }
 
-/// Where the factors or the products of a map's tiles lie: `[component, tile, group]`, a group of large maps having
-/// all its phases.
+/// Where the factors or the products of a map's tiles lie: `[component, tile, group]`, counted in [`Lanes`].
 #[derive(Clone, Copy)]
 pub(super) struct Place {
     /// From one component to the next.
@@ -155,26 +155,26 @@ pub(super) fn spread_large(
     let across = 2 * width + 2;
     let groups = maps.len() / ((2 * height + 2) * across);
     for tile in 0..height * width / 4 {
-        let [line, column] = corner(width, tile).map(|place| 2 * place);
+        let [line, column] = corner(width, tile).map(|first| 2 * first);
         let start = place.first + tile * place.tile;
         for group in 0..groups {
             let maps = &maps[(line * across + column) * groups + group..];
             let factors = &mut factors[start + PHASES * group..];
             for down in 0..2 {
                 let mut lines = [[[0.0; LANES]; 6]; 3];
-                for column in 0..6 {
-                    let at = |line: usize| maps[((down + 2 * line) * across + column) * groups];
+                for x in 0..6 {
+                    let at = |y: usize| maps[((down + 2 * y) * across + x) * groups];
                     let spread = spread_inputs([at(0), at(1), at(2)]);
                     for (line, value) in lines.iter_mut().zip(spread) {
-                        line[column] = value;
+                        line[x] = value;
                     }
                 }
                 for (i, [l0, l1, l2, l3, l4, l5]) in lines.into_iter().enumerate() {
                     let (odd, even) = (spread_inputs([l0, l2, l4]), spread_inputs([l1, l3, l5]));
                     for j in 0..3 {
-                        let start = (3 * i + j) * place.component + 2 * down;
-                        factors[start] = odd[j];
-                        factors[start + 1] = even[j];
+                        let at = (3 * i + j) * place.component + 2 * down;
+                        factors[at] = odd[j];
+                        factors[at + 1] = even[j];
                     }
                 }
             }
@@ -193,7 +193,7 @@ pub(super) fn join_large(
     let across = 2 * width + 2;
     let groups = maps.len() / ((2 * height + 2) * across);
     for tile in 0..height * width / 4 {
-        let [line, column] = corner(width, tile).map(|place| 2 * place);
+        let [line, column] = corner(width, tile).map(|first| 2 * first);
         let start = place.first + tile * place.tile;
         for group in 0..groups {
             let maps = &mut maps[(line * across + column) * groups + group..];
@@ -207,12 +207,11 @@ pub(super) fn join_large(
                     let [l1, l3, l5] = join_inputs([at(0, 1), at(1, 1), at(2, 1)]);
                     *line = [l0, l1, l2, l3, l4, l5];
                 }
-                for column in 0..6 {
-                    let joined =
-                        join_inputs([lines[0][column], lines[1][column], lines[2][column]]);
-                    for (line, value) in joined.into_iter().enumerate() {
-                        let place = &mut maps[((down + 2 * line) * across + column) * groups];
-                        *place = plus(*place, value);
+                for x in 0..6 {
+                    let joined = join_inputs([lines[0][x], lines[1][x], lines[2][x]]);
+                    for (y, value) in joined.into_iter().enumerate() {
+                        let sum = &mut maps[((down + 2 * y) * across + x) * groups];
+                        *sum = plus(*sum, value);
                     }
                 }
             }

@@ -2,7 +2,10 @@
 //! matrices for every tile of 2x2 outputs where windows take sixteen ([`tiles`](super::tiles) has the transforms).
 //!
 //! A few images at a time go all the way, on one thread, as in [`direct`](super::direct): maps to factors, factors to
-//! products, products to maps. The results are those of windows but for their last bits.
+//! products, products to maps. The results are those of windows but for the last bits of the largest value of a tile.
+//!
+//! What is summed over, large channels and their phases, are the rows of the factors of weights: `[group of channels,
+//! phase, channel of the group]`, as lanes lie.
 
 use rayon::prelude::*;
 
@@ -15,21 +18,26 @@ use crate::ops::buffer::in_chunks;
 use crate::ops::matrix::{Matrix, multiply, multiply_views, with_scratch};
 use crate::ops::vectors::vectorised;
 
-/// Fewest channels on either side, and tiles of all images, for which fewer products are worth the transforms.
+/// Fewest channels on either side that are worth the transforms of maps.
 const LEAST_CHANNELS: usize = 16;
+/// Fewest tiles of all images that are worth the transform of weights.
 const LEAST_TILES: usize = 256;
-/// Most tiles of one image: the products of more do not stay in a core's cache.
+/// Most tiles of one image, and most values of the products for those that go through together (9 MiB): a thread keeps
+/// room for them.
 const MOST_TILES_OF_IMAGE: usize = 256;
+const MOST_PRODUCTS: usize = COMPONENTS << 18;
 /// Tiles that go through together.
 const TILES: usize = 64;
-/// Least number of tasks to cut the images into, where there are as many.
+/// Tasks that images are shared out to, about, where there are enough of them.
 const TASKS: usize = 8;
-/// Values of the factors of large maps that are held at once: a MiB.
+/// Values of the factors of large maps that are held at once for a product with weights: a MiB.
 const FACTORS: usize = 1 << 18;
-/// Large channels per product.
+/// Most large channels per product with weights.
 const CHANNELS: usize = 64;
-/// Large channels per task of the weights' gradient, and the tasks, where there are more channels than one has.
+/// Large channels per task of the weights' gradient.
 const GRADIENT_CHANNELS: usize = 32;
+/// Tasks of the weights' gradient, shares of the images where there are fewer blocks of channels. Each has a sum of its
+/// own, so they are few.
 const GRADIENT_TASKS: usize = 4;
 
 /// Whether fewer products are worth the transforms.
@@ -41,6 +49,7 @@ pub(super) fn serves(geometry: &Geometry) -> bool {
         && channels(geometry.large)
         && channels(geometry.small)
         && geometry.tiles() <= MOST_TILES_OF_IMAGE
+        && COMPONENTS * geometry.tiles().max(TILES) * geometry.small <= MOST_PRODUCTS
         && geometry.images * geometry.tiles() >= LEAST_TILES
 }
 
@@ -63,9 +72,9 @@ impl Geometry {
         (2 * self.height + 2) * (2 * self.width + 2)
     }
 
-    /// How many of `images` go through together.
-    fn tiled_together(&self, images: usize) -> usize {
-        (TILES / self.tiles()).clamp(1, images.div_ceil(TASKS).max(1))
+    /// How many images go through together, at most.
+    fn tiled_together(&self, most: usize) -> usize {
+        (TILES / self.tiles()).clamp(1, most.max(1))
     }
 
     /// Large channels whose factors for so many images are held at once.
@@ -104,7 +113,7 @@ fn component(values: &[f32], [rows, columns]: [usize; 2], component: usize) -> M
 }
 
 /// Channels from `first` on of large maps, `[image, channel, line, column]`, as factors:
-/// `[component, image and tile, channel and phase]`.
+/// `[component, image and tile, row]`.
 fn large_factors(
     geometry: &Geometry,
     large: &[f32],
@@ -144,7 +153,7 @@ fn small_factors(geometry: &Geometry, small: &[f32], turned: &mut [f32], factors
     );
 }
 
-/// Weights as factors for [`convolve`]: `[large channel and phase, component, small channel]`.
+/// Weights as factors for [`convolve`]: `[row, component, small channel]`.
 fn factors_by_large(geometry: &Geometry, weight: &[f32]) -> Vec<f32> {
     let row = COMPONENTS * geometry.small;
     let groups = geometry.small / LANES;
@@ -190,7 +199,7 @@ fn taps_of_group(
     taps
 }
 
-/// Weights as factors for [`expand`]: `[small channel, component, large channel and phase]`.
+/// Weights as factors for [`expand`]: `[small channel, component, row]`.
 fn factors_by_small(geometry: &Geometry, weight: &[f32]) -> Vec<f32> {
     let row = COMPONENTS * PHASES * geometry.large;
     let groups = geometry.large / LANES;
@@ -218,7 +227,7 @@ fn factors_by_small(geometry: &Geometry, weight: &[f32]) -> Vec<f32> {
 /// The convolution of the large maps.
 pub(super) fn convolve(geometry: &Geometry, large: &[f32], weight: &[f32]) -> Vec<f32> {
     let weight = factors_by_large(geometry, weight);
-    let together = geometry.tiled_together(geometry.images);
+    let together = geometry.tiled_together(geometry.images.div_ceil(TASKS));
     let (small_image, large_image) = (geometry.small_image(), geometry.large_image());
     let length = geometry.images * small_image;
     in_chunks(length, together * small_image, |index, small| {
@@ -274,7 +283,7 @@ fn convolve_images(geometry: &Geometry, large: &[f32], weight: &[f32], small: &m
 /// The transposed convolution of the small maps: the gradient of [`convolve`] by the large ones.
 pub(super) fn expand(geometry: &Geometry, small: &[f32], weight: &[f32]) -> Vec<f32> {
     let weight = factors_by_small(geometry, weight);
-    let together = geometry.tiled_together(geometry.images);
+    let together = geometry.tiled_together(geometry.images.div_ceil(TASKS));
     let (small_image, large_image) = (geometry.small_image(), geometry.large_image());
     let length = geometry.images * large_image;
     in_chunks(length, together * large_image, |index, large| {
@@ -336,11 +345,11 @@ fn expand_images(geometry: &Geometry, small: &[f32], weight: &[f32], large: &mut
 pub(super) fn weight_gradient(geometry: &Geometry, large: &[f32], small: &[f32]) -> Vec<f32> {
     let block = GRADIENT_CHANNELS.min(geometry.large);
     let blocks = geometry.large.div_ceil(block);
-    let share = geometry.images.div_ceil((GRADIENT_TASKS / blocks).max(1));
+    let share = geometry.images.div_ceil(GRADIENT_TASKS.div_ceil(blocks));
     let shares = geometry.images.div_ceil(share);
 
     let row = COMPONENTS * geometry.small;
-    let part = PHASES * block * row; // [large channel and phase, component, small channel]
+    let part = PHASES * block * row; // [row, component, small channel]
     let mut parts = vec![0.0; shares * blocks * part];
     parts
         .par_chunks_mut(part)
@@ -389,7 +398,7 @@ pub(super) fn weight_gradient(geometry: &Geometry, large: &[f32], small: &[f32])
 }
 
 /// The gradient by the factors of the weights of some large channels, from some images:
-/// `[large channel and phase, component, small channel]`.
+/// `[row, component, small channel]`.
 fn share_of_gradient(
     geometry: &Geometry,
     large: &[f32],
@@ -427,7 +436,7 @@ fn share_of_gradient(
 mod tests {
     use super::super::direct;
     use super::*;
-    use crate::ops::tests::{assert_close, normal, read};
+    use crate::ops::tests::{assert_close, in_pool, normal, read};
     use burn::tensor::Device;
 
     fn noise(length: usize, seed: u64) -> Vec<f32> {
@@ -436,14 +445,15 @@ mod tests {
 
     #[test]
     fn fewer_products_give_what_windows_give() {
-        // `[images, large, small, height, width]`: tiles in a row and in a column, channels of several blocks and
-        // shares with a rest, maps that go through alone.
+        // `[images, large, small, height, width]`: a last group of one tile, tiles in a row and in a column, blocks of
+        // channels and shares of images with a rest, maps that go through alone and by few channels.
         for [images, large, small, height, width] in [
-            [260, 16, 24, 2, 2],
+            [513, 16, 24, 2, 2],
             [131, 72, 16, 2, 4],
+            [67, 40, 16, 4, 4],
             [17, 24, 16, 16, 4],
             [9, 104, 40, 8, 16],
-            [2, 16, 16, 32, 32],
+            [2, 40, 16, 32, 32],
         ] {
             let geometry = Geometry {
                 images,
@@ -456,22 +466,24 @@ mod tests {
             let of_large = noise(images * geometry.large_image(), 1);
             let of_small = noise(images * geometry.small_image(), 2);
             let weight = noise(small * geometry.window(), 3);
-            let what = |part: &str| format!("{part} of {geometry:?}");
-            assert_close(
-                &convolve(&geometry, &of_large, &weight),
-                &direct::convolve(&geometry, &of_large, &weight),
-                &what("convolution"),
-            );
-            assert_close(
-                &expand(&geometry, &of_small, &weight),
-                &direct::expand(&geometry, &of_small, &weight),
-                &what("transpose"),
-            );
-            assert_close(
-                &weight_gradient(&geometry, &of_large, &of_small),
-                &direct::weight_gradient(&geometry, &of_large, &of_small),
-                &what("gradient by weights"),
-            );
+            // By one thread, whose scratch holds nothing that could be taken for a number.
+            let found = in_pool(1, || {
+                with_scratch([1 << 22], |[all]| all.fill(f32::NAN));
+                [
+                    convolve(&geometry, &of_large, &weight),
+                    expand(&geometry, &of_small, &weight),
+                    weight_gradient(&geometry, &of_large, &of_small),
+                ]
+            });
+            let expected = [
+                direct::convolve(&geometry, &of_large, &weight),
+                direct::expand(&geometry, &of_small, &weight),
+                direct::weight_gradient(&geometry, &of_large, &of_small),
+            ];
+            let parts = ["convolution", "transpose", "gradient by weights"];
+            for ((found, expected), part) in found.iter().zip(&expected).zip(parts) {
+                assert_close(found, expected, &format!("{part} of {geometry:?}"));
+            }
         }
     }
 
@@ -484,18 +496,37 @@ mod tests {
             height: 8,
             width: 8,
         };
-        assert!(serves(&worth));
+        for worth in [
+            worth,
+            Geometry {
+                images: 16,
+                ..worth
+            },
+            Geometry {
+                height: 32,
+                width: 32,
+                ..worth
+            },
+        ] {
+            assert!(serves(&worth), "{worth:?}");
+        }
         for not_worth in [
             Geometry {
                 images: 15,
                 ..worth
             },
-            Geometry { large: 3, ..worth },
+            Geometry { large: 8, ..worth },
+            Geometry { small: 8, ..worth },
+            Geometry { large: 20, ..worth },
             Geometry { small: 20, ..worth },
+            Geometry {
+                small: 8192,
+                ..worth
+            },
             Geometry { height: 7, ..worth },
             Geometry { width: 0, ..worth },
             Geometry {
-                width: 256,
+                width: 130,
                 ..worth
             },
         ] {
