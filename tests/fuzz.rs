@@ -69,6 +69,8 @@ static PICTURES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         (&rgba, ImageFormat::Bmp),
         (&grey, ImageFormat::Bmp),
         (&rgb, ImageFormat::WebP),
+        (&rgb, ImageFormat::Tiff),
+        (&rgba, ImageFormat::Tiff),
     ] {
         let mut file = Cursor::new(Vec::new());
         image.write_to(&mut file, format).unwrap();

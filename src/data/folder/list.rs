@@ -12,7 +12,7 @@ use walkdir::WalkDir;
 use crate::data::DataError;
 
 /// Extensions, in lower case, of the files that are taken from a folder.
-pub(super) const EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "bmp", "webp"];
+pub(super) const EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "tif", "tiff", "bmp", "webp"];
 
 /// What a pattern has and the name of a file hardly ever.
 const WILDCARDS: [char; 3] = ['*', '?', '['];
@@ -28,7 +28,7 @@ pub struct Listing {
 
 /// Files in a folder that do not have the extension of an image, counted by extension.
 ///
-/// Displayed as in `12 .tif, 1 without extension`.
+/// Displayed as in `12 .gif, 1 without extension`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ignored(BTreeMap<String, usize>);
 
@@ -87,7 +87,7 @@ impl Listing {
 /// The image files that `paths` stand for, in their order, each file once:
 ///
 /// - a file is taken as it is, whatever its extension;
-/// - of a folder, the `.png`, `.jpg`, `.jpeg`, `.bmp` and `.webp` files (in any case) in it and
+/// - of a folder, the `.png`, `.jpg`, `.jpeg`, `.tif`, `.tiff`, `.bmp` and `.webp` files (in any case) in it and
 ///   below it are taken, sorted by path; hidden files and folders are left out, links are followed;
 /// - what does not exist is a pattern as in a shell, `parts/*.png` or `parts/**/*.png`, sorted.
 ///
@@ -287,18 +287,26 @@ mod tests {
             "a.JPG",
             "sub/deep/c.webp",
             "sub/a.bmp",
+            "sub/b.TIFF",
             "z.jpeg",
             ".hidden.png",
             ".trash/d.png",
-            "x.tif",
-            "y.TIF",
+            "x.gif",
+            "y.GIF",
             "readme",
         ]);
-        let expected = ["a.JPG", "b.png", "sub/a.bmp", "sub/deep/c.webp", "z.jpeg"];
+        let expected = [
+            "a.JPG",
+            "b.png",
+            "sub/a.bmp",
+            "sub/b.TIFF",
+            "sub/deep/c.webp",
+            "z.jpeg",
+        ];
         assert_eq!(names(&folder, &[""]), expected);
         let ignored = list(&[folder.path().to_path_buf()]).unwrap().ignored;
-        assert_eq!(ignored.to_string(), "1 without extension, 2 .tif");
-        assert_eq!(ignored.counts()["tif"], 2);
+        assert_eq!(ignored.to_string(), "1 without extension, 2 .gif");
+        assert_eq!(ignored.counts()["gif"], 2);
         assert!(Ignored::default().is_empty() && !ignored.is_empty());
     }
 

@@ -89,12 +89,12 @@ mod tests {
         for name in [
             "set/bottle/train/good/0.png",
             "set/bottle/test/crack/0.png",
-            "set/bottle/test/crack/1.tif",
+            "set/bottle/test/crack/1.gif",
             "set/bottle/ground_truth/crack/0.bmp",
             "set/bottle/test/crack/2.png",
             "set/bottle/ground_truth/crack/2_mask.PNG",
             "set/cable/train/good/0.png",
-            "set/cable/test/cut/0.tif",
+            "set/cable/test/cut/0.gif",
             "plain/0.png",
         ] {
             std::fs::create_dir_all(at(name).parent().unwrap()).unwrap();
@@ -103,7 +103,7 @@ mod tests {
         let found = unscored(&[at("set/bottle")]).unwrap();
         let tests = ["0.png", "2.png"].map(|name| at("set/bottle/test/crack").join(name));
         assert_eq!(found.files, tests);
-        assert_eq!(found.ignored.to_string(), "1 .tif");
+        assert_eq!(found.ignored.to_string(), "1 .gif");
         let masks =
             ["0.bmp", "2_mask.PNG"].map(|name| at("set/bottle/ground_truth/crack").join(name));
         let found = found.tests.unwrap().into_iter().map(|test| test.mask);
@@ -117,7 +117,7 @@ mod tests {
         assert!(error(&["*"]).contains("name one of them, as in"));
         assert!(error(&["set/*"]).contains("name it alone"));
         assert!(error(&["plain", "set/bottle"]).contains("name it alone"));
-        assert!(error(&["set/cable"]).contains("left out: 1 .tif"));
+        assert!(error(&["set/cable"]).contains("left out: 1 .gif"));
         let both = unscored(&[at("plain"), at("set/bottle/test")]).unwrap();
         assert_eq!((both.files.len(), both.tests.is_none()), (3, true));
         assert_eq!(both.searched, [at("plain"), at("set/bottle/test")]);

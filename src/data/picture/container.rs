@@ -56,7 +56,7 @@ pub(super) fn webp_orientation(chunks: &[(&[u8], &[u8])]) -> Option<Orientation>
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_files::{TURNED, encode, error, halves, noise, picture};
+    use super::super::test_files::{TURNED, encode, error, halves, noise, picture, turned_tiff};
     use crate::data::Picture;
     use image::codecs::png::PngEncoder;
     use image::codecs::webp::WebPEncoder;
@@ -78,7 +78,7 @@ mod tests {
         encoder.set_exif_metadata(TURNED.to_vec()).unwrap();
         halves().write_with_encoder(encoder).unwrap();
 
-        for (bytes, channels) in [(jpeg, 1), (webp, 3), (png, 1)] {
+        for (bytes, channels) in [(jpeg, 1), (webp, 3), (png, 1), (turned_tiff(), 1)] {
             let turned = picture(&bytes);
             assert_eq!(turned.to_images().shape(), [channels, 16, 8]);
             let file = tempfile::NamedTempFile::new().unwrap();
@@ -96,6 +96,7 @@ mod tests {
         for format in [
             ImageFormat::Png,
             ImageFormat::Jpeg,
+            ImageFormat::Tiff,
             ImageFormat::Bmp,
             ImageFormat::WebP,
         ] {

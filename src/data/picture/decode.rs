@@ -20,7 +20,7 @@ const MAX_PIXELS: u64 = 100_000_000;
 pub(super) const MAX_MEMORY: u64 = 1 << 30;
 
 /// For errors about files of another format.
-const READ: &str = "PNG, JPEG, BMP and WebP are read";
+const READ: &str = "PNG, JPEG, TIFF, BMP and WebP are read";
 
 /// The upright image in a file of any of the formats that are read; the contents say which.
 ///
@@ -31,6 +31,7 @@ pub(super) fn decode(bytes: &[u8], path: &Path) -> Result<DynamicImage, DataErro
         let (decoder, orientation) = opened(bytes, format, path)?;
         let image = DynamicImage::from_decoder(decoder);
         let mut image = image.map_err(|error| explain(path, &error))?;
+        within_range(&image, path)?;
         image.apply_orientation(orientation);
         Ok(image)
     })
@@ -70,7 +71,11 @@ fn guarded<T>(
     }
     let format = match image::guess_format(bytes) {
         Ok(
-            format @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::Bmp | ImageFormat::WebP),
+            format @ (ImageFormat::Png
+            | ImageFormat::Jpeg
+            | ImageFormat::Tiff
+            | ImageFormat::Bmp
+            | ImageFormat::WebP),
         ) => format,
         Ok(other) => {
             let kind = other.to_mime_type();
@@ -151,6 +156,25 @@ fn opened<'a>(
     Ok((decoder, orientation.unwrap_or(Orientation::NoTransforms)))
 }
 
+/// Refuses floating-point values, which TIFF files have, that lie beyond black and white: they would all become white or
+/// black, and how far the scale goes is nowhere said.
+fn within_range(image: &DynamicImage, path: &Path) -> Result<(), DataError> {
+    let values: &[f32] = match image {
+        DynamicImage::ImageRgb32F(image) => image.as_raw(),
+        DynamicImage::ImageRgba32F(image) => image.as_raw(),
+        _ => &[],
+    };
+    match values.iter().find(|value| !(0.0..=1.0).contains(*value)) {
+        Some(value) => Err(DataError::format(
+            path,
+            format!(
+                "floating-point values beyond 0 to 1 ({value}), whose black and white nothing says: save it with 8 or 16 bits"
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
 fn damaged(path: &Path, detail: impl std::fmt::Display) -> DataError {
     DataError::format(
         path,
@@ -179,8 +203,9 @@ fn explain(path: &Path, error: &ImageError) -> DataError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_files::{encode, error, noise, png};
+    use super::super::test_files::{encode, error, noise, picture, png};
     use super::*;
+    use image::Rgb32FImage;
 
     #[test]
     fn absurd_sizes_are_refused_by_the_header() {
@@ -214,10 +239,23 @@ mod tests {
     }
 
     #[test]
+    fn floating_point_values_have_to_lie_between_black_and_white() {
+        let of = |values: [f32; 3]| {
+            let image = Rgb32FImage::from_raw(1, 1, values.to_vec()).unwrap();
+            encode(&image.into(), ImageFormat::Tiff)
+        };
+        assert_eq!(picture(&of([0.0, 0.5, 1.0])).pixels(), [0, 128, 255]);
+        for beyond in [255.0, -0.1, f32::NAN] {
+            let error = error(&of([0.0, beyond, 1.0])).to_string();
+            assert!(error.contains("beyond 0 to 1"), "{error}");
+        }
+    }
+
+    #[test]
     fn other_files_are_told_apart() {
         let error = |bytes: &[u8]| error(bytes).to_string();
         assert!(error(b"a text, not an image").contains("not an image"));
         assert!(error(b"GIF89a and so on").contains("image/gif"));
-        assert!(error(b"II*\0 and so on").contains("image/tiff"));
+        assert!(error(b"II*\0 and so on").contains("truncated or damaged"));
     }
 }

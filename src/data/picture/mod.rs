@@ -28,20 +28,21 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Decodes a PNG, JPEG, BMP or WebP file, whatever its name: the contents say which it is.
+    /// Decodes a PNG, JPEG, TIFF, BMP or WebP file, whatever its name: the contents say which it is.
     ///
     /// - 16-bit and floating-point values are rounded to 8 bits.
     /// - Grey stays grey; palettes become RGB.
     /// - Transparency is composited over black: the colour below a transparent pixel is whatever
     ///   the program that wrote the file left there, and must not count.
     /// - The picture is turned upright as its EXIF orientation says.
-    /// - Of an animation, the first picture is taken.
+    /// - Of an animation, or of several pages, the first picture is taken.
     ///
     /// # Errors
     /// [`DataError::Io`] when the file cannot be read; [`DataError::Empty`] when it has no byte;
     /// [`DataError::TooLarge`] when, before anything is decoded, it turns out to have a side above
     /// 16,384 pixels, more than 100 megapixels or more than 1 GiB; [`DataError::Format`] when it is
-    /// another kind of file, truncated or damaged.
+    /// another kind of file, truncated or damaged, or has floating-point values
+    /// beyond 0 to 1.
     pub fn decode(path: &Path) -> Result<Self, DataError> {
         Self::from_image(&decode(&read(path)?, path)?)
     }
@@ -154,7 +155,12 @@ mod tests {
             [3, 18, 24]
         );
         let folder = tempfile::tempdir().unwrap();
-        for format in [ImageFormat::Png, ImageFormat::Bmp, ImageFormat::WebP] {
+        for format in [
+            ImageFormat::Png,
+            ImageFormat::Tiff,
+            ImageFormat::Bmp,
+            ImageFormat::WebP,
+        ] {
             let bytes = encode(&noise(), format);
             assert_eq!(picture(&bytes), expected, "{format:?}");
             let path = folder.path().join("photo.jpg");

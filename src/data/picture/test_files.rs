@@ -30,6 +30,33 @@ pub(super) fn halves() -> DynamicImage {
     GrayImage::from_fn(16, 8, |x, _| Luma([if x < 8 { 0 } else { 255 }])).into()
 }
 
+/// [`halves`] as a TIFF file, little-endian and not compressed, to be turned by 90 degrees clockwise.
+pub(super) fn turned_tiff() -> Vec<u8> {
+    let pixels = halves().into_bytes();
+    // Tag, type (3: 16 bits, 4: 32 bits) and the one value of each entry.
+    let entries: [(u16, u16, u32); 9] = [
+        (256, 4, 16), // width
+        (257, 4, 8),  // height
+        (258, 3, 8),  // bits of a sample
+        (259, 3, 1),  // not compressed
+        (262, 3, 1),  // zero is black
+        (273, 4, 8),  // where the pixels start
+        (274, 3, 6),  // the turn
+        (278, 4, 8),  // rows in the only strip
+        (279, 4, pixels.len() as u32),
+    ];
+    let mut bytes = b"II*\0".to_vec();
+    bytes.extend((8 + pixels.len() as u32).to_le_bytes());
+    bytes.extend(pixels);
+    bytes.extend((entries.len() as u16).to_le_bytes());
+    for (tag, kind, value) in entries {
+        bytes.extend([tag, kind].map(u16::to_le_bytes).concat());
+        bytes.extend([1, value].map(u32::to_le_bytes).concat());
+    }
+    bytes.extend([0; 4]);
+    bytes
+}
+
 fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
     let mut crc = Crc::new();
     crc.update(kind);
