@@ -92,7 +92,8 @@ pub(crate) fn create_folder(path: &Path) -> Result<(), FileError> {
     std::fs::create_dir_all(path).map_err(FileError::io("create the folder", path))
 }
 
-/// Replaces the file at `path` by what `write` produces, or leaves it as it was.
+/// Replaces the file at `path` by what `write` produces, or leaves it as it was. Of a symbolic link, the file that it
+/// leads to.
 ///
 /// # Errors
 /// [`FileError::Io`] naming the file.
@@ -100,6 +101,11 @@ pub(crate) fn replace(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<(), FileError> {
+    let target = path
+        .is_symlink()
+        .then(|| std::fs::canonicalize(path).ok())
+        .flatten();
+    let path = target.as_deref().unwrap_or(path);
     let folder = path.parent().unwrap_or(Path::new("."));
     let attempt = || {
         let mut builder = tempfile::Builder::new();

@@ -5,6 +5,8 @@ mod common;
 mod default;
 #[path = "folder/groups.rs"]
 mod groups;
+#[path = "folder/interrupted.rs"]
+mod interrupted;
 #[path = "folder/maps.rs"]
 mod maps;
 #[path = "folder/positions.rs"]

@@ -40,13 +40,22 @@ enum DataVerb {
 /// When a file cannot be fetched, or `verify` finds a fault.
 pub fn run(args: DataArgs, store: &DataStore) -> anyhow::Result<()> {
     let out = &mut io::stdout().lock();
-    match args.verb {
+    let outcome = match args.verb {
         DataVerb::List => list(store, out),
         DataVerb::Fetch { name } => match name {
             Asset::Dataset(name) => fetch(name, store, out),
             Asset::SqueezeNet => fetch_squeezenet(store, out),
         },
         DataVerb::Verify { name } => verify(name, store, out),
+    };
+    // Whoever reads may have seen enough, as `| head` has.
+    let is_read_no_more = |error: &anyhow::Error| {
+        let error = error.downcast_ref::<io::Error>();
+        error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    match outcome {
+        Err(error) if is_read_no_more(&error) => Ok(()),
+        outcome => outcome,
     }
 }
 
@@ -99,6 +108,17 @@ fn fetch(name: DatasetName, store: &DataStore, out: &mut impl Write) -> anyhow::
             out,
             "{name} is drawn by the program itself: nothing to fetch"
         )?;
+    }
+    // What lay there already may be cut off or something else.
+    let checks = store.verify(name);
+    let fault = checks
+        .iter()
+        .find_map(|check| Some((&check.path, check.outcome.as_ref().err()?)));
+    if let Some((path, reason)) = fault {
+        bail!(
+            "{}: {reason}. It is left as it is: move it away, and the same command fetches it",
+            path.display()
+        );
     }
     for path in paths {
         writeln!(out, "{}", path.display())?;

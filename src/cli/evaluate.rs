@@ -10,7 +10,8 @@ use crate::train::Display;
 pub struct EvaluateArgs {
     /// Study and class left out: digits-3, mnist-3, cifar10-plane.
     name: String,
-    /// Share of the training images that the threshold calls normal, e.g. 0.99.
+    /// Share of the training images that the threshold calls normal, e.g. 0.99; of the validation images, where a
+    /// method does not score those.
     #[arg(long, value_name = "LEVEL")]
     confidence: Option<f64>,
     #[command(flatten)]

@@ -24,7 +24,7 @@ const SCRATCH: &str = "scratch";
 
 #[derive(Args)]
 pub struct FitArgs {
-    /// Folder of normal images (PNG, JPEG, BMP, WebP; subfolders too), or of MVTec AD's layout:
+    /// Folder of normal images (PNG, JPEG, TIFF, BMP, WebP; subfolders too), or of MVTec AD's layout:
     /// train/good, test/<defect>, ground_truth/<defect>.
     folder: PathBuf,
     /// The model file to write.
@@ -280,6 +280,9 @@ fn write_page(
         "Normal images".to_owned(),
         format!("{train} trained on, {validation} for the epoch, {calibration} held out"),
     )];
+    if !fitted.ignored.is_empty() {
+        setup.push(("No images".to_owned(), fitted.ignored.clone()));
+    }
     let comparison = fitted.comparison.as_ref();
     setup.extend(comparison.map(|found| ("Compared".to_owned(), found.to_string())));
     let page = FolderPage {
@@ -295,6 +298,7 @@ fn write_page(
             seconds: fitted.seconds,
             images_per_second: None,
         }],
+        skipped: &fitted.skipped,
         command: command_line(),
         notes,
     };

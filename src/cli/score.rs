@@ -22,6 +22,8 @@ use crate::report::Timing;
 pub const DEFAULT_ALPHA: f64 = 0.05;
 /// Exit status of `--fail-on-anomaly` when there is one.
 const ANOMALY_STATUS: u8 = 2;
+/// Paths that the title of a page names.
+const NAMED: usize = 3;
 
 #[derive(Args)]
 pub struct ScoreArgs {
@@ -183,11 +185,11 @@ fn page_of<'a>(
     scored: &'a Scored,
     (backend, ready): (String, Duration),
 ) -> FolderPage<'a> {
-    let paths: Vec<String> = args
-        .paths
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
+    let named = args.paths.iter().take(NAMED);
+    let mut paths: Vec<String> = named.map(|path| path.display().to_string()).collect();
+    if args.paths.len() > NAMED {
+        paths.push(format!("and {} more", args.paths.len() - NAMED));
+    }
     FolderPage {
         detector,
         scored,
@@ -201,6 +203,7 @@ fn page_of<'a>(
             seconds: ready.as_secs_f64(),
             images_per_second: None,
         }],
+        skipped: &[],
         command: command_line(),
         notes: Vec::new(),
     }

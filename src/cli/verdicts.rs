@@ -50,6 +50,7 @@ impl Printer {
         let text = match self.format {
             Format::Table => {
                 let word = if anomalous { "ANOMALOUS" } else { "normal" };
+                let name = on_one_line(&name);
                 format!(
                     "{word:<9}  {:>8.4}  {:>9.2}  {:<15}  {name}\n",
                     verdict.p_value, verdict.score, verdict.driver
@@ -131,4 +132,26 @@ fn pictures(image: &Judged) -> Vec<(&'static str, &PathBuf)> {
     written
         .filter_map(|(name, path)| Some((name, path.as_ref()?)))
         .collect()
+}
+
+/// A name without what would break a row or reach the terminal as an order.
+fn on_one_line(name: &str) -> String {
+    let escaped = |letter: char| match letter.is_control() {
+        true => letter.escape_default().to_string(),
+        false => letter.to_string(),
+    };
+    name.chars().map(escaped).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stays_in_its_row() {
+        assert_eq!(
+            on_one_line("a\nb\u{1b}[2J \u{e4}.png"),
+            "a\\nb\\u{1b}[2J \u{e4}.png"
+        );
+    }
 }

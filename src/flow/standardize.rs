@@ -49,9 +49,17 @@ impl Standardizer {
     /// What keeps it from being the scale of latents of `dim` entries, if anything does: a file may say
     /// anything.
     pub(crate) fn check(&self, dim: usize) -> Result<(), String> {
-        match self.mean.len() == dim && self.deviation.len() == dim {
+        if [&self.mean, &self.deviation].map(Vec::len) != [dim, dim] {
+            return Err("its scale is not of the latent's dimension".to_owned());
+        }
+        let sound = self.mean.iter().all(|mean| mean.is_finite())
+            && self
+                .deviation
+                .iter()
+                .all(|&value| value.is_finite() && value > 0.0);
+        match sound {
             true => Ok(()),
-            false => Err("its scale is not of the latent's dimension".to_owned()),
+            false => Err("its scale has a mean or a deviation that is none".to_owned()),
         }
     }
 

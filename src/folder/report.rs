@@ -6,6 +6,7 @@ use image::{GrayImage, ImageBuffer, Pixel, RgbImage};
 
 use super::scoring::{Kept, Scored};
 use crate::data::Picture;
+use crate::data::folder::Skipped;
 use crate::evaluate::{auroc, roc_curve};
 use crate::method::{Detector, Heatmap};
 use crate::report::{
@@ -36,6 +37,8 @@ pub struct FolderPage<'a> {
     pub setup: Vec<(String, String)>,
     /// Where the time went, beside reading and scoring.
     pub timings: Vec<Timing>,
+    /// Files that could not be read before, in the fit.
+    pub skipped: &'a [Skipped],
     /// The command line.
     pub command: String,
     /// Warnings, one paragraph each.
@@ -122,7 +125,8 @@ impl FolderPage<'_> {
 
     fn odd(&self, kept: &Kept) -> Result<OddImage, RunError> {
         let picture = Picture::decode(&kept.path)?;
-        let anomalous = kept.p_value <= self.alpha;
+        // Images that were held out are drawn as normal ones: they are the measure of what is odd.
+        let anomalous = kept.p_value <= self.alpha && !self.held_out;
         let (mut overlay, mut mask) = (None, None);
         if self.detector.heat_source(None).is_ok() {
             let map = self.detector.heatmap_of(&picture, None)?;
@@ -140,7 +144,7 @@ impl FolderPage<'_> {
                 false => format!("p = {:.4}, score {:.2}", kept.p_value, kept.score),
             },
             driver: self.detector.driver_in_words(&kept.driver),
-            anomalous: anomalous && !self.held_out,
+            anomalous,
             label: kept.defect.clone().or_else(|| {
                 let labelled = self.scored.metrics.is_some();
                 labelled.then(|| "good".to_owned())
@@ -247,14 +251,14 @@ impl FolderPage<'_> {
     }
 
     fn left_out(&self) -> Vec<(String, String)> {
-        let skipped = &self.scored.skipped;
-        let mut rows: Vec<(String, String)> = skipped
-            .iter()
-            .take(NAMED)
+        let skipped = || self.skipped.iter().chain(&self.scored.skipped);
+        let count = skipped().count();
+        let named = skipped().take(NAMED);
+        let mut rows: Vec<(String, String)> = named
             .map(|file| (file.path.display().to_string(), file.reason.clone()))
             .collect();
-        if skipped.len() > NAMED {
-            rows.push((format!("and {} more", skipped.len() - NAMED), String::new()));
+        if count > NAMED {
+            rows.push((format!("and {} more", count - NAMED), String::new()));
         }
         rows
     }

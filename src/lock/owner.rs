@@ -134,7 +134,11 @@ impl Claim {
         for _ in 0..TRIES {
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(mut file) => {
-                    file.write_all(text.as_bytes()).map_err(unwritten)?;
+                    if let Err(error) = file.write_all(text.as_bytes()) {
+                        // An empty claim would be in everybody's way.
+                        let _ = std::fs::remove_file(&path);
+                        return Err(unwritten(error));
+                    }
                     return Ok(Self {
                         heart: heart(&path, &owner.token, text).map_err(unwritten)?,
                         path,

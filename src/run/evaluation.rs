@@ -59,7 +59,8 @@ pub struct Evaluation {
 
 impl Evaluation {
     /// Evaluates every score of `table` on every test set. Thresholds come from the training
-    /// normals alone (the paper, third paragraph); `seed` is that of the bootstrap.
+    /// normals alone (the paper, third paragraph), or from the validation images of a method that does not score
+    /// these; `seed` is that of the bootstrap.
     ///
     /// # Errors
     /// [`RunError`] when a part is missing or a score is not finite.

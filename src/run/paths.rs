@@ -84,9 +84,15 @@ impl RunFolder {
 
     /// True when the run has everything that an evaluation needs.
     pub fn is_complete(&self) -> bool {
-        [self.done(), self.scores(), self.split(), self.identity()]
-            .iter()
-            .all(|path| path.exists())
+        let needed = [
+            self.done(),
+            self.scores(),
+            self.split(),
+            self.identity(),
+            self.environment(),
+            self.model(),
+        ];
+        needed.iter().all(|path| path.exists())
     }
 
     /// True when it is complete and of this identity.

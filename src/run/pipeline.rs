@@ -315,6 +315,16 @@ impl<'a> Run<'a> {
         let table = ScoreTable::read(&self.workspace.scores())?;
         let environment: Environment = files::read_json(&self.workspace.environment())?;
         let detector = Detector::load_on(self.workspace.model(), &self.open.device)?;
+        let unscored = detector.scorer().score_names().iter();
+        let unscored = unscored
+            .copied()
+            .find(|&name| !table.names.iter().any(|other| other == name));
+        if let Some(name) = unscored {
+            return Err(RunError::Workspace(format!(
+                "{} has no score `{name}`, which the run's model gives: run the experiment with --fresh",
+                self.workspace.scores().display()
+            )));
+        }
         let now = Identity {
             pictures: pictures(self.experiment, store),
             ..self.identity.clone()

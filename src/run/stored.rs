@@ -1,5 +1,6 @@
 //! What there is of a run already: its identity, its summary, and making room where another lies.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::evaluation::{Numbers, anomalous_set};
@@ -177,7 +178,7 @@ pub(super) fn summary_of(
     let environment: Environment = files::read_json(&folder.environment())?;
     let description = Description::read(&folder.model())?;
     let Numbers { metrics, .. } = files::read_json(&folder.metrics())?;
-    Ok(Summary {
+    let summary = Summary {
         title: format!(
             "{}  {}  seed {}",
             experiment.name, experiment.variant, options.seed
@@ -195,5 +196,14 @@ pub(super) fn summary_of(
         done,
         report: folder.report(),
         was_complete,
-    })
+    };
+    let judged = |scores: &BTreeMap<_, _>| scores.contains_key(summary.own());
+    match summary.metrics.contains_key(summary.set) && summary.metrics.values().all(judged) {
+        true => Ok(summary),
+        false => Err(RunError::Workspace(format!(
+            "{} lacks the numbers of the score `{}`: `encoder-flow evaluate` writes it anew",
+            folder.metrics().display(),
+            summary.own()
+        ))),
+    }
 }

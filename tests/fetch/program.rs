@@ -43,6 +43,30 @@ fn the_program_says_why_a_fetch_failed() {
     assert!(files_in(&dir.path().join("data/mnist")).is_empty());
 }
 
+/// Files of a set that are all there, of which no byte is right.
+#[test]
+fn a_fetch_does_not_take_damaged_files_for_the_set() {
+    let dir = folder();
+    let mnist = dir.path().join("data/mnist");
+    fs::create_dir_all(&mnist).unwrap();
+    for name in [
+        "train-images-idx3-ubyte.gz",
+        "train-labels-idx1-ubyte.gz",
+        "t10k-images-idx3-ubyte.gz",
+        "t10k-labels-idx1-ubyte.gz",
+    ] {
+        fs::write(mnist.join(name), "here").unwrap();
+    }
+    let output = program(&["data", "fetch", "mnist", "--offline"], dir.path())
+        .output()
+        .unwrap();
+    let error = text(&output.stderr);
+    assert!(!output.status.success() && output.stdout.is_empty());
+    for part in ["train-images-idx3-ubyte.gz: ", "move it away"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
 #[test]
 fn the_program_asks_only_for_what_is_missing() {
     let (server, dir) = (Server::start(), folder());

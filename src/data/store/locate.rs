@@ -118,14 +118,12 @@ fn cifar10(places: &[Place], file: RemoteFile, batches: &[RemoteFile]) -> Piece 
     Piece { file, path, note }
 }
 
-/// The official file, or one named after it, such as `test_32x32_first10000.mat`.
+/// The official file wherever it is, or one named after it, such as `test_32x32_first10000.mat`.
 fn svhn(places: &[Place], file: RemoteFile) -> Piece {
     let stem = file.name.trim_end_matches(".mat");
-    let path = places.iter().find_map(|place| {
-        let complete = place.dir.join(&file.name);
-        if complete.is_file() {
-            return Some(complete);
-        }
+    let mut complete = places.iter().map(|place| place.dir.join(&file.name));
+    let complete = complete.find(|path| path.is_file());
+    let subset = |place: &Place| {
         std::fs::read_dir(&place.dir)
             .ok()?
             .filter_map(|entry| Some(entry.ok()?.path()))
@@ -136,7 +134,8 @@ fn svhn(places: &[Place], file: RemoteFile) -> Piece {
             })
             // The order of a folder is the system's; the choice must not be.
             .min()
-    });
+    };
+    let path = complete.or_else(|| places.iter().find_map(subset));
     let note = None;
     Piece { file, path, note }
 }

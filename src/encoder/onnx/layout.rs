@@ -15,14 +15,15 @@ pub(super) enum Layout {
     Tokens {
         tokens: usize,
         channels: usize,
-        /// Tokens before those of a square grid of patches, and its side, where there is one.
-        grid: Option<[usize; 2]>,
+        /// Tokens before those of a grid of patches, and its rows and columns, where there is one.
+        grid: Option<[usize; 3]>,
     },
 }
 
 impl Layout {
-    /// Of a tensor of this shape, the batch first.
-    pub fn of(shape: &[usize]) -> Result<Self, String> {
+    /// Of a tensor of this shape, the batch first, for an input of `[height, width]`, whose proportions a grid of square
+    /// patches has.
+    pub fn of(shape: &[usize], input: [usize; 2]) -> Result<Self, String> {
         if shape.contains(&0) {
             return Err(format!("of shape {shape:?} is empty"));
         }
@@ -36,9 +37,8 @@ impl Layout {
                 tokens,
                 channels,
                 grid: PREFIXES.into_iter().find_map(|prefix| {
-                    let patches = tokens.checked_sub(prefix)?;
-                    let side = patches.isqrt();
-                    (side > 0 && side * side == patches).then_some([prefix, side])
+                    let [rows, columns] = grid_of(tokens.checked_sub(prefix)?, input)?;
+                    Some([prefix, rows, columns])
                 }),
             }),
             _ => Err(format!(
@@ -60,7 +60,7 @@ impl Layout {
         match *self {
             Self::Vector { .. } => None,
             Self::Map { sides, .. } => Some(sides),
-            Self::Tokens { grid, .. } => grid.map(|[_, side]| [side, side]),
+            Self::Tokens { grid, .. } => grid.map(|[_, rows, columns]| [rows, columns]),
         }
     }
 
@@ -97,12 +97,24 @@ impl Layout {
                 channels,
                 grid,
             } => {
-                let prefix = grid.map_or(0, |[prefix, _]| prefix);
+                let prefix = grid.map_or(0, |[prefix, ..]| prefix);
                 let of = |channel| (prefix..tokens).map(move |token| token * channels + channel);
                 (0..channels).flat_map(of).map(|at| values[at]).collect()
             }
         }
     }
+}
+
+/// `[rows, columns]` of so many patches that have the proportions of the input, where these go.
+fn grid_of(patches: usize, [height, width]: [usize; 2]) -> Option<[usize; 2]> {
+    let (mut divisor, mut rest) = (height, width);
+    while rest > 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    let [down, across] = [height, width].map(|side| side / divisor.max(1));
+    let times = (patches / (down * across).max(1)).isqrt();
+    let grid = [down * times, across * times];
+    (patches > 0 && grid[0] * grid[1] == patches).then_some(grid)
 }
 
 #[cfg(test)]
@@ -112,19 +124,24 @@ mod tests {
     #[test]
     fn grids_of_patches_lie_behind_the_other_tokens() {
         for (tokens, expected) in [
-            (9, Some([0, 3])),
-            (197, Some([1, 14])),
-            (257, Some([1, 16])),
-            (261, Some([5, 16])),
+            (9, Some([0, 3, 3])),
+            (197, Some([1, 14, 14])),
+            (257, Some([1, 16, 16])),
+            (261, Some([5, 16, 16])),
             (199, None),
         ] {
-            let layout = Layout::of(&[1, tokens, 2]).unwrap();
+            let layout = Layout::of(&[1, tokens, 2], [224, 224]).unwrap();
             let Layout::Tokens { grid, .. } = layout else {
                 panic!("{layout:?}");
             };
             assert_eq!(grid, expected, "{tokens}");
         }
-        let layout = Layout::of(&[1, 5, 2]).unwrap();
+        // 14x56 patches of 16 pixels are as many as 28x28.
+        let strip = Layout::of(&[1, 785, 2], [224, 896]).unwrap();
+        assert_eq!(strip.sides(), Some([14, 56]));
+        let strip = Layout::of(&[1, 784, 2], [225, 896]).unwrap();
+        assert_eq!(strip.sides(), None);
+        let layout = Layout::of(&[1, 5, 2], [32, 32]).unwrap();
         let values: Vec<f32> = (0..10).map(|value| value as f32).collect();
         assert_eq!(
             layout.map(&values),
@@ -135,14 +152,14 @@ mod tests {
 
     #[test]
     fn maps_are_pooled_and_vectors_are_not() {
-        let layout = Layout::of(&[1, 2, 1, 2]).unwrap();
+        let layout = Layout::of(&[1, 2, 1, 2], [16, 32]).unwrap();
         assert_eq!(layout.pooled(&[1.0, 3.0, 5.0, 8.0]), [2.0, 6.5]);
         assert_eq!(layout.sides(), Some([1, 2]));
-        let layout = Layout::of(&[1, 3]).unwrap();
+        let layout = Layout::of(&[1, 3], [16, 32]).unwrap();
         assert_eq!(layout.pooled(&[1.0, 2.0, 3.0]), [1.0, 2.0, 3.0]);
         assert_eq!(layout.sides(), None);
         for shape in [&[][..], &[1], &[1, 2, 3, 4, 5], &[1, 0]] {
-            assert!(Layout::of(shape).is_err(), "{shape:?}");
+            assert!(Layout::of(shape, [16, 32]).is_err(), "{shape:?}");
         }
     }
 }

@@ -153,9 +153,11 @@ impl OnnxNetwork {
             reason,
         };
         let engine = Engine::new(&file, look, channels).map_err(unusable)?;
+        let [.., height, width] = engine.input();
         let outputs = engine.outputs();
         let layouts = outputs.iter().map(|(name, shape)| {
-            Layout::of(shape).map_err(|reason| unusable(format!("the tensor `{name}` {reason}")))
+            Layout::of(shape, [height, width])
+                .map_err(|reason| unusable(format!("the tensor `{name}` {reason}")))
         });
         let layouts = layouts.collect::<Result<Vec<_>, _>>()?;
         let positions = layouts.iter().map(Layout::sides);
@@ -283,10 +285,23 @@ impl OnnxNetwork {
     }
 
     /// What `read` makes of every tensor of every image, one image after the other.
+    ///
+    /// As many images at a time as threads work on: brought to the network's input, each may be many times what it was.
     fn run(
         &self,
         images: Tensor<4>,
         read: impl Fn(&Layout, &[f32]) -> Vec<f32> + Sync,
+    ) -> Vec<Vec<Vec<f32>>> {
+        let [at_once, ..] = self.inner.engine.input();
+        let parts = images.split(at_once * rayon::current_num_threads(), 0);
+        let described = parts.into_iter().map(|part| self.run_part(part, &read));
+        described.flatten().collect()
+    }
+
+    fn run_part(
+        &self,
+        images: Tensor<4>,
+        read: &(impl Fn(&Layout, &[f32]) -> Vec<f32> + Sync),
     ) -> Vec<Vec<Vec<f32>>> {
         let Inner {
             sizes,

@@ -3,9 +3,9 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use burn::module::Module;
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::store::{ModuleSnapshot, SafetensorsStore};
-use burn::tensor::Device;
+use burn::tensor::{Device, Int, Tensor};
 use image::ImageFormat;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -150,7 +150,7 @@ pub(in crate::method) fn to_bytes(
         Some(file) => with_onnx(&bytes, file).map_err(|error| error.to_string())?,
         None => bytes,
     };
-    safetensors_file::ordered(&bytes).map_err(|error| error.to_string())
+    safetensors_file::sealed(&bytes).map_err(|error| error.to_string())
 }
 
 /// The same model file with the ONNX file of its network: a detector is one file, and scores the same
@@ -229,12 +229,53 @@ pub(in crate::method) fn filled<M: Module>(
 ) -> Result<M, String> {
     // The initial weights are replaced; any seed will do.
     let mut weights = init(&mut StdRng::seed_from_u64(0))?;
+    let initial = Integers::of(&weights);
     let result = weights
         .load_from(&mut SafetensorsStore::from_bytes(Some(bytes)))
         .map_err(|error| error.to_string())?;
-    match result.errors.first() {
-        Some(error) => Err(error.to_string()),
-        None => Ok(weights),
+    if let Some(error) = result.errors.first() {
+        return Err(error.to_string());
+    }
+    initial.check(&Integers::of(&weights))?;
+    Ok(weights)
+}
+
+/// The integers of a module, in its order: permutations and signs, which are drawn once and never trained.
+struct Integers(Vec<Vec<i64>>);
+
+impl ModuleVisitor for Integers {
+    fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
+        self.0.push(param.val().into_data().iter().collect());
+    }
+}
+
+impl Integers {
+    fn of<M: Module>(module: &M) -> Self {
+        let mut integers = Self(Vec::new());
+        module.visit(&mut integers);
+        integers
+    }
+
+    /// Refuses what is no permutation where these are one, and no signs where these are that: what a file says is
+    /// where values are taken from.
+    fn check(&self, loaded: &Self) -> Result<(), String> {
+        let sorted = |values: &[i64]| {
+            let mut values = values.to_vec();
+            values.sort_unstable();
+            values
+        };
+        for (initial, loaded) in self.0.iter().zip(&loaded.0) {
+            let places: Vec<i64> = (0..).take(initial.len()).collect();
+            let sound = if sorted(initial) == places {
+                sorted(loaded) == places
+            } else {
+                loaded.iter().all(|value| value.abs() == 1)
+            };
+            if !sound {
+                return Err("it has an order or signs of channels that are none".to_owned());
+            }
+        }
+        Ok(())
     }
 }
 
@@ -280,7 +321,9 @@ fn read_description(bytes: &[u8], path: &Path) -> Result<Description, DetectorEr
         .and_then(|metadata| SafeTensors::deserialize(bytes).map(|_| metadata))
         .map_err(|error| {
             damaged(match image::guess_format(bytes) {
-                Ok(ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP) => {
+                Ok(
+                    ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::Tiff | ImageFormat::WebP,
+                ) => {
                     "is an image: the model comes first, as in `score MODEL PATHS`".to_owned()
                 }
                 _ => format!(
@@ -288,6 +331,12 @@ fn read_description(bytes: &[u8], path: &Path) -> Result<Description, DetectorEr
                 ),
             })
         })?;
+    if !safetensors_file::is_unbroken(bytes).unwrap_or(false) {
+        return Err(damaged(
+            "damaged: its numbers are not those that were written. Copy it again, or make it anew"
+                .to_owned(),
+        ));
+    }
     let text = header.metadata().as_ref().and_then(|map| map.get(KEY));
     let text = text.ok_or_else(|| {
         damaged("a safetensors file, but not one of encoder-flow's detectors".to_owned())

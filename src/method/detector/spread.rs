@@ -39,7 +39,8 @@ impl Spread {
 
     /// False where a file has something else in its place.
     pub fn is_sound(self) -> bool {
-        self.mean.is_finite() && self.deviation > 0.0 && self.deviation.is_finite()
+        // Of scores, which are f32.
+        self.mean.abs() <= f64::from(f32::MAX) && self.deviation > 0.0 && self.deviation.is_finite()
     }
 }
 

@@ -82,9 +82,9 @@ impl Representation {
         let serialized = views
             .and_then(|views| safetensors::serialize(views, Some(metadata)))
             .map_err(|error: safetensors::SafeTensorError| DetectorError::weights(path, error))?;
-        let ordered = safetensors_file::ordered(&serialized)
+        let sealed = safetensors_file::sealed(&serialized)
             .map_err(|error| DetectorError::weights(path, error))?;
-        Ok(files::replace(path, |file| file.write_all(&ordered))?)
+        Ok(files::replace(path, |file| file.write_all(&sealed))?)
     }
 
     /// Reads what [`save`](Self::save) wrote, if it has this fingerprint.
@@ -102,6 +102,9 @@ impl Representation {
             .and_then(|map| map.get(FINGERPRINT));
         if found.map(String::as_str) != Some(fingerprint) {
             return Err(DetectorError::weights(path, "was made from something else"));
+        }
+        if !safetensors_file::is_unbroken(&bytes).unwrap_or(false) {
+            return Err(DetectorError::weights(path, "is damaged"));
         }
         let file = SafeTensors::deserialize(&bytes)
             .map_err(|error| DetectorError::weights(path, error))?;

@@ -22,6 +22,8 @@ pub struct RunReport {
     pub setup: Vec<(String, String)>,
     /// One row per test set and score.
     pub metrics: Vec<MetricRow>,
+    /// Whose scores the thresholds come from: "training images".
+    pub thresholds_from: String,
     /// Score distributions: together the page's Figure 1, as in the paper.
     pub histograms: Vec<Histogram>,
     /// ROC curves, drawn into one figure.

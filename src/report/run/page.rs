@@ -245,6 +245,7 @@ mod tests {
                     metrics: metrics(auroc),
                 })
                 .into(),
+            thresholds_from: text(),
             histograms: vec![
                 Histogram {
                     title: text(),

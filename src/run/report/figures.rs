@@ -11,10 +11,7 @@ impl Sources<'_> {
     pub(super) fn histograms(&self) -> Vec<Histogram> {
         let threshold = &self.evaluation.thresholds[self.own_score()];
         let confidence = threshold.one_sided.rule.confidence;
-        let calibration = match self.table.part("train") {
-            Some(_) => "training",
-            None => "held-out normals",
-        };
+        let calibration = self.thresholds_from();
         // A likelihood is shown as such, as in the paper; any other score as it is.
         let (sign, quantity, figure) = match self.own_score() {
             "nll" => (

@@ -41,6 +41,7 @@ pub(super) fn render(sources: &Sources) -> Result<String, RunError> {
         headline: sources.headline(),
         setup: sources.setup(),
         metrics: sources.metrics(),
+        thresholds_from: sources.thresholds_from().to_owned(),
         histograms: sources.histograms(),
         roc: sources.roc()?,
         explained: Some(sources.explained()),
@@ -64,6 +65,14 @@ impl Sources<'_> {
     /// Name of the anomaly's test set among the metrics.
     fn anomalous_set(&self) -> &'static str {
         anomalous_set(&self.experiment.settings)
+    }
+
+    /// Whose scores the thresholds come from, for readers.
+    fn thresholds_from(&self) -> &'static str {
+        match self.table.part("train") {
+            Some(_) => "training images",
+            None => "held-out normal images",
+        }
     }
 
     /// Name of a score for readers.

@@ -48,14 +48,16 @@ impl Sources<'_> {
         );
         for part in self.table.ood() {
             let m = &self.evaluation.metrics[&part.name][self.own_score()];
-            let verdict = if m.auroc < 0.5 {
+            let verdict = if m.auroc_high < 0.5 {
                 "look more normal than the normal images"
-            } else {
+            } else if m.auroc_low > 0.5 {
                 "look less normal than the normal images"
+            } else {
+                "look neither more nor less normal than the normal images"
             };
             sentence += &format!(
-                " The images of {} {verdict} (AUROC {:.3}).",
-                part.name, m.auroc
+                " The images of {} {verdict} (AUROC {:.3}, {:.3} to {:.3}).",
+                part.name, m.auroc, m.auroc_low, m.auroc_high
             );
         }
         sentence

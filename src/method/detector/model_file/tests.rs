@@ -39,6 +39,47 @@ fn a_stored_detector_scores_identically() {
 }
 
 #[test]
+fn orders_and_signs_of_channels_have_to_be_some() {
+    let initial = Integers(vec![vec![2, 0, 1], vec![-1, 1, 1]]);
+    let check = |order: [i64; 3], signs: [i64; 3]| {
+        let loaded = Integers(vec![order.to_vec(), signs.to_vec()]);
+        initial.check(&loaded).is_ok()
+    };
+    assert!(check([0, 1, 2], [1, 1, -1]));
+    for (order, signs) in [
+        ([0, 0, 0], [1, 1, 1]),
+        ([0, 1, 3], [1, 1, 1]),
+        ([0, 1, -2], [1, 1, 1]),
+        ([0, 1, 2], [1, 0, 1]),
+        ([0, 1, 2], [1, 2, 1]),
+    ] {
+        assert!(!check(order, signs), "{order:?} {signs:?}");
+    }
+    // They are found where there are any.
+    let scorer = encoder_flow();
+    let bytes = to_bytes(
+        scorer.as_ref(),
+        &Description::new(scorer.as_ref(), None, "a test"),
+    );
+    let bytes = bytes.unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let integers = |name: &str| file.tensor(name).unwrap().dtype() == Dtype::I32;
+    assert!(file.names().into_iter().any(integers));
+}
+
+#[test]
+fn a_flipped_bit_of_the_weights_is_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    store(encoder_flow().as_ref(), &path);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() - 64;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    assert!(refused(&path).contains("not those that were written"));
+}
+
+#[test]
 fn equal_detectors_make_equal_files() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
