@@ -239,6 +239,18 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn a_link_leads_to_what_replaces_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let [link, file] = ["link", "file"].map(|name| folder.path().join(name));
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        write_json(&file, &1).unwrap();
+        write_json(&link, &2).unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(read_json::<i32>(&file).unwrap(), 2);
+    }
+
     #[test]
     fn a_damaged_file_is_named() {
         let folder = tempfile::tempdir().unwrap();

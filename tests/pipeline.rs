@@ -356,6 +356,15 @@ fn another_confidence_needs_no_training() {
             .unwrap()
     };
     assert!(rate("0.5") > rate("0.99"));
+    // The page says how it comes about, after an evaluation that keeps the confidence as well.
+    let page = || std::fs::read_to_string(run.join("report.html")).unwrap();
+    let repeated = "\nencoder-flow evaluate digits-3 --confidence 0.99";
+    assert!(page().contains(repeated));
+    let mut again = program(folder.path());
+    again.args(["evaluate", "digits-3"]);
+    succeeds(again);
+    assert!(page().contains(repeated));
+    assert!(page().contains("come from the scores of training images alone"));
     let mut wrong = program(folder.path());
     wrong.args(["evaluate", "digits-3", "--confidence", "1.5"]);
     assert!(fails(wrong).contains("evaluation.confidence"));

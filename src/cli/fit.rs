@@ -84,7 +84,7 @@ fn weights_are_fetched(store: &DataStore, offline: bool) -> anyhow::Result<bool>
     if offline {
         return Ok(false);
     }
-    eprintln!("fetching the pretrained network's weights (4.7 MB), once");
+    eprintln!("fetching the pretrained network's weights (5 MB), once");
     match fetch_weights(store) {
         Ok(_) => Ok(true),
         Err(error) => bail!(

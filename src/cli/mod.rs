@@ -73,7 +73,8 @@ const DEFAULT_METHOD: &str = "encoder-flow";
 /// Where images are looked for.
 #[derive(Args)]
 struct DataPlace {
-    /// Folder of the data sets; else ENCODER_FLOW_DATA, else the user's cache folder.
+    /// Folder where data sets are looked for first, then in ENCODER_FLOW_DATA and the user's cache folder; what is
+    /// missing is downloaded into the first of them.
     #[arg(long, value_name = "DIR", global = true)]
     data_dir: Option<PathBuf>,
     /// Never use the network.
@@ -132,7 +133,18 @@ struct RunPlace {
 
 /// Runs the program and turns its outcome into an exit status.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A reader that has gone is no error.
+            let _ = error.print();
+            // Status 2, which clap has for these, is that of an anomaly.
+            return match error.use_stderr() {
+                true => ExitCode::FAILURE,
+                false => ExitCode::SUCCESS,
+            };
+        }
+    };
     silence_decoders();
     let done = match cli.verb {
         Verb::Experiment(args) => experiment::run(args),

@@ -30,7 +30,7 @@ pub struct FolderFit {
     pub seed: u64,
     /// Refuse files that cannot be read instead of leaving them out.
     pub strict: bool,
-    /// Replace the model file, and start over where an earlier fit was stopped.
+    /// Replace the model file, and what an earlier fit with other settings has left where it was stopped.
     pub force: bool,
     /// Backend by name, or the preferred one.
     pub device: Option<String>,

@@ -88,8 +88,12 @@ impl FolderPage<'_> {
                 "The detector was fitted to the normal images of this folder; the {images} below were held out for the p-values. Look whether those at the top are normal indeed."
             );
         }
+        let most = match self.detector.description().approximate {
+            true => "about",
+            false => "at most",
+        };
         format!(
-            "{anomalies} of {images} images are anomalous at the level {0}: of new normal images, at most a share of {0} would be called so.",
+            "{anomalies} of {images} images are anomalous at the level {0}: of new normal images, {most} a share of {0} would be called so.",
             self.alpha
         )
     }
@@ -270,8 +274,12 @@ impl FolderPage<'_> {
         rows.push((
             "P-values from".to_owned(),
             format!(
-                "{} held-out normal images, levels from {} on",
+                "{} {}, levels from {} on",
                 self.detector.conformal().calibrated_on(),
+                match description.approximate {
+                    true => "validation images, which have chosen the epoch as well",
+                    false => "held-out normal images",
+                },
                 self.detector.conformal().reachable_alpha()
             ),
         ));

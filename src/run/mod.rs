@@ -1,5 +1,6 @@
 //! One run, from names to artifacts: images, features, fit, scores, evaluation, record, report.
 
+mod again;
 mod compression;
 mod environment;
 mod error;
@@ -17,6 +18,7 @@ mod stored;
 mod summary;
 mod workspace;
 
+pub use again::reevaluate;
 pub use environment::{Environment, peak_memory_mib};
 pub use error::RunError;
 pub use evaluation::{Evaluation, Metrics, Numbers};
@@ -26,7 +28,7 @@ pub use options::RunOptions;
 pub(crate) use paths::features_folder;
 pub use paths::{RunFolder, run_folder};
 pub(crate) use pipeline::check;
-pub use pipeline::{reevaluate, run};
+pub use pipeline::run;
 pub use score_table::{DECIDING, ScoreTable, ScoredPart};
 pub(crate) use shared::{Expected, Shared, make_shared};
 pub use stored::{finished, fresh_since};

@@ -6,7 +6,7 @@ use super::evaluation::{Evaluation, Numbers, anomalous_set, calibrate};
 use super::explanation::Explained;
 use super::images::{Pools, Prepared};
 use super::report::{self, Sources};
-use super::stored::{identity, pictures, plan_of, summary_of};
+use super::stored::{identity, plan_of, summary_of};
 use super::{
     Done, Environment, RunError, RunFolder, RunOptions, ScoreTable, Summary, Workspace,
     peak_memory_mib,
@@ -35,45 +35,6 @@ pub fn run(
         None => run.complete_before(store),
         Some((pools, clock)) => run.to_report(pools, clock),
     }
-}
-
-/// Evaluates a trained run again, with other thresholds, and writes metrics and report anew.
-///
-/// # Errors
-/// [`RunError`] when there is no finished run; nothing is changed then.
-pub fn reevaluate(
-    experiment: &Experiment,
-    confidence: Option<f64>,
-    store: &DataStore,
-    options: &RunOptions,
-) -> Result<Summary, RunError> {
-    let open = Backend::choose(options.device.as_deref())?;
-    let workspace = Workspace::existing(options.folder(experiment))?;
-    if !workspace.is_complete() {
-        return Err(RunError::Workspace(format!(
-            "the run in {} is not complete: `encoder-flow experiment {}` continues it",
-            workspace.root().display(),
-            experiment.name
-        )));
-    }
-    let mut experiment = experiment.clone();
-    experiment.settings = workspace.read_settings()?;
-    if let Some(confidence) = confidence {
-        experiment.settings = experiment.settings.with_confidence(confidence)?;
-    }
-    let (method, plan) = plan_of(&experiment)?;
-    let run = Run {
-        experiment: &experiment,
-        options,
-        method,
-        plan,
-        identity: workspace.read_identity()?,
-        log: workspace.log(),
-        workspace,
-        open,
-        weights: store.backbone(SqueezeNet::FILE),
-    };
-    run.evaluate_again(store, false)
 }
 
 /// Makes sure, without its images, that the experiment can be run, as far as that can be told.
@@ -106,16 +67,16 @@ fn load(experiment: &Experiment, plan: &dyn Plan, store: &DataStore) -> Result<P
 
 /// A run whose folder is open.
 pub(super) struct Run<'a> {
-    experiment: &'a Experiment,
-    options: &'a RunOptions,
-    method: Method,
+    pub(super) experiment: &'a Experiment,
+    pub(super) options: &'a RunOptions,
+    pub(super) method: Method,
     pub(super) plan: Box<dyn Plan>,
     pub(super) identity: Identity,
     pub(super) workspace: Workspace,
     pub(super) open: OpenDevice,
-    log: PathBuf,
+    pub(super) log: PathBuf,
     /// Where the pretrained weights are looked for.
-    weights: PathBuf,
+    pub(super) weights: PathBuf,
 }
 
 impl<'a> Run<'a> {
@@ -298,70 +259,6 @@ impl<'a> Run<'a> {
         Ok(record)
     }
 
-    /// A run that is complete: its summary, evaluated again if the threshold has changed.
-    fn complete_before(&self, store: &DataStore) -> Result<Summary, RunError> {
-        let unchanged = self.workspace.metrics().exists()
-            && self.workspace.report().exists()
-            && self.workspace.read_settings()?.evaluation == self.experiment.settings.evaluation;
-        if !unchanged {
-            return self.evaluate_again(store, true);
-        }
-        summary_of(&self.workspace, self.experiment, self.options, true)
-    }
-
-    /// Metrics and report of a finished run, from its stored scores.
-    fn evaluate_again(&self, store: &DataStore, was_complete: bool) -> Result<Summary, RunError> {
-        let done: Done = files::read_json(&self.workspace.done())?;
-        let table = ScoreTable::read(&self.workspace.scores())?;
-        let environment: Environment = files::read_json(&self.workspace.environment())?;
-        let detector = Detector::load_on(self.workspace.model(), &self.open.device)?;
-        let unscored = detector.scorer().score_names().iter();
-        let unscored = unscored
-            .copied()
-            .find(|&name| !table.names.iter().any(|other| other == name));
-        if let Some(name) = unscored {
-            return Err(RunError::Workspace(format!(
-                "{} has no score `{name}`, which the run's model gives: run the experiment with --fresh",
-                self.workspace.scores().display()
-            )));
-        }
-        let now = Identity {
-            pictures: pictures(self.experiment, store),
-            ..self.identity.clone()
-        };
-        if !self.identity.differences(&now).is_empty() {
-            let run = self.workspace.root().display();
-            return Err(RunError::pictures(
-                &self.experiment.settings.data.folder,
-                match self.identity.pictures {
-                    Some(_) => format!(
-                        "its pictures are not those that {run} was made from: put these back, or run the experiment with --fresh"
-                    ),
-                    None => format!(
-                        "{run} does not say from which pictures it was made, by an earlier version of this program: run the experiment with --fresh"
-                    ),
-                },
-            ));
-        }
-        let pools = Pools::load(self.experiment, store)?;
-        let path = self.workspace.split();
-        let prepared = pools.split(self.experiment, self.options.seed, &path)?;
-        for scored in &table.parts {
-            let part = prepared.parts.get(&scored.name);
-            if part.is_none_or(|part| part.indices != scored.indices) {
-                return Err(RunError::Workspace(format!(
-                    "the {} images are not those that {} was made from: use the same data, or --fresh",
-                    scored.name,
-                    self.workspace.scores().display()
-                )));
-            }
-        }
-        let judged = self.judge(&prepared, detector.scorer(), &table)?;
-        let looked_at = (&prepared, detector.scorer(), &table);
-        self.write(looked_at, &judged, &environment, &done)?;
-        summary_of(&self.workspace, self.experiment, self.options, was_complete)
-    }
-
     /// The detector, with the colours of its heat maps from the validation images.
     fn detector(
         &self,
@@ -377,11 +274,14 @@ impl<'a> Run<'a> {
         let [_, height, width] = validation.shape();
         let sides = vec![[height, width]; validation.len()];
         let maps = NormalMaps::of(scorer.as_ref(), validation, &sides)?;
-        Ok(Detector::new(scorer, calibration, &origin).with_normal_maps(maps))
+        // Validation images give the p-values, and have chosen the epoch.
+        Ok(Detector::new(scorer, calibration, &origin)
+            .with_normal_maps(maps)
+            .approximate())
     }
 
     /// Metrics and thresholds, and what the scores follow on some images of every test set.
-    fn judge(
+    pub(super) fn judge(
         &self,
         prepared: &Prepared,
         scorer: &dyn Scorer,
@@ -395,7 +295,7 @@ impl<'a> Run<'a> {
     }
 
     /// Writes settings, thresholds, metrics and report, after all of them have been made.
-    fn write(
+    pub(super) fn write(
         &self,
         (prepared, detector, table): (&Prepared, &dyn Scorer, &ScoreTable),
         (evaluation, explained): &(Evaluation, Explained),

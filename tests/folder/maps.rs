@@ -39,6 +39,10 @@ fn overlays_and_exit_status_serve_a_pipeline() {
     command.args(["--fail-on-anomaly", "--heatmaps"]).arg(&maps);
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{output:?}");
+    // An order that is not understood is an error, and no anomaly.
+    let mut misspelt = score_at_a_tenth(&FITTED.model, &black);
+    misspelt.arg("--fail-on-anomalies");
+    assert_eq!(misspelt.output().unwrap().status.code(), Some(1));
     assert!(text(&output.stdout).contains("ANOMALOUS"));
     let overlay = std::fs::read_dir(&maps).unwrap().next().unwrap().unwrap();
     assert_eq!(image::image_dimensions(overlay.path()).unwrap(), (150, 90));
@@ -66,6 +70,14 @@ fn models_of_experiments_draw_all_images_on_one_scale() {
         let overlay = std::fs::read_dir(&maps).unwrap().next().unwrap().unwrap();
         assert_eq!(image::image_dimensions(overlay.path()).unwrap(), (28, 28));
     }
+    // The images of its p-values have chosen the epoch.
+    let page = place.path().join("page.html");
+    let mut command = score_at_a_tenth(&model, &digit);
+    command.arg("--report").arg(&page);
+    succeeds(command);
+    let page = std::fs::read_to_string(&page).unwrap();
+    assert!(page.contains("about a share of 0.1 would"));
+    assert!(page.contains("validation images, which have chosen the epoch as well"));
     // A folder in place of the model: the one in it is named.
     let error = complains(score_at_a_tenth(&run, &digit));
     assert!(error.contains("detector/model.safetensors"), "{error}");

@@ -36,3 +36,40 @@ fn a_damaged_checkpoint_is_named() {
     let message = fails(experiment(folder.path(), "digits-3", &[]));
     assert!(message.contains(&format!("model-{best}.bpk")), "{message}");
 }
+
+/// Files of a finished run that were edited, or that another version of the program wrote.
+#[test]
+fn scores_and_metrics_that_lack_the_run_s_own_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let knn = ["--method", "knn"];
+    succeeds(experiment(folder.path(), "digits-3", &knn));
+    let run = folder.path().join("artifacts/digits-3/knn/seed-0");
+    let page = std::fs::read_to_string(run.join("report.html")).unwrap();
+    // Training images are at no distance from what is remembered: they are not scored.
+    assert!(page.contains("come from the scores of held-out normal images alone"));
+    assert!(page.contains("of held-out normal images"));
+
+    let metrics = run.join("metrics.json");
+    let whole = std::fs::read_to_string(&metrics).unwrap();
+    std::fs::write(&metrics, r#"{"metrics": {"anomalous": {}}}"#).unwrap();
+    let message = fails(experiment(folder.path(), "digits-3", &knn));
+    assert!(message.contains("metrics.json"), "{message}");
+    std::fs::write(&metrics, whole).unwrap();
+
+    let scores = run.join("scores.csv");
+    let table = std::fs::read_to_string(&scores).unwrap();
+    std::fs::write(&scores, table.replace("neighbour_distance", "other")).unwrap();
+    let mut evaluate = program(folder.path());
+    evaluate.args(["evaluate", "digits-3", "--method", "knn"]);
+    let message = fails(evaluate);
+    assert!(
+        message.contains("no score `neighbour_distance`"),
+        "{message}"
+    );
+    std::fs::write(&scores, table).unwrap();
+
+    // Without its model a run is not complete.
+    std::fs::remove_file(run.join("detector/model.safetensors")).unwrap();
+    succeeds(experiment(folder.path(), "digits-3", &knn));
+    assert!(run.join("detector/model.safetensors").is_file());
+}

@@ -137,6 +137,16 @@ fn a_subset_of_svhn_serves_until_the_complete_file_is_there() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("svhn: 1 of 1 files are missing"), "{error}");
+    // In a place that is looked into later as well.
+    let later = tempfile::tempdir().unwrap();
+    fs::create_dir(later.path().join("svhn")).unwrap();
+    let elsewhere = later.path().join("svhn/test_32x32.mat");
+    fs::write(&elsewhere, "x").unwrap();
+    let both = store(&[root.path(), later.path()]);
+    assert_eq!(
+        both.state(DatasetName::Svhn).remove(0).path,
+        Some(elsewhere)
+    );
     fs::write(dir.join("test_32x32.mat"), "x").unwrap();
     assert_eq!(found(), Some(dir.join("test_32x32.mat")));
 }

@@ -89,6 +89,12 @@ impl Detector {
         }
     }
 
+    /// Says that the images which its p-values come from had a say before, in choosing the epoch.
+    pub fn approximate(mut self) -> Self {
+        self.description.approximate = true;
+        self
+    }
+
     /// Loads a model file onto the preferred backend that this program was built with.
     ///
     /// # Errors

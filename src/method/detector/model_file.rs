@@ -49,6 +49,10 @@ pub struct Description {
     pub masks: Option<MaskLevels>,
     /// How it was made, in words.
     pub origin: String,
+    /// Whether the images that the p-values come from had a say before, in choosing the epoch: the p-values of new normal
+    /// images are then approximate.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub approximate: bool,
 }
 
 /// Which scorer, and what it takes beside its weights to build it again.
@@ -84,6 +88,7 @@ impl Description {
             heat_range: None,
             masks: None,
             origin: origin.to_owned(),
+            approximate: false,
         }
     }
 
