@@ -6,14 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// From the ground up; rooms of one row do not use each other.
 const ROWS: [&[&str]; 13] = [
-    &[
-        "files",
-        "safetensors_file",
-        "suggest",
-        "logging",
-        "progress",
-    ],
-    &["lock", "backend"],
+    &["files", "suggest", "logging", "progress"],
+    &["safetensors_file", "lock", "backend"],
     &["ops"],
     &["evaluate"],
     &["data"],
