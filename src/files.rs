@@ -92,8 +92,19 @@ pub(crate) fn create_folder(path: &Path) -> Result<(), FileError> {
     std::fs::create_dir_all(path).map_err(FileError::io("create the folder", path))
 }
 
-/// Replaces the file at `path` by what `write` produces, or leaves it as it was. Of a symbolic link, the file that it
-/// leads to.
+/// As [`replace`]; of a symbolic link, the file that it leads to is replaced, for files that users name.
+///
+/// # Errors
+/// [`FileError::Io`] naming the file.
+pub(crate) fn replace_linked(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<(), FileError> {
+    let target = path.is_symlink().then(|| std::fs::canonicalize(path).ok());
+    replace(target.flatten().as_deref().unwrap_or(path), write)
+}
+
+/// Replaces the file at `path` by what `write` produces, or leaves it as it was.
 ///
 /// # Errors
 /// [`FileError::Io`] naming the file.
@@ -101,11 +112,6 @@ pub(crate) fn replace(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<(), FileError> {
-    let target = path
-        .is_symlink()
-        .then(|| std::fs::canonicalize(path).ok())
-        .flatten();
-    let path = target.as_deref().unwrap_or(path);
     let folder = path.parent().unwrap_or(Path::new("."));
     let attempt = || {
         let mut builder = tempfile::Builder::new();
@@ -246,7 +252,7 @@ mod tests {
         let [link, file] = ["link", "file"].map(|name| folder.path().join(name));
         std::os::unix::fs::symlink(&file, &link).unwrap();
         write_json(&file, &1).unwrap();
-        write_json(&link, &2).unwrap();
+        replace_linked(&link, |file| file.write_all(b"2")).unwrap();
         assert!(link.is_symlink());
         assert_eq!(read_json::<i32>(&file).unwrap(), 2);
     }

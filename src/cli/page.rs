@@ -24,5 +24,7 @@ pub fn check(path: &Path, force: bool) -> anyhow::Result<()> {
 
 /// Writes the page, whole or not at all.
 pub fn write(path: &Path, html: &str) -> anyhow::Result<()> {
-    Ok(crate::files::write_text(path, html)?)
+    Ok(crate::files::replace_linked(path, |file| {
+        file.write_all(html.as_bytes())
+    })?)
 }

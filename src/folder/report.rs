@@ -277,7 +277,7 @@ impl FolderPage<'_> {
                 "{} {}, levels from {} on",
                 self.detector.conformal().calibrated_on(),
                 match description.approximate {
-                    true => "validation images, which have chosen the epoch as well",
+                    true => "validation images, which had a say in the fit",
                     false => "held-out normal images",
                 },
                 self.detector.conformal().reachable_alpha()

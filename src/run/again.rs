@@ -3,7 +3,7 @@
 use super::images::Pools;
 use super::pipeline::Run;
 use super::stored::{pictures, plan_of, summary_of};
-use super::{Done, Environment, RunError, RunOptions, ScoreTable, Summary, Workspace};
+use super::{DECIDING, Done, Environment, RunError, RunOptions, ScoreTable, Summary, Workspace};
 use crate::backend::Backend;
 use crate::data::DataStore;
 use crate::encoder::SqueezeNet;
@@ -67,18 +67,19 @@ impl Run<'_> {
         let done: Done = files::read_json(&self.workspace.done())?;
         let table = ScoreTable::read(&self.workspace.scores())?;
         let mut environment: Environment = files::read_json(&self.workspace.environment())?;
-        if !was_complete {
-            // What repeats the page is both.
-            environment.command += &format!("\n{}", self.evaluate_command());
-        }
+        // What repeats the page: the run and this evaluation, or the command that was both.
+        environment.command = match was_complete {
+            true => self.options.command.clone(),
+            false => format!("{}\n{}", environment.command, self.evaluate_command()),
+        };
         let detector = Detector::load_on(self.workspace.model(), &self.open.device)?;
-        let unscored = detector.scorer().score_names().iter();
+        let unscored = detector.scorer().score_names().iter().copied();
         let unscored = unscored
-            .copied()
+            .chain([DECIDING])
             .find(|&name| !table.names.iter().any(|other| other == name));
         if let Some(name) = unscored {
             return Err(RunError::Workspace(format!(
-                "{} has no score `{name}`, which the run's model gives: run the experiment with --fresh",
+                "{} has no score `{name}`, which the run gives: run the experiment with --fresh",
                 self.workspace.scores().display()
             )));
         }

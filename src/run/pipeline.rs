@@ -146,7 +146,12 @@ impl<'a> Run<'a> {
         let mut clock = context.clock;
         let calibration = calibrate(scorer.as_ref(), &scores)?;
         let table = ScoreTable::new(&prepared.parts, &scores, &calibration);
-        let detector = self.detector(scorer, calibration, &prepared.parts.validation().images)?;
+        let mut detector =
+            self.detector(scorer, calibration, &prepared.parts.validation().images)?;
+        // The images of the p-values have chosen the epoch of each stage, and the guards of `views`.
+        if !stages.is_empty() || self.method == Method::Views {
+            detector = detector.approximate();
+        }
         detector.check_device(&self.open)?;
         files::create_folder(&self.workspace.detector())?;
         detector.save(self.workspace.model())?;
@@ -274,10 +279,7 @@ impl<'a> Run<'a> {
         let [_, height, width] = validation.shape();
         let sides = vec![[height, width]; validation.len()];
         let maps = NormalMaps::of(scorer.as_ref(), validation, &sides)?;
-        // Validation images give the p-values, and have chosen the epoch.
-        Ok(Detector::new(scorer, calibration, &origin)
-            .with_normal_maps(maps)
-            .approximate())
+        Ok(Detector::new(scorer, calibration, &origin).with_normal_maps(maps))
     }
 
     /// Metrics and thresholds, and what the scores follow on some images of every test set.

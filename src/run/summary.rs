@@ -111,7 +111,7 @@ impl fmt::Display for Summary {
         let score = self.own();
         for (set, scores) in self.metrics.iter().filter(|(set, _)| *set != self.set) {
             let m = &scores[score];
-            let note = if m.auroc < 0.5 {
+            let note = if m.auroc_high < 0.5 {
                 "  (more likely than the normal images)"
             } else {
                 ""

@@ -148,6 +148,8 @@ impl Workspace {
         }
         // A complete run keeps the settings that it was evaluated with until it is evaluated again.
         if !workspace.is_complete() {
+            // A run that has lost a part must not be taken for complete when that part is there again.
+            files::remove(&workspace.done())?;
             files::write_json(&workspace.identity(), identity)?;
             files::write_text(&workspace.config(), &settings.to_toml())?;
         }

@@ -44,7 +44,7 @@ fn kill_in_its_flow(mut command: Command, model: &Path) {
 #[test]
 fn a_killed_fit_goes_on_to_the_same_model() {
     let Fitted { set, .. } = &*FITTED;
-    let by_position = ["flow.training.epochs=6", "flow.training.patience=0"];
+    let by_position = ["flow.training.epochs=10", "flow.training.patience=0"];
     let by_position = [&TINY[..], &by_position].concat();
     let of_whole_images = [
         "data.size=32",

@@ -77,7 +77,7 @@ fn models_of_experiments_draw_all_images_on_one_scale() {
     succeeds(command);
     let page = std::fs::read_to_string(&page).unwrap();
     assert!(page.contains("about a share of 0.1 would"));
-    assert!(page.contains("validation images, which have chosen the epoch as well"));
+    assert!(page.contains("validation images, which had a say in the fit"));
     // A folder in place of the model: the one in it is named.
     let error = complains(score_at_a_tenth(&run, &digit));
     assert!(error.contains("detector/model.safetensors"), "{error}");

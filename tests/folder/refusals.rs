@@ -228,7 +228,7 @@ fn what_score_cannot_do_is_said_in_one_line() {
         ("none.png", "there is no such file or folder"),
         ("none*.png", "no file has a name of this pattern"),
         ("empty", "no image in this folder"),
-        ("text.png", "PNG, JPEG, BMP and WebP are read"),
+        ("text.png", "PNG, JPEG, TIFF, BMP and WebP are read"),
     ] {
         let error = complains(score_at_a_tenth(model, &inside(name)));
         assert!(error.contains(name) && error.contains(part), "{error}");

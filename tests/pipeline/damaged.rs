@@ -51,9 +51,12 @@ fn scores_and_metrics_that_lack_the_run_s_own_are_named() {
 
     let metrics = run.join("metrics.json");
     let whole = std::fs::read_to_string(&metrics).unwrap();
-    std::fs::write(&metrics, r#"{"metrics": {"anomalous": {}}}"#).unwrap();
+    std::fs::write(&metrics, r#"{"anomalous": {}}"#).unwrap();
     let message = fails(experiment(folder.path(), "digits-3", &knn));
-    assert!(message.contains("metrics.json"), "{message}");
+    assert!(
+        message.contains("metrics.json lacks the numbers"),
+        "{message}"
+    );
     std::fs::write(&metrics, whole).unwrap();
 
     let scores = run.join("scores.csv");
@@ -68,8 +71,13 @@ fn scores_and_metrics_that_lack_the_run_s_own_are_named() {
     );
     std::fs::write(&scores, table).unwrap();
 
-    // Without its model a run is not complete.
-    std::fs::remove_file(run.join("detector/model.safetensors")).unwrap();
-    succeeds(experiment(folder.path(), "digits-3", &knn));
-    assert!(run.join("detector/model.safetensors").is_file());
+    // Without its model, or what it was made on, a run is made again.
+    for name in ["detector/model.safetensors", "environment.json"] {
+        let done = std::fs::metadata(run.join("done.json")).unwrap();
+        std::fs::remove_file(run.join(name)).unwrap();
+        let said = succeeds(experiment(folder.path(), "digits-3", &knn));
+        assert!(run.join(name).is_file() && !said.contains("complete before"));
+        let again = std::fs::metadata(run.join("done.json")).unwrap();
+        assert!(again.modified().unwrap() > done.modified().unwrap());
+    }
 }

@@ -69,7 +69,12 @@ fn guarded<T>(
     if bytes.is_empty() {
         return Err(DataError::Empty { path: path.into() });
     }
+    // The larger form of TIFF, which is not guessed.
+    let is_big_tiff = [b"II+\0", b"MM\0+"]
+        .iter()
+        .any(|magic| bytes.starts_with(*magic));
     let format = match image::guess_format(bytes) {
+        _ if is_big_tiff => ImageFormat::Tiff,
         Ok(
             format @ (ImageFormat::Png
             | ImageFormat::Jpeg
@@ -256,6 +261,8 @@ mod tests {
         let error = |bytes: &[u8]| error(bytes).to_string();
         assert!(error(b"a text, not an image").contains("not an image"));
         assert!(error(b"GIF89a and so on").contains("image/gif"));
-        assert!(error(b"II*\0 and so on").contains("truncated or damaged"));
+        for tiff in [b"II*\0 and so on", b"II+\0 and so on"] {
+            assert!(error(tiff).contains("truncated or damaged"));
+        }
     }
 }

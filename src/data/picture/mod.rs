@@ -31,7 +31,7 @@ impl Picture {
     /// Decodes a PNG, JPEG, TIFF, BMP or WebP file, whatever its name: the contents say which it is.
     ///
     /// - 16-bit and floating-point values are rounded to 8 bits.
-    /// - Grey stays grey; palettes become RGB.
+    /// - Grey stays grey; palettes become RGB (a TIFF file with one is refused).
     /// - Transparency is composited over black: the colour below a transparent pixel is whatever
     ///   the program that wrote the file left there, and must not count.
     /// - The picture is turned upright as its EXIF orientation says.
@@ -65,7 +65,7 @@ impl Picture {
     }
 
     /// Takes over an image that is decoded already. Its values are treated as those of a file, see
-    /// [`decode`](Self::decode).
+    /// [`decode`](Self::decode); floating-point values beyond 0 to 1 become black or white.
     ///
     /// # Errors
     /// [`DataError::Shape`] when it has no pixel.

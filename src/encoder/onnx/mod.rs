@@ -33,6 +33,9 @@ use self::layout::Layout;
 use super::preparation::{normalise, resize, to_rgb};
 use crate::files::{FileError, hex};
 
+/// Images for each thread that are brought to the network's input at a time.
+const PARTS: usize = 4;
+
 /// What of a network's tensors is used, and how images are brought to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -237,7 +240,7 @@ impl OnnxNetwork {
             place: "`encoder.output`".to_owned(),
             reason: match without.next() {
                 Some((_, (name, shape))) => format!(
-                    "the tensor `{name}` of shape {shape:?} has no positions: name maps [n, channels, height, width], or tokens [n, tokens, channels] of a square grid of patches behind at most one class token and four registers, or set encoder.positions=false"
+                    "the tensor `{name}` of shape {shape:?} has no positions: name maps [n, channels, height, width], or tokens [n, tokens, channels] of a grid of patches of the input's proportions behind at most one class token and four registers, or set encoder.positions=false"
                 ),
                 None => "names no tensor".to_owned(),
             },
@@ -286,14 +289,14 @@ impl OnnxNetwork {
 
     /// What `read` makes of every tensor of every image, one image after the other.
     ///
-    /// As many images at a time as threads work on: brought to the network's input, each may be many times what it was.
+    /// A few images for every thread at a time: brought to the network's input, each may be many times what it was.
     fn run(
         &self,
         images: Tensor<4>,
         read: impl Fn(&Layout, &[f32]) -> Vec<f32> + Sync,
     ) -> Vec<Vec<Vec<f32>>> {
         let [at_once, ..] = self.inner.engine.input();
-        let parts = images.split(at_once * rayon::current_num_threads(), 0);
+        let parts = images.split(PARTS * at_once * rayon::current_num_threads(), 0);
         let described = parts.into_iter().map(|part| self.run_part(part, &read));
         described.flatten().collect()
     }

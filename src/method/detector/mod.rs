@@ -89,7 +89,7 @@ impl Detector {
         }
     }
 
-    /// Says that the images which its p-values come from had a say before, in choosing the epoch.
+    /// Says that the images which its p-values come from had a say in the fit, as in choosing the epoch.
     pub fn approximate(mut self) -> Self {
         self.description.approximate = true;
         self

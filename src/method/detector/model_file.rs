@@ -49,8 +49,8 @@ pub struct Description {
     pub masks: Option<MaskLevels>,
     /// How it was made, in words.
     pub origin: String,
-    /// Whether the images that the p-values come from had a say before, in choosing the epoch: the p-values of new normal
-    /// images are then approximate.
+    /// Whether the images that the p-values come from had a say in the fit, as in choosing the epoch: the p-values of new
+    /// normal images are then approximate.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub approximate: bool,
 }
@@ -134,7 +134,7 @@ pub(in crate::method) fn save(
 ) -> Result<(), DetectorError> {
     let bytes = to_bytes(scorer, description);
     let bytes = bytes.map_err(|reason| DetectorError::model(path, reason))?;
-    Ok(files::replace(path, |file| file.write_all(&bytes))?)
+    Ok(files::replace_linked(path, |file| file.write_all(&bytes))?)
 }
 
 /// A model file.
@@ -201,6 +201,12 @@ pub(in crate::method) fn from_bytes(
 ) -> Result<(Box<dyn Scorer>, Description), DetectorError> {
     let description = read_description(&bytes, path)?;
     let wrong = |reason: String| DetectorError::model(path, reason);
+    if !safetensors_file::is_unbroken(&bytes).unwrap_or(false) {
+        return Err(wrong(
+            "damaged: its tensors are not those that were written. Copy it again, or make it anew"
+                .to_owned(),
+        ));
+    }
     let Stored { kind, sizes } = description.scorer.clone();
     let mut loaders = Method::ALL
         .into_iter()
@@ -336,12 +342,6 @@ fn read_description(bytes: &[u8], path: &Path) -> Result<Description, DetectorEr
                 ),
             })
         })?;
-    if !safetensors_file::is_unbroken(bytes).unwrap_or(false) {
-        return Err(damaged(
-            "damaged: its numbers are not those that were written. Copy it again, or make it anew"
-                .to_owned(),
-        ));
-    }
     let text = header.metadata().as_ref().and_then(|map| map.get(KEY));
     let text = text.ok_or_else(|| {
         damaged("a safetensors file, but not one of encoder-flow's detectors".to_owned())
