@@ -374,7 +374,37 @@ pub(super) mod tests {
                 .max();
             assert!(worst <= Some(1), "{worst:?}");
         }
-        let maps = detector.heat(&two, HeatSource::Gradient).unwrap();
-        assert!(maps.len() == 2 && maps[0].values().iter().any(|&value| value > 0.0));
+        assert_heat_is_the_slope(detector, &two);
+    }
+
+    /// The heat of a pixel is how fast the likelihood of its dequantised value changes there, in nats.
+    fn assert_heat_is_the_slope<S: FlowSizes>(mut detector: PixelFlow<S>, images: &Images) {
+        // Bytes either way, of 256 in the unit of a dequantised pixel.
+        const STEP: u8 = 3;
+        detector.usage.draws = 1;
+        let nats = images.shape().iter().product::<usize>() as f32 * std::f32::consts::LN_2;
+        let maps = detector.heat(images, HeatSource::Gradient).unwrap();
+        assert_eq!(maps.len(), images.len());
+        for (index, map) in maps.iter().enumerate() {
+            let pixels = images.get(index);
+            // Away from the ends of the range, where the logit is all but straight.
+            let mut places: Vec<usize> = (0..pixels.len())
+                .filter(|&place| (48..208).contains(&pixels[place]))
+                .collect();
+            places.sort_by(|&a, &b| map.values()[b].total_cmp(&map.values()[a]));
+            for place in places.into_iter().take(5) {
+                let moved = [pixels[place] - STEP, pixels[place] + STEP].map(|byte| {
+                    let mut moved = pixels.to_vec();
+                    moved[place] = byte;
+                    moved
+                });
+                let moved = Images::new(images.shape(), moved.concat()).unwrap();
+                let scores = detector.score(&moved).unwrap();
+                let bits = &scores.columns()[0];
+                let slope = (bits[1] - bits[0]).abs() * nats * 256.0 / (2.0 * f32::from(STEP));
+                let found = map.values()[place];
+                assert!((found - slope).abs() < 0.1 * slope, "{found}, not {slope}");
+            }
+        }
     }
 }

@@ -119,6 +119,39 @@ mod tests {
     }
 
     #[test]
+    fn its_gradient_is_each_one_s_share_of_the_sum() {
+        const SHAPE: [usize; 2] = [7, 19];
+        let device = Device::flex().autodiff();
+        let tracked = |shape, seed| {
+            let values = random(shape, seed).into_data();
+            Tensor::<2>::from_data(values, &device).require_grad()
+        };
+        let (rows, shift) = (tracked(SHAPE, 3), tracked([1, SHAPE[1]], 4));
+        let gradients = shifted_log_sum_exp(rows.clone(), shift.clone())
+            .sum()
+            .backward();
+        let by_rows = values_of(rows.grad(&gradients).unwrap());
+        let by_shift = values_of(shift.grad(&gradients).unwrap());
+
+        let [rows, shift] = [rows, shift].map(|tensor| values_of(tensor.inner()));
+        let mut columns = [0.0f64; SHAPE[1]];
+        for (row, found) in rows.chunks(SHAPE[1]).zip(by_rows.chunks(SHAPE[1])) {
+            let sums = row.iter().zip(&shift).map(|(a, b)| f64::from(a + b));
+            let sums: Vec<f64> = sums.collect();
+            let largest = sums.iter().copied().fold(f64::MIN, f64::max);
+            let total: f64 = sums.iter().map(|sum| (sum - largest).exp()).sum();
+            for ((sum, found), column) in sums.iter().zip(found).zip(&mut columns) {
+                let share = (sum - largest).exp() / total;
+                assert!((f64::from(*found) - share).abs() < 1e-5, "{found} {share}");
+                *column += share;
+            }
+        }
+        for (found, column) in by_shift.into_iter().zip(columns) {
+            assert!((f64::from(found) - column).abs() < 1e-5, "{found} {column}");
+        }
+    }
+
+    #[test]
     fn what_is_no_number_stays_none() {
         let device = Device::flex();
         let rows = [

@@ -215,15 +215,59 @@ mod tests {
         }
     }
 
+    /// The gradient, on which training and heat maps rest, is the slope of the log-density.
+    fn assert_gradient(distribution: &dyn Distribution, what: &str) {
+        const STEP: f32 = 0.01;
+        let indices: Vec<usize> = (0..30).collect();
+        let points = rows().batch(&indices, &test_device()).into_data();
+        let points: Vec<f32> = points.iter::<f32>().collect();
+        let tensor = |values: Vec<f32>, device: &Device| {
+            Tensor::<2>::from_data(TensorData::new(values, [30, 2]), device)
+        };
+        let x = tensor(points.clone(), &test_device().autodiff()).require_grad();
+        let gradients = distribution.log_prob(x.clone()).sum().backward();
+        let gradient = x.grad(&gradients).unwrap().into_data();
+        let gradient: Vec<f32> = gradient.iter::<f32>().collect();
+        for axis in 0..2 {
+            let log_prob = |step: f32| -> Vec<f32> {
+                let mut moved = points.clone();
+                moved
+                    .iter_mut()
+                    .skip(axis)
+                    .step_by(2)
+                    .for_each(|x| *x += step);
+                let found = distribution.log_prob(tensor(moved, &test_device()));
+                found.into_data().iter::<f32>().collect()
+            };
+            let (above, below) = (log_prob(STEP), log_prob(-STEP));
+            let slopes = above
+                .iter()
+                .zip(&below)
+                .map(|(a, b)| (a - b) / (2.0 * STEP));
+            for (slope, found) in slopes.zip(gradient.iter().skip(axis).step_by(2)) {
+                let close = (slope - found).abs() < 0.01 * (1.0 + slope.abs());
+                assert!(close, "{what}: {found}, not {slope}");
+            }
+        }
+    }
+
     #[test]
-    fn what_is_drawn_is_spread_as_the_density_says() {
+    fn every_density_has_a_mass_of_one_samples_and_a_gradient() {
         let (device, rng) = (test_device(), &mut StdRng::seed_from_u64(3));
-        assert_density(&StandardNormal::new(2), "a standard normal");
+        let mut all: Vec<(String, Base)> = Vec::new();
         for kind in [BaseKind::Trained, BaseKind::Fitted, BaseKind::Tied] {
-            let all: Vec<usize> = (0..3000).collect();
+            let indices: Vec<usize> = (0..3000).collect();
             let base = Base::new(kind, 3, 2, rng, &device);
-            let base = base.initialised(rows().batch(&all, &device), 1, rng);
-            assert_density(base.distribution(), &format!("{kind:?}"));
+            let base = base.initialised(rows().batch(&indices, &device), 1, rng);
+            all.push((format!("{kind:?}"), base));
+        }
+        let normal = StandardNormal::new(2);
+        let bases = all
+            .iter()
+            .map(|(what, base)| (what.as_str(), base.distribution()));
+        for (what, distribution) in bases.chain([("a standard normal", &normal as _)]) {
+            assert_density(distribution, what);
+            assert_gradient(distribution, what);
         }
     }
 }
