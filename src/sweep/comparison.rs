@@ -4,7 +4,8 @@ use crate::evaluate::{EvaluateError, can_differ, holm, mean, wilcoxon_signed_ran
 use crate::report::{PairComparison, SweepCell, SweepMethod};
 
 /// Methods compared in pairs.
-pub(super) struct Comparison {
+pub struct Comparison {
+    /// Every pair that has a class in common, with its p-values.
     pub pairs: Vec<PairComparison>,
     /// The test, and of which pairs, in words.
     pub test_name: String,
@@ -17,7 +18,7 @@ impl Comparison {
     ///
     /// # Errors
     /// [`EvaluateError`] when a number is not finite.
-    pub(super) fn of(methods: &[SweepMethod], classes: usize) -> Result<Self, EvaluateError> {
+    pub fn of(methods: &[SweepMethod], classes: usize) -> Result<Self, EvaluateError> {
         let others = methods.len().saturating_sub(1);
         let all = methods.len() * others / 2;
         let with_first = !can_differ(all, classes) && can_differ(others, classes);

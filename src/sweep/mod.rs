@@ -15,6 +15,7 @@ mod table;
 mod workspace;
 
 pub use cell::Cell;
+pub use comparison::Comparison;
 pub use executor::{Done, Executor, Threads};
 pub use plan::{SweepPlan, sweep};
 pub use request::Request;
