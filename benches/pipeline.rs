@@ -149,7 +149,7 @@ fn bench_scoring(criterion: &mut Criterion) {
         conversion,
         sizes,
         encoder,
-        Standardizer::fit(&values, FLOW.dim),
+        Standardizer::fit(&values, FLOW.dim, 0),
         FLOW.init(rng, &device),
         &device,
     ));

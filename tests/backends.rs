@@ -1,7 +1,10 @@
 //! Every method gives the same scores on every backend compiled in, and every stage trains on it.
 
+mod common;
+
 use std::path::{Path, PathBuf};
 
+use common::SMALL_NETWORKS;
 use encoder_flow::Detector;
 use encoder_flow::backend::{Backend, OpenDevice};
 use encoder_flow::data::{DataStore, FetchOptions, Images};
@@ -13,7 +16,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 /// Settings with which a run takes seconds, on a software GPU as well.
-const SMALL: [&str; 35] = [
+const SMALL: [&str; 17] = [
     "data.limit=300",
     "encoder.width=4",
     "encoder.latent=6",
@@ -25,30 +28,12 @@ const SMALL: [&str; 35] = [
     "flow.gaussians=3",
     "flow.training.epochs=1",
     "flow.training.batch_size=64",
-    "ganomaly.width=4",
-    "ganomaly.latent=6",
-    "ganomaly.training.epochs=1",
-    "anogan.width=4",
-    "anogan.latent=6",
-    "anogan.steps=20",
-    "anogan.training.epochs=1",
-    "egbad.width=2",
-    "egbad.hidden=8",
-    "egbad.latent=6",
-    "egbad.training.epochs=1",
     "knn.components=6",
     "gmm.components=6",
     "gmm.gaussians=3",
     "mahalanobis.components=6",
     "simclr.width=4",
     "simclr.training.epochs=1",
-    "realnvp.width=2",
-    "realnvp.draws=1",
-    "realnvp.training.epochs=1",
-    "glow.steps=1",
-    "glow.width=4",
-    "glow.draws=1",
-    "glow.training.epochs=1",
 ];
 
 fn images() -> Images {
@@ -67,6 +52,7 @@ fn fit(
     let studies = Studies::open(None, &schema()).unwrap();
     let settings: Vec<String> = SMALL
         .iter()
+        .chain(&SMALL_NETWORKS)
         .chain(settings)
         .map(|setting| (*setting).to_owned())
         .collect();

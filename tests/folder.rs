@@ -30,7 +30,7 @@ use std::process::{Command, Output};
 use std::sync::LazyLock;
 
 use common::textures::{self, Cloth, Counts, Defect};
-use common::{both, experiment, fails, json, program, run_folder, succeeds};
+use common::{SMALL_NETWORKS, both, experiment, fails, json, program, run_folder, succeeds};
 use encoder_flow::Detector;
 use encoder_flow::data::digits;
 use encoder_flow::evaluate::auroc;
@@ -278,27 +278,10 @@ fn every_method_can_be_fitted_to_a_folder() {
             "encoder.width=4",
             "encoder.latent=8",
             "encoder.training.epochs=1",
-            "ganomaly.width=4",
-            "ganomaly.latent=8",
-            "ganomaly.training.epochs=1",
-            "anogan.width=4",
-            "anogan.latent=6",
-            "anogan.steps=20",
-            "anogan.training.epochs=1",
-            "egbad.width=2",
-            "egbad.hidden=8",
-            "egbad.latent=6",
-            "egbad.training.epochs=1",
             "gmm.components=4",
             "gmm.gaussians=2",
-            "realnvp.width=2",
-            "realnvp.draws=1",
-            "realnvp.training.epochs=1",
-            "glow.steps=1",
-            "glow.width=4",
-            "glow.draws=1",
-            "glow.training.epochs=1",
         ];
+        let settings = [&settings[..], &SMALL_NETWORKS].concat();
         let mut command = fit(set, &model, &settings);
         command.args(["--method", method.name()]);
         let said = succeeds(command);
@@ -448,7 +431,7 @@ fn a_labelled_folder_is_compared_while_it_is_scored() {
     assert!((told - area).abs() < 6e-4, "{told} {area}");
     // `fit` has said the same of these images.
     let metrics: Vec<&str> = compared.lines().collect();
-    assert_eq!(metrics.len(), 3 + Defect::ALL.len(), "{compared}");
+    assert_eq!(metrics.len(), 4 + Defect::ALL.len(), "{compared}");
     // But for the masks, at another level.
     let (masks, metrics) = metrics.split_last().unwrap();
     assert!(masks.starts_with("masks at 0.1: "), "{compared}");

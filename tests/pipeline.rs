@@ -57,11 +57,24 @@ fn a_run_leaves_everything_and_repeats_bit_for_bit() {
         .lines()
         .skip_while(|line| !line.starts_with("digits-3  encoder-flow"));
     let summary: Vec<&str> = summary.collect();
-    assert!(summary[8].ends_with("report.html"), "{output}");
-    assert!(summary[9].contains("--method best"), "{output}");
+    assert!(
+        summary[4].starts_with("  false alarms by p-value: "),
+        "{output}"
+    );
+    assert!(summary[9].ends_with("report.html"), "{output}");
+    assert!(summary[10].contains("--method best"), "{output}");
+    assert!(summary[10].contains(": pixels, patches)"), "{output}");
 
-    let auroc = json(&run.join("metrics.json"))["anomalous"]["nll"]["auroc"].clone();
+    let metrics = json(&run.join("metrics.json"));
+    let auroc = metrics["anomalous"]["nll"]["auroc"].clone();
     assert!((0.0..=1.0).contains(&auroc.as_f64().unwrap()), "{auroc}");
+    let alarms = metrics["false_alarms"][0].clone();
+    assert_eq!(alarms["alpha"], 0.1);
+    let (called, images) = (alarms["called"].as_f64(), alarms["images"].as_f64());
+    let share = called.unwrap() / images.unwrap();
+    // Of p-values that hold but for what chose the epoch.
+    let deviation = alarms["deviation"].as_f64().unwrap();
+    assert!((share - 0.1).abs() < 5.0 * deviation, "{alarms}");
     let environment = json(&run.join("environment.json"));
     assert_eq!(environment["backend"], "flex");
     assert_eq!(environment["seed"], 0);

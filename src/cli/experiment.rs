@@ -7,10 +7,10 @@ use super::{DEFAULT_METHOD, DataPlace, RunPlace, StudyPlace, command_line, print
 use crate::data::DataStore;
 use crate::method::Method;
 use crate::run::{RunOptions, finished, fresh_since, run as run_experiment};
-use crate::study::Experiment;
+use crate::study::{Experiment, Studies};
 use crate::train::{Display, install_signal_handlers};
 
-/// What the names of variants begin with that a study recommends.
+/// Name of the variant that a study recommends.
 const BEST: &str = "best";
 
 #[derive(Args)]
@@ -69,39 +69,60 @@ pub fn run(args: ExperimentArgs) -> anyhow::Result<()> {
     }
     let summary = run_experiment(&experiment, &store, &options)?;
     print(&summary.to_string());
-    if experiment.variant == DEFAULT_METHOD {
-        // The paper's pipeline runs unless another is named; a study may know a better one.
-        let variants = study.variants()?;
-        let better = variants
-            .iter()
-            .filter(|variant| variant.name.starts_with(BEST));
-        let does = |run: &Experiment| (run.method.clone(), run.settings.clone());
-        // What does the same as this run, or as another variant, is not recommended beside it.
-        let mut known = vec![does(&experiment)];
-        for better in better {
-            let same = studies.find(&args.name, &better.name, &args.overrides);
-            if let Ok(same) = &same {
-                if known.contains(&does(same)) {
-                    continue;
-                }
-                known.push(does(same));
-            }
-            print(&format!(
-                "  recommended here: --method {} ({})",
-                better.name,
-                better.method.parse::<Method>()?.entry().summary
-            ));
-            print(
-                &match same.ok().and_then(|same| compared(&same, &store, &options)) {
-                    Some(found) => format!("    {found}"),
-                    None => {
-                        "    not run yet as this one was: repeat the command with it".to_owned()
-                    }
-                },
-            );
-        }
+    // The paper's pipeline runs unless another is named; a study may know a better one.
+    if experiment.variant == DEFAULT_METHOD && study.variants()?.iter().any(|one| one.name == BEST)
+    {
+        recommend(&studies, &args.name, &args.overrides, &experiment, |best| {
+            compared(best, &store, &options)
+        })?;
     }
     Ok(())
+}
+
+/// Says what the variant is that the study recommends, and how it has done, unless it does what was just run.
+fn recommend(
+    studies: &Studies,
+    name: &str,
+    overrides: &[String],
+    done: &Experiment,
+    compared: impl Fn(&Experiment) -> Option<String>,
+) -> anyhow::Result<()> {
+    // With these overrides it may be impossible.
+    let Ok(best) = studies.find(name, BEST, overrides) else {
+        return Ok(());
+    };
+    if (&best.method, &best.settings) == (&done.method, &done.settings) {
+        return Ok(());
+    }
+    let summary = best.method.parse::<Method>()?.entry().summary;
+    print(&format!(
+        "  recommended here: --method {BEST} ({summary}{})",
+        looks(&best)
+    ));
+    print(&match compared(&best) {
+        Some(found) => format!("    {found}"),
+        None => "    not run yet as this one was: repeat the command with it".to_owned(),
+    });
+    Ok(())
+}
+
+/// What the views of a variant are of, where it has any: `: pixels, simclr, patches`.
+fn looks(variant: &Experiment) -> String {
+    let table = variant.settings.table();
+    let list = |section: &str, key: &str| table.get(section)?.get(key)?.as_array();
+    let views = match variant.method == Method::Views.name() {
+        true => list("views", "list").map_or(&[][..], Vec::as_slice),
+        false => &[],
+    };
+    let mut names: Vec<&str> = views
+        .iter()
+        .filter_map(|view| view.get("of")?.as_str())
+        .collect();
+    names.dedup();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!(": {}", names.join(", ")),
+    }
 }
 
 /// How a variant has done what was just run, if it has been run here with the same seed and settings.

@@ -40,6 +40,15 @@ pub fn describe(result: &FolderMetrics) -> String {
     for (defect, auroc) in &result.by_defect {
         lines.push(format!("  {defect:<16} {auroc:.3}"));
     }
+    if let [first, ..] = &result.false_alarms[..] {
+        let counts = result.false_alarms.iter();
+        let counts = counts.map(|at| format!("{} with p <= {}", at.called, at.alpha));
+        let counts = counts.collect::<Vec<_>>().join(", ");
+        lines.push(format!(
+            "false alarms among {} good images: {counts}",
+            first.images
+        ));
+    }
     for pixels in &result.pixels {
         lines.push(format!(
             "pixel AUROC {:.3}, AUPRO {:.3} ({})",
@@ -81,6 +90,7 @@ pub fn tell_skipped(skipped: &[Skipped], ignored: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluate::FalseAlarms;
     use crate::folder::{MaskMetrics, PixelMetrics};
     use crate::method::HeatSource;
 
@@ -89,6 +99,12 @@ mod tests {
         let mut result = FolderMetrics {
             by_defect: vec![("hole".to_owned(), 0.5)],
             image_auroc: Some(0.98765),
+            false_alarms: vec![FalseAlarms {
+                alpha: 0.1,
+                images: 56,
+                called: 2,
+                deviation: 0.05,
+            }],
             pixels: vec![PixelMetrics {
                 source: HeatSource::Positions,
                 auroc: 0.9,
@@ -102,11 +118,12 @@ mod tests {
         };
         assert_eq!(
             describe(&result),
-            "image AUROC 0.988\n  hole             0.500\npixel AUROC 0.900, AUPRO 0.750 (positions)\n\
+            "image AUROC 0.988\n  hole             0.500\nfalse alarms among 56 good images: 2 with p <= 0.1\npixel AUROC 0.900, AUPRO 0.750 (positions)\n\
              masks at 0.05: 50.5 % of the defects' area, 0.03 % of good images"
         );
         result.image_auroc = None;
         result.by_defect.clear();
+        result.false_alarms.clear();
         let described = describe(&result);
         assert!(
             described.starts_with("no image AUROC") && described.contains("\npixel AUROC 0.900")

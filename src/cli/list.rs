@@ -59,12 +59,11 @@ fn describe(study: &Study) -> anyhow::Result<String> {
     let names = names.collect::<Vec<_>>().join("  ");
     let mut text = format!("{}\n  {names}", study.description());
     for variant in study.variants()? {
-        text += &format!(
-            "\n  --method {}: {} with {}",
-            variant.name,
-            variant.method,
-            variant.settings().join(", ")
-        );
+        text += &format!("\n  --method {}: {}", variant.name, variant.method);
+        let settings = variant.settings();
+        if !settings.is_empty() {
+            text += &format!(" with {}", settings.join(", "));
+        }
     }
     Ok(text)
 }

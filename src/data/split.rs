@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{DataError, GivenSplit, shuffled, take};
 
+/// Validation images that there must be.
+const LEAST_VALIDATION: usize = 2;
+
 /// Shares of the normal images.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SplitShares {
@@ -101,7 +104,7 @@ impl Split {
     ) -> Result<Self, DataError> {
         let (mut first, rest): (Vec<usize>, Vec<usize>) =
             (0..labels.len()).partition(|&index| index < given.train);
-        let held_out = share(first.len(), validation).max(1);
+        let held_out = share(first.len(), validation).max(LEAST_VALIDATION);
         let rng = &mut StdRng::seed_from_u64(seed);
         let train = match &given.groups {
             Some(groups) => {
@@ -194,6 +197,13 @@ impl Split {
                 return Err(DataError::Split(format!(
                     "the {part} part of the split is empty: {} images are too few for these shares",
                     labels.len()
+                )));
+            }
+            if part == "validation" && indices.len() < LEAST_VALIDATION {
+                return Err(DataError::Split(format!(
+                    "the validation part of the split has {} image: one half of it scales the scores and the other gives \
+                     p-values, so it takes {LEAST_VALIDATION}. Take more images, or a larger data.validation",
+                    indices.len()
                 )));
             }
             for &index in indices {
@@ -329,6 +339,9 @@ mod tests {
         assert_eq!(split.test_normal, [20, 21, 22, 23, 24]);
         assert_eq!(split.test_anomalous, [25, 26, 27]);
         assert_eq!((split.train.len(), split.validation.len()), (18, 2));
+        // A tenth of a few images is one, and one gives no p-values.
+        let few = Split::given(&labels, 0, &first(9), 0.1, 4).unwrap();
+        assert_eq!((few.train.len(), few.validation.len()), (7, 2));
         assert_ne!(split, Split::given(&labels, 0, &first(20), 0.1, 5).unwrap());
         // An anomalous image among those to train on, and nothing to test on.
         for (labels, train) in [(vec![1, 1, 0, 1, 0], 3), (vec![1; 5], 3)] {

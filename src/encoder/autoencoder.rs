@@ -8,7 +8,8 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::EncoderSizes;
-use super::conv::{ConvDecoder, ConvEncoder, initialise};
+use super::conv::{ConvDecoder, ConvEncoder};
+use super::initialisation::dcgan_initialised;
 use crate::safetensors_file::check_room;
 
 /// Sizes of an [`AutoEncoder`].
@@ -85,7 +86,7 @@ impl AutoEncoderConfig {
             encoder: ConvEncoder::new(self, device),
             decoder: ConvDecoder::new(self, device),
         };
-        initialise(model, rng)
+        dcgan_initialised(model, rng)
     }
 
     /// Channels of the encoder's maps, from half the image side down to 4x4.

@@ -4,7 +4,67 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
 
-use super::{BackboneError, OnnxFile, OnnxNetwork, PretrainedLook, SqueezeNet};
+use super::{OnnxError, OnnxFile, OnnxNetwork, PretrainedLook, SqueezeNet};
+use crate::files::FileError;
+
+/// Pretrained weights that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BackboneError {
+    /// There is no such file.
+    #[error(
+        "the pretrained weights {} are missing: `encoder-flow data fetch squeezenet` brings torchvision's into the data folder (name the same --data-dir, if any), or put a safetensors file of them there by hand",
+        path.display()
+    )]
+    Missing {
+        /// The file expected.
+        path: PathBuf,
+    },
+    /// The file is cut short or is something else.
+    #[error("{} is damaged or not a safetensors file ({reason}): delete it and fetch it again (`encoder-flow data fetch squeezenet`), or name another", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The file to be converted is cut short or is something else.
+    #[error("{} is damaged or not a PyTorch checkpoint: {reason}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The file has no such tensor.
+    #[error("{} has no tensor {name}: it is not a SqueezeNet 1.1 of torchvision", path.display())]
+    NoTensor {
+        /// The file.
+        path: PathBuf,
+        /// Name of the tensor.
+        name: String,
+    },
+    /// A tensor is not of the expected type and shape.
+    #[error(
+        "{}: tensor {name} is {found}, expected {expected}: it is not a SqueezeNet 1.1 of torchvision",
+        path.display()
+    )]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// Name of the tensor.
+        name: String,
+        /// Its type and shape.
+        found: String,
+        /// What they should be.
+        expected: String,
+    },
+    /// From a network in an ONNX file.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    /// The file cannot be read.
+    #[error(transparent)]
+    Files(#[from] FileError),
+}
 
 /// Which network, and how it looks at whole images.
 #[derive(Clone, Debug, PartialEq)]

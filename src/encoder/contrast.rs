@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData, activation};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use rand::Rng;
 
-use super::resnet::initialise;
+use super::initialisation::he_initialised;
 use super::{ResNet, ResNetConfig};
 use crate::train::{Kind, Monitor, StepOutput};
 
@@ -65,8 +65,8 @@ impl SimClr {
         };
         Self {
             network: sizes.init(rng, device),
-            hidden: initialise(linear(features, features), rng),
-            projection: initialise(linear(features, projection), rng),
+            hidden: he_initialised(linear(features, features), rng),
+            projection: he_initialised(linear(features, projection), rng),
             temperature,
         }
     }

@@ -5,20 +5,16 @@
 //! kernels, stride 2, no bias, batch normalisation everywhere but at the encoder's first and last
 //! layer and the decoder's last.
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, Initializer, PaddingConfig2d};
-use burn::tensor::{Device, Tensor, TensorData};
-use rand::Rng;
-use rand_distr::{Distribution, Normal};
+use burn::tensor::{Device, Tensor};
 
 use super::AutoEncoderConfig;
 use crate::ops::{self, Activation};
 
 /// Slope of the encoder's LeakyReLU for negative inputs (DCGAN's 0.2).
 const LEAK: Activation = Activation::LeakyRelu(0.2);
-/// Standard deviation of the initial weights (DCGAN, section 4).
-const INITIAL_STD: f32 = 0.02;
 
 /// Maps images to latents.
 ///
@@ -200,46 +196,4 @@ fn conv_transpose(from: usize, to: usize, stride: usize, device: &Device) -> Con
         .with_bias(false)
         .with_initializer(Initializer::Zeros)
         .init(device)
-}
-
-/// Draws DCGAN's initial weights: convolutions from N(0, 0.02), normalisation gains from N(1, 0.02).
-///
-/// The numbers come from `rng` and not from the backend's process-wide generator, so a seed gives
-/// the same weights on every backend, and in tests that run side by side.
-pub(crate) fn initialise<M: Module>(module: M, rng: &mut impl Rng) -> M {
-    module.map(&mut DcganInit {
-        rng,
-        path: Vec::new(),
-    })
-}
-
-struct DcganInit<'a, R> {
-    rng: &'a mut R,
-    path: Vec<String>,
-}
-
-impl<R: Rng> ModuleMapper for DcganInit<'_, R> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let mean = match self.path.last().map(String::as_str) {
-            Some("weight") => 0.0,
-            Some("gamma") => 1.0,
-            _ => return param,
-        };
-        let shape = param.val().dims();
-        let normal = Normal::new(mean, INITIAL_STD).expect("a positive standard deviation");
-        let values: Vec<f32> = normal
-            .sample_iter(&mut *self.rng)
-            .take(shape.iter().product())
-            .collect();
-        let device = param.val().device();
-        Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), &device))
-    }
 }

@@ -31,8 +31,10 @@ const BATCH: usize = 64;
 /// `[batch, dim]`: eigenvectors of the covariance's largest eigenvalues, `[dim, to]` row-major, and these, largest
 /// first.
 ///
-/// Of long vectors by a sample of them, and the variances of all along its directions. A sample has no more directions
-/// than vectors: what is asked for beyond them is zero.
+/// Of long vectors by a sample of them, and the variances of all along its directions.
+///
+/// So many vectors vary in one direction less than they are. What is asked for beyond is zero: any other direction is one
+/// in which they do not vary and whatever comes later does, which would decide every score.
 pub(super) fn directions(
     mean: &[f32],
     count: usize,
@@ -41,10 +43,11 @@ pub(super) fn directions(
     rows: impl Fn(&[usize]) -> Tensor<2>,
     rng: &mut impl Rng,
 ) -> (Vec<f32>, Vec<f64>) {
-    if mean.len() < LARGE {
-        return principal_directions(&covariance(mean, count, device, rows), to, rng);
-    }
     let dim = mean.len();
+    if dim < LARGE {
+        let found = principal_directions(&covariance(mean, count, device, rows), to, rng);
+        return without_those_beyond(count.saturating_sub(1), found);
+    }
     let most = SAMPLE.min(SAMPLE_NUMBERS / dim).max(to + OVERSAMPLING);
     let mut chosen = sample(rng, count, count.min(most)).into_vec();
     chosen.sort_unstable();
@@ -60,6 +63,21 @@ pub(super) fn directions(
     let squares: Vec<f64> = squares.into_data().iter::<f64>().collect();
     let variances = squares.into_iter().map(|sum| sum / count as f64);
     (found, variances.collect())
+}
+
+/// Directions `[dim, to]` and their variances, where those from number `rank` on are none.
+fn without_those_beyond(
+    rank: usize,
+    (mut directions, mut variances): (Vec<f32>, Vec<f64>),
+) -> (Vec<f32>, Vec<f64>) {
+    let to = variances.len();
+    if rank < to {
+        for row in directions.chunks_exact_mut(to) {
+            row[rank..].fill(0.0);
+        }
+        variances[rank..].fill(0.0);
+    }
+    (directions, variances)
 }
 
 /// The directions of a few centred vectors `[count, dim]`, `[dim, to]` row-major, through their products with each other (Sirovich & Kirby,
@@ -176,6 +194,23 @@ mod tests {
                 .all(|&value| value == 0.0)
         };
         assert!(!zero(28) && zero(29) && zero(31));
+    }
+
+    #[test]
+    fn there_are_no_more_directions_than_vectors_vary_in() {
+        let (vectors, device) = (vectors(40), test_device());
+        let rows = |indices: &[usize]| vectors.batch(indices, &device);
+        let rng = &mut StdRng::seed_from_u64(4);
+        let (found, variances) = directions(&vectors.means(), 30, 35, &device, rows, rng);
+        let is_zero = |column: usize| found.iter().skip(column).step_by(35).all(|&x| x == 0.0);
+        for (column, &variance) in variances.iter().enumerate() {
+            let is_beyond = column >= 29;
+            assert_eq!(
+                (is_zero(column), variance == 0.0),
+                (is_beyond, is_beyond),
+                "{column}"
+            );
+        }
     }
 
     #[test]

@@ -43,13 +43,15 @@ pub struct Projection {
 
 impl Projection {
     /// Fits `to` components, at most as many as a vector has entries: those of the largest variances,
-    /// in their order, or in no order where they are all there are.
+    /// in their order, or in no order where they are all there are. Those beyond what so few vectors vary in are zero
+    /// of every vector.
     pub fn fit(vectors: &Vectors, to: usize, rng: &mut impl Rng, device: &Device) -> Self {
         let from = vectors.dim();
         let to = to.min(from);
         let mean = vectors.means();
         let rows = |indices: &[usize]| vectors.batch(indices, device);
-        let whitened = (to == from)
+        // All components are as good as the principal ones where the vectors vary in all of them.
+        let whitened = (to == from && vectors.len() > from)
             .then(|| {
                 let covariance = covariance(&mean, vectors.len(), device, rows);
                 whitening(&covariance, RELATIVE_FLOOR)

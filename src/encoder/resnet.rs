@@ -4,16 +4,16 @@
 //! Width 64, two blocks and a first convolution of stride 1 make it a ResNet-18 for small images, of
 //! the same layers but for the kernels that halve.
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, Initializer, PaddingConfig2d};
 use burn::tensor::module::avg_pool2d;
 use burn::tensor::ops::AvgPoolOptions;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use rand::Rng;
-use rand_distr::{Distribution, Normal};
 use serde::{Deserialize, Serialize};
 
+use super::initialisation::he_initialised;
 use crate::ops::{self, Activation};
 use crate::safetensors_file::check_room;
 
@@ -115,7 +115,7 @@ impl ResNetConfig {
             blocks,
             norm: BatchNormConfig::new(self.features()).init(device),
         };
-        initialise(network, rng)
+        he_initialised(network, rng)
     }
 }
 
@@ -205,58 +205,13 @@ fn convolve(convolution: &Conv2d, x: Tensor<4>) -> Tensor<4> {
     }
 }
 
-/// Draws weights from N(0, 2 / inputs of a unit) (He et al., arXiv:1502.01852).
-///
-/// The numbers come from `rng` and not from the backend's process-wide generator, so a seed gives
-/// the same weights on every backend, and in tests that run side by side.
-pub(super) fn initialise<M: Module>(module: M, rng: &mut impl Rng) -> M {
-    module.map(&mut HeInit {
-        rng,
-        weight: Vec::new(),
-    })
-}
-
-struct HeInit<'a, R> {
-    rng: &'a mut R,
-    /// For every module on the way down: whether it is a `weight`.
-    weight: Vec<bool>,
-}
-
-impl<R: Rng> ModuleMapper for HeInit<'_, R> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.weight.push(name == "weight");
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.weight.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if self.weight.last() != Some(&true) {
-            return param;
-        }
-        let shape = param.val().dims();
-        // Convolutions are `[to, from, height, width]`, matrices `[from, to]`.
-        let inputs: usize = match D {
-            2 => shape[0],
-            _ => shape[1..].iter().product(),
-        };
-        let deviation = (2.0 / inputs.max(1) as f32).sqrt();
-        let normal = Normal::new(0.0, deviation).expect("a positive standard deviation");
-        let values: Vec<f32> = normal
-            .sample_iter(&mut *self.rng)
-            .take(shape.iter().product())
-            .collect();
-        let device = param.val().device();
-        Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), &device))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::backend::test_device;
+    use burn::tensor::TensorData;
     use rand::{SeedableRng, rngs::StdRng};
+    use rand_distr::Distribution;
 
     fn config(size: usize, first_stride: usize) -> ResNetConfig {
         ResNetConfig {

@@ -151,7 +151,7 @@ impl EncoderSizes {
     pub(crate) fn fits(&self, bytes: usize) -> Result<(), String> {
         match self {
             Self::Autoencoder(config) => config.fits(bytes),
-            // Of the image itself; a network's features are few.
+            // Of the image itself; SqueezeNet's features are few.
             &Self::Pca {
                 shape,
                 components: of_image,
@@ -165,7 +165,16 @@ impl EncoderSizes {
                 check_room(bytes, values * of_image.min(values), "components")
             }
             Self::SimClr { network, .. } => network.fits(bytes),
-            Self::Onnx { .. } | Self::Pixels { .. } => Ok(()),
+            &Self::Onnx {
+                ref network,
+                components,
+                ..
+            } => {
+                let components = components.min(network.features);
+                let numbers = network.features.saturating_mul(components);
+                check_room(bytes, numbers, "components")
+            }
+            Self::Pixels { .. } => Ok(()),
         }
     }
 

@@ -62,10 +62,10 @@ impl VisualWordsConfig {
         QUARTERS * self.words
     }
 
-    /// What keeps such a dictionary from describing images of `shape`, if anything does.
+    /// Checks that such a dictionary can describe images of `shape`.
     ///
     /// # Errors
-    /// That.
+    /// In words, that it cannot.
     pub(crate) fn check(&self, shape: [usize; 3]) -> Result<(), String> {
         let [channels, height, width] = shape;
         let possible = Self::WORDS.contains(&self.words)

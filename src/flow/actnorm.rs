@@ -4,6 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use super::Transform;
+use super::image::per_channel;
 
 /// `y = x * exp(s) + b` per entry, `ln |det J| = sum s`, which counts for every position of a map
 /// (Kingma & Dhariwal, arXiv:1807.03039, section 3.1). [`new`](Self::new) is
@@ -48,12 +49,6 @@ impl ActNorm {
         Self::initialised(x.permute([0, 2, 3, 1]).reshape([-1, channels as i32]))
     }
 
-    /// Scale and shift beside maps, `[1, channels, 1, 1]`.
-    fn per_channel(values: Tensor<1>) -> Tensor<4> {
-        let channels = values.dims()[0];
-        values.reshape([1, channels, 1, 1])
-    }
-
     /// The log-determinant of maps of this shape.
     fn log_det_of_maps(&self, [batch, _, height, width]: [usize; 4]) -> Tensor<1> {
         let log_det = self.log_scale.val().sum() * (height * width) as f64;
@@ -83,13 +78,13 @@ impl Transform<2> for ActNorm {
 impl Transform<4> for ActNorm {
     fn forward(&self, x: Tensor<4>, _context: Option<&Tensor<2>>) -> (Tensor<4>, Tensor<1>) {
         let log_det = self.log_det_of_maps(x.dims());
-        let scale = Self::per_channel(self.log_scale.val().exp());
-        (x * scale + Self::per_channel(self.shift.val()), log_det)
+        let scale = per_channel(self.log_scale.val().exp());
+        (x * scale + per_channel(self.shift.val()), log_det)
     }
 
     fn inverse(&self, z: Tensor<4>, _context: Option<&Tensor<2>>) -> (Tensor<4>, Tensor<1>) {
         let log_det = self.log_det_of_maps(z.dims()).neg();
-        let scale = Self::per_channel(self.log_scale.val().neg().exp());
-        ((z - Self::per_channel(self.shift.val())) * scale, log_det)
+        let scale = per_channel(self.log_scale.val().neg().exp());
+        ((z - per_channel(self.shift.val())) * scale, log_det)
     }
 }

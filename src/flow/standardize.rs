@@ -8,6 +8,8 @@ use super::Transform;
 /// Smallest standard deviation, relative to the largest: an entry of the latent that hardly varies
 /// on training data would otherwise decide every score.
 const RELATIVE_FLOOR: f64 = 1e-4;
+/// The same of entries that are whitened: what deviates less hardly varied before, and is kept small on purpose.
+const WHITE_FLOOR: f64 = 0.1;
 
 /// Mean and standard deviation of each entry of the training latents.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,10 +20,11 @@ pub struct Standardizer {
 }
 
 impl Standardizer {
-    /// Measures `latents`, `[len, dim]` row-major.
+    /// Measures `latents`, `[len, dim]` row-major, of which the first `whitened` entries are of variance 1 unless they
+    /// hardly vary.
     ///
     /// Sums are taken in f64 in row order: the result does not depend on a backend.
-    pub fn fit(latents: &[f32], dim: usize) -> Self {
+    pub fn fit(latents: &[f32], dim: usize, whitened: usize) -> Self {
         let rows = (latents.len() / dim).max(1) as f64;
         let mut mean = vec![0.0f64; dim];
         for row in latents.chunks_exact(dim) {
@@ -37,11 +40,16 @@ impl Standardizer {
         }
         let largest = variance.iter().copied().fold(0.0, f64::max).sqrt();
         let floor = (largest * RELATIVE_FLOOR).max(f64::from(f32::MIN_POSITIVE));
+        let floor = |entry: usize| match entry < whitened {
+            true => WHITE_FLOOR,
+            false => floor,
+        };
         Self {
             mean: mean.into_iter().map(|value| value as f32).collect(),
             deviation: variance
                 .into_iter()
-                .map(|value| value.sqrt().max(floor) as f32)
+                .enumerate()
+                .map(|(entry, value)| value.sqrt().max(floor(entry)) as f32)
                 .collect(),
         }
     }
@@ -96,5 +104,19 @@ impl Transform<2> for Standardizer {
         let (mean, deviation) = self.tensors(&z.device());
         let log_det = Tensor::full([z.dims()[0]], self.log_volume(), &z.device());
         (z * deviation + mean, log_det)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_kept_small_on_purpose_stays_small() {
+        // The second entry hardly varies.
+        let latents = [1.0, 0.001, -1.0, -0.001];
+        let deviations = |whitened| Standardizer::fit(&latents, 2, whitened).deviation;
+        assert_eq!(deviations(0), [1.0, 0.001]);
+        assert_eq!(deviations(2), [1.0, 0.1]);
     }
 }

@@ -10,6 +10,7 @@ use crate::data::folder::{Layout, Loaded, Skipped, layout, load_watched};
 use crate::data::{Conversion, Images, SplitShares};
 use crate::method::{
     Calibration, Clock, Context, Detector, Fitted, HeldOut, Identity, MethodError, Part, Scores,
+    StageCount,
 };
 use crate::run::{RunError, Workspace};
 use crate::study::Studies;
@@ -90,7 +91,7 @@ impl Attempt {
             conversion,
             display: fit.display,
             clock: Clock::start(),
-            stages: [0, 1],
+            stages: StageCount::default(),
             // The p-values come from held-out images.
             training_scores: false,
             notes: dim.into_iter().collect(),

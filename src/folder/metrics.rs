@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use crate::data::folder::{MvtecTest, Skipped, load_mask};
-use crate::evaluate::{EvaluateError, PixelRanking, auroc};
+use crate::evaluate::{EvaluateError, FalseAlarms, PixelRanking, auroc};
 use crate::method::{Detector, HeatSource, Heatmap, Verdict};
 use crate::run::RunError;
 
@@ -15,6 +15,8 @@ pub struct FolderMetrics {
     pub by_defect: Vec<(String, f64)>,
     /// AUROC of all defects together; none without good or without defective images.
     pub image_auroc: Option<f64>,
+    /// How often good test images have small p-values.
+    pub false_alarms: Vec<FalseAlarms>,
     /// How well heat maps tell defective pixels from others, where there are masks.
     pub pixels: Vec<PixelMetrics>,
     /// What the detector's masks mark, where it has masks and the data set has.
@@ -196,6 +198,7 @@ impl<'a> FolderTest<'a> {
         Ok(FolderMetrics {
             by_defect,
             image_auroc: against_good(&all)?,
+            false_alarms: FalseAlarms::of(self.detector.conformal(), &self.good),
             pixels,
             masks: self.masks,
         })

@@ -88,14 +88,19 @@ impl FolderPage<'_> {
                 "The detector was fitted to the normal images of this folder; the {images} below were held out for the p-values. Look whether those at the top are normal indeed."
             );
         }
-        let most = match self.detector.description().approximate {
+        format!(
+            "{anomalies} of {images} images are anomalous at the level {0}: of new normal images, {1} a share of {0} would be called so.",
+            self.alpha,
+            self.at_most()
+        )
+    }
+
+    /// How a level is kept on new normal images.
+    fn at_most(&self) -> &'static str {
+        match self.detector.description().approximate {
             true => "about",
             false => "at most",
-        };
-        format!(
-            "{anomalies} of {images} images are anomalous at the level {0}: of new normal images, {most} a share of {0} would be called so.",
-            self.alpha
-        )
+        }
     }
 
     fn headline(&self) -> Vec<(String, String)> {
@@ -176,8 +181,9 @@ impl FolderPage<'_> {
             false => "images",
         };
         format!(
-            "The {shown} {images} with the highest scores: picture, heat map and mask where the detector has them. The heat map of an image called anomalous shows its least likely place; that of another one begins beyond what any held-out normal image has shown. The mask is white where the image is defective at the level {0}: at most that share of new normal images has more than a thousandth of its area marked.",
-            self.alpha
+            "The {shown} {images} with the highest scores: picture, heat map and mask where the detector has them. The heat map of an image called anomalous shows its least likely place; that of another one begins beyond what any held-out normal image has shown. The mask is white where the image is defective at the level {0}: {1} that share of new normal images has more than a thousandth of its area marked.",
+            self.alpha,
+            self.at_most()
         )
     }
 
@@ -284,6 +290,21 @@ impl FolderPage<'_> {
             ),
         ));
         rows.push(("Level".to_owned(), self.alpha.to_string()));
+        let alarms = self.scored.metrics.iter();
+        let alarms = alarms.flat_map(|metrics| &metrics.false_alarms).map(|at| {
+            format!(
+                "{} of {} good images at {} ({:.1} ± {:.1} expected)",
+                at.called,
+                at.images,
+                at.alpha,
+                at.alpha * at.images as f64,
+                at.deviation * at.images as f64
+            )
+        });
+        let alarms: Vec<String> = alarms.collect();
+        if !alarms.is_empty() {
+            rows.push(("False alarms".to_owned(), alarms.join(", ")));
+        }
         if let Some(masks) = self
             .scored
             .metrics

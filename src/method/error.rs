@@ -54,9 +54,9 @@ impl MethodError {
 /// An error of a stored detector or a stored representation.
 #[derive(Debug, thiserror::Error)]
 pub enum DetectorError {
-    /// Weights that cannot be read or written.
-    #[error("weights {}: {reason}", path.display())]
-    Weights {
+    /// Stored latents that cannot be read or written.
+    #[error("latents {}: {reason}", path.display())]
+    Latents {
         /// The file.
         path: PathBuf,
         /// What is wrong.
@@ -168,8 +168,8 @@ impl DetectorError {
         }
     }
 
-    pub(crate) fn weights(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
-        Self::Weights {
+    pub(crate) fn latents(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
+        Self::Latents {
             path: path.into(),
             reason: reason.to_string(),
         }

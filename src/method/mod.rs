@@ -42,7 +42,7 @@ pub use detector::{
 pub use error::{DetectorError, MethodError};
 pub use fitting::{
     AutoEncoderSettings, Clock, Context, EncoderKind, EncoderSettings, Encoding, Fitted,
-    FlowSettings, Identity, Part, Parts, Representation, SimClrSettings,
+    FlowSettings, Identity, Part, Parts, Representation, SimClrSettings, StageCount,
 };
 pub(crate) use fitting::{SharedNetwork, backbone_features, derive, features_fingerprint};
 
@@ -221,6 +221,12 @@ pub trait Plan: fmt::Debug + Send + Sync {
     /// True when a fit trains the network of the section `simclr`, which methods share.
     fn trains_simclr(&self) -> bool {
         matches!(self.encoding(), Some(Encoding::SimClr { .. }))
+    }
+
+    /// True where validation images have a say in the fit beside choosing the epoch of a stage: p-values from them are
+    /// approximate then.
+    fn is_chosen_by_validation(&self) -> bool {
+        false
     }
 
     /// True where a training image's score says nothing, or costs too much: a threshold then comes from

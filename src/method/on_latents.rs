@@ -22,6 +22,7 @@ use super::{
 use crate::data::{Conversion, Images, Vectors};
 use crate::encoder::{Encoder, EncoderSizes};
 use crate::flow::Standardizer;
+use crate::safetensors_file::check_room;
 use crate::study::Settings;
 
 /// Entries of which a full covariance is held, at most: half a GiB of it.
@@ -117,10 +118,8 @@ impl<D: Density> OnLatents<D> {
         sizes.fits(bytes.len())?;
         check_shape(conversion, sizes.image_shape())?;
         let latent = sizes.latent();
-        let numbers = D::numbers(density, latent);
-        if numbers.is_none_or(|numbers| numbers > bytes.len() / size_of::<f32>()) {
-            return Err("it is too short for the density that it describes".to_owned());
-        }
+        let numbers = D::numbers(density, latent).unwrap_or(usize::MAX);
+        check_room(bytes.len(), numbers, "density")?;
         if let Some(scale) = &standardizer {
             scale.check(latent)?;
         }
@@ -288,18 +287,12 @@ impl Looks {
         let parts = (encoder, density);
         let conversion = context.conversion;
         let scorer = OnLatents::new(conversion, sizes, parts, standardizer, context.device);
-        let scores: Vec<(String, Scores)> = representations
-            .iter()
-            .filter(|(name, _)| context.scores(name))
-            .map(|(name, part)| (name.clone(), scorer.score_representation(part)))
-            .collect();
-        context.scored(&scores);
-        Ok(Fitted {
-            scorer: Box::new(scorer),
-            scores,
+        Ok(context.finish_represented(
+            scorer,
             stages,
-            made_up: None,
-        })
+            &representations,
+            OnLatents::score_representation,
+        ))
     }
 }
 
@@ -328,7 +321,7 @@ pub(super) mod tests {
         let rng = &mut StdRng::seed_from_u64(1);
         let encoder = Encoder::Pca(Pca::fit(&images, 5, rng, &device));
         let mut latents = Representation::of(&encoder, 5, &images, &device).latents;
-        let standardizer = standardised.then(|| Standardizer::fit(latents.values(), 5));
+        let standardizer = standardised.then(|| Standardizer::fit(latents.values(), 5, 0));
         if let Some(scale) = &standardizer {
             latents = standardized(scale, &latents, &device);
         }

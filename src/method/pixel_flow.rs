@@ -67,10 +67,10 @@ pub trait FlowSizes: Serialize + DeserializeOwned + Copy + Debug + Send + Sync +
     /// `[channels, height, width]` of an image.
     fn shape(&self) -> [usize; 3];
 
-    /// What keeps these sizes from being built, if anything does.
+    /// Checks that a flow of these sizes can be built.
     ///
     /// # Errors
-    /// That.
+    /// In words, that it cannot.
     fn check(&self) -> Result<(), String>;
 
     /// Fewest numbers that a flow of these sizes, which have been checked, holds.
@@ -204,7 +204,7 @@ impl<S: FlowSizes> PixelFlow<S> {
         Self::check(&sizes)?;
         let (flow, summary) = train(&sizes, training, context, parts)?;
         let scorer = Self::new(context.conversion, sizes, usage, flow, context.device);
-        context.finished(scorer, summary, parts)
+        context.finish_one_stage(scorer, summary, parts)
     }
 
     /// Two numbers of every image, means over the draws of the dequantisation's noise.

@@ -1,7 +1,7 @@
 //! A finished run evaluated again: metrics and report from its stored scores.
 
 use super::images::Pools;
-use super::pipeline::Run;
+use super::pipeline::{Run, ScoredRun};
 use super::stored::{pictures, plan_of, summary_of};
 use super::{DECIDING, Done, Environment, RunError, RunOptions, ScoreTable, Summary, Workspace};
 use crate::backend::Backend;
@@ -114,9 +114,13 @@ impl Run<'_> {
                 )));
             }
         }
-        let judged = self.judge(&prepared, detector.scorer(), &table)?;
-        let looked_at = (&prepared, detector.scorer(), &table);
-        self.write(looked_at, &judged, &environment, &done)?;
+        let scored = ScoredRun {
+            prepared: &prepared,
+            detector: &detector,
+            table: &table,
+        };
+        let judged = self.judge(&scored)?;
+        self.write(&scored, &judged, &environment, &done)?;
         summary_of(&self.workspace, self.experiment, self.options, was_complete)
     }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Explanation, RunError, ScoreTable};
-use crate::evaluate::{ScoreMetrics, Sides, Threshold, evaluate};
+use super::{DECIDING, Explanation, RunError, ScoreTable};
+use crate::evaluate::{Conformal, FalseAlarms, ScoreMetrics, Sides, Threshold, evaluate};
 use crate::method::{Calibration, DetectorError, Scorer, Scores};
 use crate::study::Settings;
 
@@ -18,6 +18,9 @@ pub struct Numbers {
     /// By test set and score.
     #[serde(flatten)]
     pub metrics: Metrics,
+    /// How often normal test images have small p-values; empty in a file of a run that did not ask yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub false_alarms: Vec<FalseAlarms>,
     /// None in a file of a run that did not ask yet; `evaluate` adds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explanation: Option<Explanation>,
@@ -55,16 +58,23 @@ pub struct Evaluation {
     pub thresholds: BTreeMap<String, Thresholds>,
     /// By test set and score.
     pub metrics: Metrics,
+    /// How often normal test images have small p-values.
+    pub false_alarms: Vec<FalseAlarms>,
 }
 
 impl Evaluation {
     /// Evaluates every score of `table` on every test set. Thresholds come from the training
     /// normals alone (the paper, third paragraph), or from the validation images of a method that does not score
-    /// these; `seed` is that of the bootstrap.
+    /// these, p-values from `conformal`; `seed` is that of the bootstrap.
     ///
     /// # Errors
     /// [`RunError`] when a part is missing or a score is not finite.
-    pub fn new(table: &ScoreTable, settings: &Settings, seed: u64) -> Result<Self, RunError> {
+    pub fn new(
+        table: &ScoreTable,
+        conformal: &Conformal,
+        settings: &Settings,
+        seed: u64,
+    ) -> Result<Self, RunError> {
         let part = |name: &str| {
             table.part(name).ok_or_else(|| {
                 RunError::Workspace(format!(
@@ -100,16 +110,18 @@ impl Evaluation {
                 scores.insert(score.clone(), numbers);
             }
         }
+        let deciding = table.column(DECIDING);
+        let deciding = deciding.map_or(&[][..], |column| &normal.columns[column]);
         Ok(Self {
             thresholds,
             metrics,
+            false_alarms: FalseAlarms::of(conformal, deciding),
         })
     }
 }
 
-/// Every second validation image gives the scale of the scores, the others the p-values. They have
-/// chosen the epoch, too, and the scales and guards of `views`, so the p-values of an experiment are
-/// approximate; `fit` holds images out for them alone.
+/// Every second validation image gives the scale of the scores, the others the p-values. Most methods have let them choose
+/// before, an epoch or a scale, and the p-values of an experiment are approximate then; `fit` holds images out for them alone.
 pub(super) fn calibrate(
     scorer: &dyn Scorer,
     scores: &[(String, Scores)],

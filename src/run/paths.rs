@@ -1,5 +1,5 @@
 //! What a run leaves on disk, and where. A stage and the detector name the files inside their own
-//! folders; every other path of a run is built here.
+//! folders, and a fit what it keeps beside; every other path of a run is built here.
 
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,9 @@ use crate::files;
 use crate::method::{Identity, SharedNetwork};
 use crate::study::Settings;
 use crate::train::Stage;
+
+/// What the name of a run's folder begins with.
+const SEED: &str = "seed-";
 
 /// Features of pretrained networks, which all runs in one folder of artifacts share.
 pub(crate) fn features_folder(artifacts: &Path) -> PathBuf {
@@ -19,7 +22,17 @@ pub fn run_folder(artifacts: &Path, experiment: &str, method: &str, seed: u64) -
     artifacts
         .join(experiment)
         .join(method)
-        .join(format!("seed-{seed}"))
+        .join(seed_folder(seed))
+}
+
+/// Name of the folder of a run with this seed.
+pub(crate) fn seed_folder(seed: u64) -> String {
+    format!("{SEED}{seed}")
+}
+
+/// The seed of the run in a folder of this name, if it is one of a run.
+pub(crate) fn seed_of(folder: &str) -> Option<u64> {
+    folder.strip_prefix(SEED)?.parse().ok()
 }
 
 /// The folder of one run, `<artifacts>/<experiment>/<variant>/seed-<n>`, or of a `fit` until it is done.

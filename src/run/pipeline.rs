@@ -17,7 +17,7 @@ use crate::encoder::SqueezeNet;
 use crate::files;
 use crate::method::{
     Calibration, Clock, Context, Detector, DetectorError, Fitted, Identity, Method, NormalMaps,
-    Plan, Scorer, SharedNetwork, derive,
+    Plan, Scorer, SharedNetwork, StageCount, derive,
 };
 use crate::study::Experiment;
 
@@ -77,6 +77,19 @@ pub(super) struct Run<'a> {
     pub(super) log: PathBuf,
     /// Where the pretrained weights are looked for.
     pub(super) weights: PathBuf,
+}
+
+/// What has been scored, by what, and how.
+pub(super) struct ScoredRun<'a> {
+    pub prepared: &'a Prepared,
+    pub detector: &'a Detector,
+    pub table: &'a ScoreTable,
+}
+
+/// What the scores say.
+pub(super) struct Judged {
+    evaluation: Evaluation,
+    explained: Explained,
 }
 
 impl<'a> Run<'a> {
@@ -148,15 +161,20 @@ impl<'a> Run<'a> {
         let table = ScoreTable::new(&prepared.parts, &scores, &calibration);
         let mut detector =
             self.detector(scorer, calibration, &prepared.parts.validation().images)?;
-        // The images of the p-values have chosen the epoch of each stage, and the guards of `views`.
-        if !stages.is_empty() || self.method == Method::Views {
+        // The images of the p-values have chosen the epoch of each stage, and what else the method asks them.
+        if !stages.is_empty() || self.plan.is_chosen_by_validation() {
             detector = detector.approximate();
         }
         detector.check_device(&self.open)?;
         files::create_folder(&self.workspace.detector())?;
         detector.save(self.workspace.model())?;
         table.write(&self.workspace.scores())?;
-        let judged = self.judge(&prepared, detector.scorer(), &table)?;
+        let scored = ScoredRun {
+            prepared: &prepared,
+            detector: &detector,
+            table: &table,
+        };
+        let judged = self.judge(&scored)?;
         clock.step("evaluate", None);
         let done = Done {
             backend: self.open.backend.name().to_owned(),
@@ -164,8 +182,7 @@ impl<'a> Run<'a> {
             peak_memory_mib: peak_memory_mib().filter(|_| !self.options.among_others),
             stages,
         };
-        let looked_at = (&prepared, detector.scorer(), &table);
-        self.write(looked_at, &judged, &environment, &done)?;
+        self.write(&scored, &judged, &environment, &done)?;
         files::write_json(&self.workspace.done(), &done)?;
         summary_of(&self.workspace, self.experiment, self.options, false)
     }
@@ -206,7 +223,7 @@ impl<'a> Run<'a> {
             conversion: conversion.with_sides([height, width]),
             display: self.options.display,
             clock,
-            stages: [0, 1],
+            stages: StageCount::default(),
             training_scores: !self.plan.skips_training_scores(),
             notes: Vec::new(),
         }
@@ -283,33 +300,41 @@ impl<'a> Run<'a> {
     }
 
     /// Metrics and thresholds, and what the scores follow on some images of every test set.
-    pub(super) fn judge(
-        &self,
-        prepared: &Prepared,
-        scorer: &dyn Scorer,
-        table: &ScoreTable,
-    ) -> Result<(Evaluation, Explained), RunError> {
+    pub(super) fn judge(&self, scored: &ScoredRun) -> Result<Judged, RunError> {
         let (settings, seed) = (&self.experiment.settings, self.options.seed);
-        let evaluation = Evaluation::new(table, settings, derive(seed, "bootstrap"))?;
+        let &ScoredRun {
+            prepared,
+            detector,
+            table,
+        } = scored;
+        let bootstrap = derive(seed, "bootstrap");
+        let evaluation = Evaluation::new(table, detector.conformal(), settings, bootstrap)?;
         let anomalous = anomalous_set(settings);
-        let explained = Explained::new((prepared, scorer), table, anomalous, seed)?;
-        Ok((evaluation, explained))
+        let explained = Explained::new((prepared, detector.scorer()), table, anomalous, seed)?;
+        Ok(Judged {
+            evaluation,
+            explained,
+        })
     }
 
     /// Writes settings, thresholds, metrics and report, after all of them have been made.
     pub(super) fn write(
         &self,
-        (prepared, detector, table): (&Prepared, &dyn Scorer, &ScoreTable),
-        (evaluation, explained): &(Evaluation, Explained),
+        scored: &ScoredRun,
+        judged: &Judged,
         environment: &Environment,
         done: &Done,
     ) -> Result<(), RunError> {
+        let Judged {
+            evaluation,
+            explained,
+        } = judged;
         let html = report::render(&Sources {
             experiment: self.experiment,
             method: self.method,
-            prepared,
-            detector,
-            table,
+            prepared: scored.prepared,
+            detector: scored.detector.scorer(),
+            table: scored.table,
             evaluation,
             explained,
             environment,
@@ -323,6 +348,7 @@ impl<'a> Run<'a> {
         files::write_json(&self.workspace.thresholds(), &evaluation.thresholds)?;
         let numbers = Numbers {
             metrics: evaluation.metrics.clone(),
+            false_alarms: evaluation.false_alarms.clone(),
             explanation: Some(explained.numbers.clone()),
         };
         files::write_json(&self.workspace.metrics(), &numbers)?;

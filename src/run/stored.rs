@@ -177,7 +177,11 @@ pub(super) fn summary_of(
     let done: Done = files::read_json(&folder.done())?;
     let environment: Environment = files::read_json(&folder.environment())?;
     let description = Description::read(&folder.model())?;
-    let Numbers { metrics, .. } = files::read_json(&folder.metrics())?;
+    let Numbers {
+        metrics,
+        false_alarms,
+        ..
+    } = files::read_json(&folder.metrics())?;
     let summary = Summary {
         title: format!(
             "{}  {}  seed {}",
@@ -189,6 +193,7 @@ pub(super) fn summary_of(
             .map(|_| experiment.class_name.clone()),
         set: anomalous_set(&experiment.settings),
         metrics,
+        false_alarms,
         deciding: description.deciding(),
         identity: folder.read_identity()?,
         revision: environment.revisions(),

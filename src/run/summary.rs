@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Metrics;
 use super::score_table::DECIDING;
+use crate::evaluate::FalseAlarms;
 use crate::method::Identity;
 use crate::report::Timing;
 use crate::train::StageSummary;
@@ -46,6 +47,8 @@ pub struct Summary {
     pub set: &'static str,
     /// The numbers.
     pub metrics: Metrics,
+    /// How often normal test images have small p-values.
+    pub false_alarms: Vec<FalseAlarms>,
     /// The scores that the deciding one is made of.
     pub deciding: Vec<String>,
     /// What the run's numbers depend on, as it was recorded.
@@ -131,6 +134,12 @@ impl fmt::Display for Summary {
             100.0 * m.one_sided.detection_rate,
             m.one_sided.f1
         )?;
+        if !self.false_alarms.is_empty() {
+            let shares = self.false_alarms.iter();
+            let shares = shares.map(|at| format!("{:.1} % at {}", 100.0 * at.share(), at.alpha));
+            let shares = shares.collect::<Vec<_>>().join(", ");
+            writeln!(f, "  false alarms by p-value: {shares}")?;
+        }
         for stage in &self.done.stages {
             let (name, epochs) = (&stage.name, stage.epochs);
             match stage.best_epoch {

@@ -10,7 +10,7 @@ use super::executor::lock;
 use super::fresh::FreshStart;
 use super::{Cell, Executor, Request, SweepResult, SweepTable, SweepWorkspace, Threads};
 use crate::data::DataStore;
-use crate::run::{Expected, RunError, RunFolder, RunOptions, Summary, stored_summary};
+use crate::run::{Expected, RunError, RunFolder, RunOptions, Summary, seed_of, stored_summary};
 use crate::study::{Choice, Experiment, Settings, Study, StudyError};
 
 /// What a sweep runs over.
@@ -61,9 +61,12 @@ impl SweepPlan {
 
     /// True for the rows that are asked for; a table may have others from earlier sweeps.
     pub(super) fn covers(&self, row: &SweepResult) -> bool {
-        self.classes.contains(&usize::from(row.class))
-            && self.seeds.contains(&row.seed)
-            && self.methods.contains(&row.method)
+        self.asks_for(row.class.into(), &row.method, row.seed)
+    }
+
+    /// True where a run is asked for, a method or variant with a class left out and a seed.
+    fn asks_for(&self, class: usize, method: &String, seed: u64) -> bool {
+        self.classes.contains(&class) && self.methods.contains(method) && self.seeds.contains(&seed)
     }
 }
 
@@ -303,9 +306,7 @@ pub(super) fn known_cells(
                     seed,
                     overrides: overrides.to_vec(),
                 };
-                let asked = plan.classes.contains(&class)
-                    && plan.methods.contains(name)
-                    && plan.seeds.contains(&seed);
+                let asked = plan.asks_for(class, name, seed);
                 let options = RunOptions {
                     seed,
                     ..options.clone()
@@ -329,7 +330,5 @@ pub(super) fn known_cells(
 fn seeds_in(folder: &std::path::Path) -> BTreeSet<u64> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    names
-        .filter_map(|name| name.strip_prefix("seed-")?.parse().ok())
-        .collect()
+    names.filter_map(|name| seed_of(&name)).collect()
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Cell;
-use crate::run::{DECIDING, Summary};
+use crate::run::{DECIDING, Summary, seed_folder};
 use crate::study::Experiment;
 
 /// One row of `results.csv`.
@@ -54,8 +54,10 @@ impl SweepResult {
             method: cell.variant.clone(),
             seed: cell.seed,
             report: format!(
-                "{}/{}/seed-{}/report.html",
-                experiment.name, cell.variant, cell.seed
+                "{}/{}/{}/report.html",
+                experiment.name,
+                cell.variant,
+                seed_folder(cell.seed)
             ),
             error,
             ..Self::default()

@@ -25,6 +25,10 @@ use crate::files::{self, FileError};
 
 /// The file that a stage which is done has in its folder: nothing is written there any more.
 const DONE: &str = "done.json";
+/// The file of its curves.
+const HISTORY: &str = "history.json";
+/// What Burn's dashboard panics with when a user kills the training with `k` (burn-train 0.22.1).
+const KILLED: &str = "Killing training from user input";
 
 /// What a finished stage is summed up as.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -152,7 +156,7 @@ impl Stage<'_> {
     /// # Errors
     /// [`TrainError::Files`] when the file cannot be read.
     pub fn history(directory: &Path) -> Result<History, TrainError> {
-        History::read(&directory.join("history.json"))
+        History::read(&directory.join(HISTORY))
     }
 
     /// True when the stage in this folder has been trained to its end.
@@ -161,7 +165,7 @@ impl Stage<'_> {
     }
 
     fn history_path(&self) -> PathBuf {
-        self.directory.join("history.json")
+        self.directory.join(HISTORY)
     }
 
     fn done_path(&self) -> PathBuf {
@@ -297,15 +301,11 @@ impl Stage<'_> {
             drop(result.renderer);
             result.error.map(|error| error.to_string())
         }));
+        let failed = launched.unwrap_or_else(|panic| Some(panic_message(panic.as_ref())));
         drop(connected);
-        let mut outcome = outcome
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        match launched {
-            Ok(error) => outcome.error = outcome.error.or(error),
-            Err(panic) => outcome.error = Some(panic_message(panic.as_ref())),
-        }
+        let outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outcome = outcome.clone();
+        outcome.error = outcome.error.or(failed);
         let finished = {
             let history = history.lock();
             checkpoint::last_usable(&checkpoints, &history, self.loss())
@@ -324,7 +324,7 @@ impl Stage<'_> {
             Outcome {
                 error: Some(reason),
                 ..
-            } if reason.contains("Killing training from user input") => Err(interrupted),
+            } if reason.contains(KILLED) => Err(interrupted),
             Outcome {
                 error: Some(reason),
                 ..

@@ -63,6 +63,28 @@ pub fn digits_as_files(folder: &Path, count: usize) -> PathBuf {
     folder.to_owned()
 }
 
+/// Settings with which every method that trains a network of its own takes seconds.
+pub const SMALL_NETWORKS: [&str; 18] = [
+    "ganomaly.width=4",
+    "ganomaly.latent=8",
+    "ganomaly.training.epochs=1",
+    "anogan.width=4",
+    "anogan.latent=6",
+    "anogan.steps=20",
+    "anogan.training.epochs=1",
+    "egbad.width=2",
+    "egbad.hidden=8",
+    "egbad.latent=6",
+    "egbad.training.epochs=1",
+    "realnvp.width=2",
+    "realnvp.draws=1",
+    "realnvp.training.epochs=1",
+    "glow.steps=1",
+    "glow.width=4",
+    "glow.draws=1",
+    "glow.training.epochs=1",
+];
+
 /// Settings with which both stages take a second or two.
 pub const TINY: [&str; 9] = [
     "data.limit=1500",

@@ -32,6 +32,7 @@ fn score_writes_a_page_of_labelled_and_unlabelled_images() {
         "P-values",
         "Kinds of defects",
         "scratch",
+        &format!("of {} good images at 0.1 (", FEW.good),
     ] {
         assert!(labelled.contains(part), "{part}");
     }
@@ -83,6 +84,10 @@ fn fit_writes_a_page_of_what_it_held_out_or_tested_on() {
     let held_out = page(&path);
     assert!(held_out.contains("the 15 below were held out"), "{said}");
     assert!(held_out.contains("need 19 calibration images") && !held_out.contains("Figure 3"));
+    // Those among the images to be learnt from that are none.
+    for file in ["zero.png", "text.jpg"] {
+        assert!(held_out.contains(file), "{file}");
+    }
 
     let mut refused = fit(set, &place.path().join("n.safetensors"), &settings);
     refused.arg("--report").arg(&path);

@@ -9,6 +9,7 @@ use md5::Md5;
 use sha2::{Digest, Sha256};
 
 use crate::data::{Checksum, RemoteFile};
+use crate::files::hex;
 
 /// Compares the file at `path` with what is known of `file`.
 ///
@@ -62,10 +63,6 @@ pub(in crate::data) fn verify(path: &Path, file: &RemoteFile) -> Result<(), Stri
         }
     }
     Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

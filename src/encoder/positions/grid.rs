@@ -1,8 +1,10 @@
 //! Where positions lie, and maps of other sides brought there.
 
 use burn::tensor::Tensor;
-use burn::tensor::module::{avg_pool2d, interpolate};
-use burn::tensor::ops::{AvgPoolOptions, InterpolateMode, InterpolateOptions};
+use burn::tensor::module::avg_pool2d;
+use burn::tensor::ops::AvgPoolOptions;
+
+use crate::encoder::preparation::resize;
 
 /// Where the positions of a grid lie in an image.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,8 +39,5 @@ pub(super) fn on_grid(map: Tensor<4>, sides: [usize; 2]) -> Tensor<4> {
     if factor > 1 && [sides[0] * factor, sides[1] * factor] == [height, width] {
         return avg_pool2d(map, AvgPoolOptions::new([factor; 2]));
     }
-    let options = InterpolateOptions::new(InterpolateMode::Bilinear)
-        .with_align_corners(false)
-        .with_output_size(sides);
-    interpolate(map, options)
+    resize(map, sides)
 }

@@ -89,8 +89,8 @@ impl PositionConfig {
         })
     }
 
-    /// That of what is no part of the texture of the same images, which are as they are.
-    pub fn of_texture(&self) -> Self {
+    /// The configuration for the texture residual of the same images, which are not normalised before.
+    pub fn texture_residual(&self) -> Self {
         Self {
             shape: self.shape,
             source: MapSource::Texture,

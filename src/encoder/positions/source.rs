@@ -32,7 +32,7 @@ pub enum MapSource {
     },
     /// The maps of a network from an ONNX file.
     Onnx(OnnxSizes),
-    /// What is no part of the image's own texture.
+    /// The texture residual.
     Texture,
 }
 
@@ -49,7 +49,7 @@ pub enum MapEncoder {
     SqueezeNet(SqueezeNet),
     /// The maps of a network from an ONNX file.
     Onnx(OnnxNetwork),
-    /// What is no part of the image's own texture.
+    /// The texture residual.
     Texture(TextureEnergies),
 }
 

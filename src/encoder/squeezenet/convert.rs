@@ -7,7 +7,8 @@ use pytorch_reader::{DType, PytorchReader};
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::weights::{Weights, read};
-use super::{BackboneError, FIRES, STEM, SqueezeNet};
+use super::{FIRES, STEM, SqueezeNet};
+use crate::encoder::BackboneError;
 use crate::files::{FileError, create_folder, replace};
 
 impl SqueezeNet {

@@ -22,8 +22,6 @@ mod convert;
 mod fire;
 mod weights;
 
-pub use weights::BackboneError;
-
 use std::ops::RangeInclusive;
 use std::path::Path;
 
@@ -34,6 +32,7 @@ use burn::tensor::{Device, Tensor};
 
 use self::fire::{Fire, conv, parameters};
 use self::weights::{Weights, read};
+use super::BackboneError;
 use super::preparation::{normalise, resize, to_rgb};
 use crate::ops::{self, Activation};
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::backend::test_device;
-use crate::encoder::resnet;
+use crate::encoder::initialisation::he_initialised;
 use burn::tensor::TensorData;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -66,7 +66,7 @@ fn maps_and_latents_have_the_documented_shapes() {
 fn moments_are_means_and_deviations_of_the_maps() {
     let rng = &mut StdRng::seed_from_u64(4);
     let network = SqueezeNet::new(&test_device()).with_input(64);
-    let network = resnet::initialise(network, rng);
+    let network = he_initialised(network, rng);
     let pixels = (0..2 * 3 * 32 * 32).map(|_| rng.random_range(-1.0..1.0));
     let images = tensor(pixels.collect(), [2, 3, 32, 32]);
     let means = network.encode(images.clone());

@@ -1,4 +1,4 @@
-//! What is no part of an image's own texture, and how much of it there is at every position.
+//! The texture residual of an image, what is left of it when its own texture is taken out, and its energy at every position.
 
 mod fourier;
 mod spectra;
@@ -20,9 +20,8 @@ const FLOOR: f64 = 0.05;
 /// Two differences of colour and, last, brightness: the others explain what they can of it. They are orthogonal.
 const OPPONENT: [[f32; 3]; 3] = [[1.0, -1.0, 0.0], [1.0, 1.0, -2.0], [1.0, 1.0, 1.0]];
 
-/// Describes every position by how much of the image around it is no part of the image's own texture: the logarithms of
-/// the energy that is left when [its spectrum is taken out](without_spectrum), near and less near, of brightness and of
-/// colour. (Energies of filtered texture: Laws, *Textured image segmentation*, 1980.)
+/// Describes every position by the energy of the texture residual around it: the logarithms of what is left when [the
+/// image's own spectrum is taken out](without_spectrum), near and less near, of brightness and of colour. (Energies of filtered texture: Laws, *Textured image segmentation*, 1980.)
 ///
 /// Nothing is learnt. For surfaces whose grain differs from one picture to the next more than a defect changes it.
 #[derive(Module, Debug, Default)]

@@ -1,4 +1,4 @@
-//! What the simpler densities of latents share.
+//! Whitening by the Cholesky factor of a covariance.
 
 use nalgebra::DMatrix;
 

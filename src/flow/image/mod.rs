@@ -53,7 +53,7 @@ fn sum_per_image(x: Tensor<4>) -> Tensor<1> {
 ///
 /// # Shapes
 /// `[channels]` to `[1, channels, 1, 1]`.
-fn per_channel(values: Tensor<1>) -> Tensor<4> {
+pub(super) fn per_channel(values: Tensor<1>) -> Tensor<4> {
     let channels = values.dims()[0];
     values.reshape([1, channels, 1, 1])
 }

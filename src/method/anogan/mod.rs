@@ -121,6 +121,6 @@ impl Plan for AnoganSettings {
         let trained = context.train(&ANOGAN_STAGE, &self.training, model, rounds, &input);
         let (model, summary) = trained?;
         let scorer = AnoganDetector::new(context.conversion, model, rule, context.device);
-        context.finished(scorer, summary, parts)
+        context.finish_one_stage(scorer, summary, parts)
     }
 }

@@ -8,7 +8,7 @@ use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use crate::encoder::{AutoEncoderConfig, ConvDecoder, ConvEncoder, initialise};
+use crate::encoder::{AutoEncoderConfig, ConvDecoder, ConvEncoder, dcgan_initialised};
 use crate::method::fitting::adversarial::{Round, against_made, against_real};
 use crate::train::{Kind, Monitor, StepOutput, merge_gradients};
 
@@ -62,7 +62,7 @@ impl Anogan {
             ConvDecoder::new(config, device),
             ConvEncoder::discriminator(config, device),
         );
-        let (generator, discriminator) = initialise(networks, rng);
+        let (generator, discriminator) = dcgan_initialised(networks, rng);
         let shape = [starts, config.latent];
         let noises = StandardNormal.sample_iter(rng);
         let noises: Vec<f32> = noises.take(starts * config.latent).collect();

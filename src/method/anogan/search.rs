@@ -48,10 +48,10 @@ impl SearchRule {
     /// The largest number of steps.
     pub const MOST_STEPS: usize = 100_000;
 
-    /// What is impossible about it, if anything is.
+    /// Checks that such a search is possible.
     ///
     /// # Errors
-    /// That.
+    /// In words, that it is not.
     pub fn check(&self) -> Result<(), String> {
         let possible = Self::STARTS.contains(&self.starts)
             && self.learning_rate > 0.0

@@ -63,27 +63,18 @@ impl Plan for Reconstruction {
         let representations = encoding.represent(&encoder, context, parts)?;
         let sizes = self.0.sizes(context.image_shape());
         let scorer = AutoEncoderScorer::new(context.conversion, sizes, encoder, context.device);
-        let scores: Vec<(String, Scores)> = representations
-            .into_iter()
-            .filter(|(name, _)| context.scores(name))
-            .map(|(name, part)| (name, of(part)))
-            .collect();
-        context.scored(&scores);
-        Ok(Fitted {
-            scorer: Box::new(scorer),
-            scores,
-            stages,
-            made_up: None,
-        })
+        Ok(
+            context.finish_represented(scorer, stages, &representations, |_, part| {
+                reconstruction_scores(part)
+            }),
+        )
     }
 }
 
 /// The reconstruction errors as scores.
-fn of(representation: Representation) -> Scores {
-    Scores::new(
-        SCORES,
-        vec![representation.reconstruction.unwrap_or_default()],
-    )
+fn reconstruction_scores(representation: &Representation) -> Scores {
+    let errors = representation.reconstruction.clone();
+    Scores::new(SCORES, vec![errors.unwrap_or_default()])
 }
 
 /// Scores images by how far their reconstruction is from them.
@@ -150,12 +141,8 @@ impl Scorer for AutoEncoderScorer {
     fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
         let images = self.conversion.apply(images.clone())?;
         let latent = self.sizes.latent;
-        Ok(of(Representation::of(
-            &self.encoder,
-            latent,
-            &images,
-            &self.device,
-        )))
+        let found = Representation::of(&self.encoder, latent, &images, &self.device);
+        Ok(reconstruction_scores(&found))
     }
 
     fn reconstruct(&self, images: &Images) -> Option<Images> {

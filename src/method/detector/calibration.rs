@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::scores::nan_last;
 use crate::evaluate::Conformal;
 use crate::method::{DetectorError, Scores};
 
@@ -131,9 +132,7 @@ fn combine(scales: &[Scale], scores: &Scores, row: usize) -> (f32, usize) {
         (raw - scale.median) / scale.spread
     };
     let scaled = scales.iter().map(value).enumerate();
-    // In the total order a number is below NaN, whose sign is taken away here.
-    let key = |value: f32| if value.is_nan() { f32::NAN } else { value };
-    let largest = scaled.max_by(|(_, a), (_, b)| key(*a).total_cmp(&key(*b)));
+    let largest = scaled.max_by(|(_, a), (_, b)| nan_last(*a, *b));
     largest.map_or((f32::NAN, 0), |(index, value)| (value, index))
 }
 

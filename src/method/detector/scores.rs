@@ -1,5 +1,7 @@
 //! Scores of a set of images.
 
+use std::cmp::Ordering;
+
 /// One column per score, one row per image; higher is more anomalous.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scores {
@@ -55,9 +57,7 @@ impl Scores {
             let at = names.iter().position(|wanted| *wanted == name)?;
             Some((name, column[row] * weights.get(at)?))
         });
-        // In the total order a number is below NaN, whose sign is taken away here.
-        let key = |value: f32| if value.is_nan() { f32::NAN } else { value };
-        let largest = named.max_by(|(_, a), (_, b)| key(*a).total_cmp(&key(*b)));
+        let largest = named.max_by(|(_, a), (_, b)| nan_last(*a, *b));
         largest.map(|(name, _)| name)
     }
 
@@ -74,6 +74,13 @@ impl Scores {
     pub fn columns(&self) -> &[Vec<f32>] {
         &self.columns
     }
+}
+
+/// The order of scores, in which one that is not a number is above all others.
+pub(super) fn nan_last(one: f32, other: f32) -> Ordering {
+    // In the total order a number is below NaN, whose sign is taken away here.
+    let key = |value: f32| if value.is_nan() { f32::NAN } else { value };
+    key(one).total_cmp(&key(other))
 }
 
 #[cfg(test)]

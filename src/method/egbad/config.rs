@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use crate::encoder::EncoderSizes;
+use crate::safetensors_file::check_room;
 
 /// Sizes of a [`BiGan`](super::BiGan).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,11 +37,10 @@ impl BiGanConfig {
         [self.channels, self.size, self.size]
     }
 
-    /// What keeps these sizes from being built, if anything does: a damaged file must not ask for more
-    /// memory than there is.
+    /// Checks that networks of these sizes can be built.
     ///
     /// # Errors
-    /// That.
+    /// In words, that they cannot.
     pub fn check(&self) -> Result<(), String> {
         let possible = matches!(self.channels, 1 | 3)
             && matches!(self.size, 32 | 64)
@@ -55,10 +55,20 @@ impl BiGanConfig {
         }
     }
 
-    /// What keeps images of `shape` from being trained on, if anything does.
+    /// Refuses a file of so many bytes that is too short for networks of these sizes, which have been checked: a
+    /// damaged one must not ask for more memory than there is.
+    pub(super) fn fits(&self, bytes: usize) -> Result<(), String> {
+        let places = (self.size / 4).pow(2);
+        let convolutions = [3 * 3 * 2, 3 * 3 * 8, 4 * 4 * 8, 4 * 4 * 4];
+        let maps = convolutions.iter().sum::<usize>() * self.width.pow(2);
+        let dense = places * self.width * (4 * self.latent + 6 * self.hidden);
+        check_room(bytes, maps + dense, "networks")
+    }
+
+    /// Checks that networks of these sizes can be trained on images of `shape`.
     ///
     /// # Errors
-    /// That.
+    /// In words, what the images would have to be.
     pub fn check_images(&self, shape: [usize; 3]) -> Result<(), String> {
         match shape == self.image_shape() && matches!(self.size, 32 | 64) {
             true => self.check(),

@@ -71,6 +71,7 @@ impl EgbadDetector {
     ) -> Result<Box<dyn Scorer>, String> {
         let Described { sizes, weight } = parse_sizes(described)?;
         sizes.check()?;
+        sizes.fits(bytes.len())?;
         if !(0.0..=1.0).contains(&weight) {
             return Err(format!("its discriminator's share cannot be {weight}"));
         }

@@ -110,6 +110,6 @@ impl Plan for EgbadSettings {
         let networks = model.into_average();
         let (conversion, device) = (context.conversion, context.device);
         let scorer = EgbadDetector::new(conversion, sizes, self.weight, networks, device);
-        context.finished(scorer, summary, parts)
+        context.finish_one_stage(scorer, summary, parts)
     }
 }

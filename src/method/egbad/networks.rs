@@ -10,7 +10,7 @@ use rand::Rng;
 use super::config::BiGanConfig;
 use super::discriminator::Discriminator;
 use super::layers::{Half, bias, conv, conv_transpose, linear};
-use crate::encoder::initialise;
+use crate::encoder::dcgan_initialised;
 use crate::ops::{self, Activation};
 
 /// Encoder, generator, and a discriminator that sees pairs of an image and its latent.
@@ -32,7 +32,7 @@ impl BiGanConfig {
             generator: Generator::new(self, device),
             discriminator: Discriminator::new(self, device),
         };
-        initialise(networks, rng)
+        dcgan_initialised(networks, rng)
     }
 }
 
@@ -178,5 +178,22 @@ mod tests {
         let discriminator = (16 * 64 + 64) + 16 * 64 * 64 + 4 * 64 + (200 * 512 + 512);
         let discriminator = discriminator + (4096 + 512) * 1024 + 1024 + 1024 + 1;
         assert_eq!(networks.discriminator.num_params(), discriminator);
+    }
+
+    #[test]
+    fn networks_fit_in_what_they_take_and_not_in_a_quarter_of_it() {
+        for (size, width, hidden, latent) in [(32, 32, 64, 8), (64, 2, 128, 100)] {
+            let config = BiGanConfig {
+                channels: 3,
+                size,
+                width,
+                hidden,
+                latent,
+            };
+            let networks = config.init(&mut StdRng::seed_from_u64(1), &test_device());
+            let bytes = networks.num_params() * size_of::<f32>();
+            assert_eq!(config.fits(bytes), Ok(()));
+            assert!(config.fits(bytes / 4).is_err());
+        }
     }
 }

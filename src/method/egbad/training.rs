@@ -16,7 +16,7 @@ use crate::method::derive;
 use crate::method::fitting::adversarial::{Round, against_made, against_real};
 use crate::train::{Kind, Monitor, StepOutput, merge_gradients};
 
-/// What a step leaves of the averages (the authors').
+/// What a step leaves of the averages in the long run (the authors').
 const DECAY: f64 = 0.999;
 
 /// EGBAD's one stage, with the monitors in the order of its step's output.
@@ -54,6 +54,8 @@ pub struct Egbad {
     networks: BiGan,
     /// Exponential averages of their weights, with their running statistics.
     average: BiGan,
+    /// `[1]`: [`DECAY`] to the power of the steps, what a plain average would still have of the initial weights.
+    undecayed: Param<Tensor<1>>,
 }
 
 impl Egbad {
@@ -62,9 +64,11 @@ impl Egbad {
         let networks = config.init(rng, device);
         // Not a clone: gradients find parameters by their ids.
         let average = config.init(rng, device).no_grad();
+        let whole = Tensor::ones([1], device);
         Self {
-            average: follow(average, &networks, 0.0),
+            average: follow(average, &networks, whole.clone()),
             networks,
+            undecayed: Param::from_tensor(whole).set_require_grad(false),
         }
     }
 
@@ -149,7 +153,9 @@ impl TrainStep for Egbad {
         TrainOutput { grads, item }
     }
 
-    /// Updates the networks, then their averages.
+    /// Updates the networks, then their averages: those of the weights after each step, without the initial ones (the
+    /// correction of Adam's averages, Kingma & Ba, arXiv:1412.6980, section 3). The authors' average starts from these, of
+    /// which a training of a hundred steps would leave 90 %.
     fn optimize(
         self,
         optimizer: &mut ModuleOptimizer,
@@ -157,7 +163,10 @@ impl TrainStep for Egbad {
         gradients: GradientsParams,
     ) -> Self {
         let mut model = optimizer.step(rate, self, gradients);
-        model.average = follow(model.average, &model.networks, DECAY);
+        model.undecayed = model.undecayed.map(|share| share.detach() * DECAY);
+        let undecayed = model.undecayed.val().without_autodiff();
+        let share = (undecayed.neg() + 1.0).recip() * (1.0 - DECAY);
+        model.average = follow(model.average, &model.networks, share);
         model
     }
 }
@@ -171,14 +180,14 @@ impl InferenceStep for Egbad {
     }
 }
 
-/// Moves averages towards what `networks` are now; a `decay` of 0 makes them the same. Running
+/// Moves averages by a `share` `[1]` towards what `networks` are now; one of 1 makes them the same. Running
 /// statistics are averages already, and are taken over.
-fn follow(average: BiGan, networks: &BiGan, decay: f64) -> BiGan {
+fn follow(average: BiGan, networks: &BiGan, share: Tensor<1>) -> BiGan {
     let mut present = Present(VecDeque::new());
     networks.visit(&mut present);
     average.map(&mut Follow {
         present,
-        decay,
+        share,
         path: Vec::new(),
     })
 }
@@ -194,7 +203,7 @@ impl ModuleVisitor for Present {
 
 struct Follow {
     present: Present,
-    decay: f64,
+    share: Tensor<1>,
     path: Vec<String>,
 }
 
@@ -217,14 +226,15 @@ impl ModuleMapper for Follow {
             .path
             .last()
             .is_some_and(|name| statistics.contains(&name.as_str()));
-        let decay = if is_statistic { 0.0 } else { self.decay };
         param.map(|average| {
             let device = average.device();
             let present = present.to_device(&device);
-            match decay {
-                0.0 => present,
-                decay => average.detach() * decay + present * (1.0 - decay),
+            if is_statistic {
+                return present;
             }
+            let share = self.share.clone().to_device(&device).reshape([1; D]);
+            // A share of 1 is the present to the last bit.
+            average.detach() * (share.clone().neg() + 1.0) + present * share
         })
     }
 }

@@ -8,7 +8,7 @@ use crate::flow::Standardizer;
 use crate::method::fitting::representation::standardized;
 use crate::method::{
     Context, DetectorError, EncoderKind, EncoderSettings, Encoding, Fitted, FlowSettings,
-    MethodError, Parts, Plan, Scores, as_table,
+    MethodError, Parts, Plan, as_table,
 };
 use crate::study::Settings;
 
@@ -81,11 +81,15 @@ impl Plan for WholeImages {
 
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
         let encoders = usize::from(self.trains_autoencoder() || self.trains_simclr());
-        context.stages[1] = encoders + usize::from(self.flow.trains());
+        context.expect_stages(encoders + usize::from(self.flow.trains()));
         let (encoder, mut stages) = self.encoding.fit(context, parts)?;
         let representations = self.encoding.represent(&encoder, context, parts)?;
         let [train, valid] = [0, 1].map(|part| &representations[part].1.latents);
-        let standardizer = Standardizer::fit(train.values(), train.dim());
+        let standardizer = Standardizer::fit(
+            train.values(),
+            train.dim(),
+            self.encoding.whitened(train.dim()),
+        );
         let [train, valid] =
             [train, valid].map(|latents| standardized(&standardizer, latents, context.device));
         let sizes = Sizes {
@@ -97,17 +101,11 @@ impl Plan for WholeImages {
         let conversion = context.conversion;
         let device = context.device;
         let scorer = EncoderFlow::new(conversion, sizes, encoder, standardizer, flow, device);
-        let scores: Vec<(String, Scores)> = representations
-            .iter()
-            .filter(|(name, _)| context.scores(name))
-            .map(|(name, part)| (name.clone(), scorer.score_representation(part)))
-            .collect();
-        context.scored(&scores);
-        Ok(Fitted {
-            scorer: Box::new(scorer),
-            scores,
+        Ok(context.finish_represented(
+            scorer,
             stages,
-            made_up: None,
-        })
+            &representations,
+            EncoderFlow::score_representation,
+        ))
     }
 }

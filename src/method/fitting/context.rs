@@ -1,5 +1,6 @@
 //! What a fit is given beside its images: a device, a seed, a folder to keep its stages in.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sha2::{Digest, Sha256};
 
+use super::representation::Representation;
 use crate::data::{Conversion, EpochOrder, SampleLoader, Samples};
 use crate::files::{self, hex};
 use crate::method::{Clock, DetectorError, MethodError, Part, Parts, Scorer, Scores, derive};
@@ -32,12 +34,35 @@ pub struct Context<'a> {
     pub display: Display,
     /// What takes how long.
     pub clock: Clock,
-    /// Stages begun, and stages expected: `1/2 encoder`.
-    pub stages: [usize; 2],
+    /// How many stages it has begun.
+    pub stages: StageCount,
     /// False where nobody asks for the scores of training images.
     pub training_scores: bool,
     /// What whoever asked for the fit should know of it, once it is done.
     pub notes: Vec<String>,
+}
+
+/// The stages of a fit, `1/2 encoder`.
+#[derive(Clone, Copy, Debug)]
+pub struct StageCount {
+    begun: usize,
+    expected: usize,
+}
+
+impl Default for StageCount {
+    /// None begun yet, of the one that a fit has unless it says how many.
+    fn default() -> Self {
+        Self {
+            begun: 0,
+            expected: 1,
+        }
+    }
+}
+
+impl fmt::Display for StageCount {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        write!(formatter, "{}/{}", self.begun, self.expected)
+    }
 }
 
 /// What a fit leaves.
@@ -98,6 +123,22 @@ impl Context<'_> {
         self.display.say(line);
     }
 
+    /// Says how many stages the fit trains.
+    pub(in crate::method) fn expect_stages(&mut self, count: usize) {
+        self.stages.expected = count;
+    }
+
+    /// Notes where so many training images vary in fewer directions than there are components asked for.
+    pub(in crate::method) fn note_components(&mut self, what: &str, images: usize, asked: usize) {
+        let most = images.saturating_sub(1);
+        if most < asked {
+            self.notes.push(format!(
+                "{what}: {images} training images vary in {most} directions, and {asked} components are asked for: those \
+                 beyond count for nothing. Take more images, or ask for fewer components"
+            ));
+        }
+    }
+
     /// Trains one stage on the images of the first two parts.
     ///
     /// # Errors
@@ -129,9 +170,8 @@ impl Context<'_> {
         S: Samples,
         M: Trainable<S::Batch>,
     {
-        self.stages[0] += 1;
-        let [number, expected] = self.stages;
-        let label = format!("{number}/{expected} {}", kind.name);
+        self.stages.begun += 1;
+        let label = format!("{} {}", self.stages, kind.name);
         let stage = Stage {
             kind,
             label: &label,
@@ -155,7 +195,7 @@ impl Context<'_> {
     }
 
     /// True when the part of this name is to be scored.
-    pub(in crate::method) fn scores(&self, part: &str) -> bool {
+    pub(in crate::method) fn wants_scores_of(&self, part: &str) -> bool {
         self.training_scores || part != "train"
     }
 
@@ -171,7 +211,7 @@ impl Context<'_> {
         known: Option<(&str, Scores)>,
     ) -> Result<Vec<(String, Scores)>, MethodError> {
         let (mut scores, mut scored) = (Vec::new(), 0);
-        let wanted = parts.iter().filter(|part| self.scores(&part.name));
+        let wanted = parts.iter().filter(|part| self.wants_scores_of(&part.name));
         for Part { name, images, .. } in wanted {
             let found = match &known {
                 Some((known, scores)) if known == name => scores.clone(),
@@ -191,7 +231,7 @@ impl Context<'_> {
     ///
     /// # Errors
     /// [`MethodError`] when an image cannot be scored.
-    pub fn finished(
+    pub fn finish_one_stage(
         &mut self,
         scorer: impl Scorer + 'static,
         stage: StageSummary,
@@ -206,8 +246,31 @@ impl Context<'_> {
         })
     }
 
+    /// What a fit on representations leaves, with the scores that `score` makes of those of the parts that are to be
+    /// scored.
+    pub(in crate::method) fn finish_represented<S: Scorer + 'static>(
+        &mut self,
+        scorer: S,
+        stages: Vec<StageSummary>,
+        representations: &[(String, Representation)],
+        score: impl Fn(&S, &Representation) -> Scores,
+    ) -> Fitted {
+        let wanted = representations
+            .iter()
+            .filter(|(part, _)| self.wants_scores_of(part));
+        let scores = wanted.map(|(part, found)| (part.clone(), score(&scorer, found)));
+        let scores: Vec<(String, Scores)> = scores.collect();
+        self.note_scoring(&scores);
+        Fitted {
+            scorer: Box::new(scorer),
+            scores,
+            stages,
+            made_up: None,
+        }
+    }
+
     /// Notes the time of scoring.
-    pub(in crate::method) fn scored(&mut self, scores: &[(String, Scores)]) {
+    pub(in crate::method) fn note_scoring(&mut self, scores: &[(String, Scores)]) {
         let scored = scores.iter().map(|(_, scores)| scores.len()).sum();
         self.clock.step("score", Some(scored));
     }

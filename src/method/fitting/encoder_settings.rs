@@ -32,7 +32,7 @@ pub enum EncoderKind {
     /// Principal components of the features of a network from an ONNX file, or those of every position:
     /// results are not from scratch.
     Onnx,
-    /// What is no part of an image's own texture, for every position.
+    /// The texture residual, for every position.
     Texture,
     /// The image's own values.
     Pixels,

@@ -1,5 +1,6 @@
 //! How a method describes whole images: which encoder, how it is fitted, and what it makes of them.
 
+use rand::rngs::StdRng;
 use sha2::Digest;
 use toml::Table;
 
@@ -112,6 +113,17 @@ impl Encoding {
         }
     }
 
+    /// How many of the first of so many `entries` of a latent are whitened: of variance 1 on training images, and less
+    /// where they hardly vary there.
+    pub fn whitened(&self, entries: usize) -> usize {
+        match self {
+            // Components of the image itself stand behind, as they are.
+            &Self::SqueezeNet { components, .. } => components.min(SqueezeNet::LATENT).min(entries),
+            Self::SimClr { .. } | Self::Onnx { .. } => entries,
+            Self::Autoencoder(_) | Self::Pca { .. } | Self::Pixels => 0,
+        }
+    }
+
     /// Number of components, for those encoders that have any.
     pub fn components(&self) -> Option<usize> {
         match *self {
@@ -209,45 +221,19 @@ impl Encoding {
                 components,
                 pixel_components,
             } => {
-                let device = context.device;
-                let network = SqueezeNet::load(context.weights, device)?.with_input(input);
-                let (part, at) = (parts.train(), (device, context.display));
-                let features =
-                    part_features(part, network.latent(), at, |images| network.encode(images));
-                let projection = Projection::fit(&features, components, rng, device);
-                let pixels =
-                    (pixel_components > 0).then(|| Pca::fit(train, pixel_components, rng, device));
-                Encoder::SqueezeNet(Pretrained {
-                    network,
-                    projection,
-                    pixels,
-                })
+                let components = (components, pixel_components);
+                Encoder::SqueezeNet(fit_squeezenet(input, components, context, parts, rng)?)
             }
             Self::Onnx {
                 ref onnx,
                 components,
-            } => {
-                let device = context.device;
-                let channels = context.image_shape()[0];
-                let network = onnx.load(channels).map_err(BackboneError::from)?;
-                let (part, at) = (parts.train(), (device, context.display));
-                let features = part_features(part, network.features(), at, |images| {
-                    network.encode(images)
-                });
-                // Somebody else's network may do anything.
-                if let Some(image) = features.first_not_finite() {
-                    let part = "train".to_owned();
-                    return Err(MethodError::NotFinite { part, image });
-                }
-                let projection = Projection::fit(&features, components, rng, device);
-                Encoder::Onnx(Exported {
-                    network,
-                    projection,
-                })
-            }
+            } => Encoder::Onnx(fit_onnx(onnx, components, context, parts, rng)?),
         };
-        let count = Some(train.len());
-        context.clock.step("principal components", count);
+        let count = train.len();
+        context.clock.step("principal components", Some(count));
+        let asked = self.components().unwrap_or_default();
+        let entries = self.entries(context.image_shape());
+        context.note_components("principal components", count, asked.min(entries));
         Ok((encoder, Vec::new()))
     }
 
@@ -316,6 +302,56 @@ fn fingerprint(encoder: &Encoder, parts: &Parts) -> String {
         part.images.iter().for_each(|image| hash.update(image));
     }
     hex(&hash.finalize())
+}
+
+/// SqueezeNet, and the principal components of what it makes of training images; beside them so many of the images
+/// themselves.
+fn fit_squeezenet(
+    input: usize,
+    (components, pixel_components): (usize, usize),
+    context: &Context,
+    parts: &Parts,
+    rng: &mut StdRng,
+) -> Result<Pretrained, MethodError> {
+    let (train, device) = (parts.train(), context.device);
+    let network = SqueezeNet::load(context.weights, device)?.with_input(input);
+    let at = (device, context.display);
+    let features = part_features(train, network.latent(), at, |images| network.encode(images));
+    let projection = Projection::fit(&features, components, rng, device);
+    let pixels =
+        (pixel_components > 0).then(|| Pca::fit(&train.images, pixel_components, rng, device));
+    Ok(Pretrained {
+        network,
+        projection,
+        pixels,
+    })
+}
+
+/// A network from an ONNX file, and the principal components of what it makes of training images.
+fn fit_onnx(
+    onnx: &OnnxFile,
+    components: usize,
+    context: &Context,
+    parts: &Parts,
+    rng: &mut StdRng,
+) -> Result<Exported, MethodError> {
+    let (train, device) = (parts.train(), context.device);
+    let channels = context.image_shape()[0];
+    let network = onnx.load(channels).map_err(BackboneError::from)?;
+    let at = (device, context.display);
+    let features = part_features(train, network.features(), at, |images| {
+        network.encode(images)
+    });
+    // Somebody else's network may do anything.
+    if let Some(image) = features.first_not_finite() {
+        let part = train.name.clone();
+        return Err(MethodError::NotFinite { part, image });
+    }
+    let projection = Projection::fit(&features, components, rng, device);
+    Ok(Exported {
+        network,
+        projection,
+    })
 }
 
 #[cfg(test)]

@@ -122,12 +122,13 @@ impl FlowSettings {
     /// Rows from which whatever starts from data is set: of a fitted base all, else a batch, or as many
     /// as there are Gaussians, drawn at random, for the first rows may be of one image.
     pub(in crate::method) fn start_rows(&self, context: &Context, train: &Vectors) -> Tensor<2> {
-        let wanted = match (self.base, self.gaussians) {
-            (BaseKind::Fitted | BaseKind::Tied, 1..) => FITTED,
-            _ => self.training.batch_size.max(self.gaussians),
+        let (wanted, in_order) = match (self.base, self.gaussians) {
+            (BaseKind::Fitted | BaseKind::Tied, 1..) => (FITTED, train.len() <= FITTED),
+            _ => (self.training.batch_size.max(self.gaussians), false),
         };
-        let rows = match wanted >= train.len() {
-            true => (0..train.len()).collect(),
+        let wanted = wanted.min(train.len());
+        let rows = match in_order {
+            true => (0..wanted).collect(),
             false => sample(&mut context.rng("flow start"), train.len(), wanted).into_vec(),
         };
         train.batch(&rows, context.device)
@@ -188,11 +189,10 @@ impl FlowSettings {
         // What is not a number is not less than one.
         if before < after {
             (summary.best_loss, summary.best_epoch) = (nll(&start, &valid), 0);
-            let [number, expected] = context.stages;
             context.say(&format!(
-                "{number}/{expected} {}  stays as it started: {before:.4} on validation with the training's noise, \
+                "{} {}  stays as it started: {before:.4} on validation with the training's noise, \
                  the best epoch {after:.4}",
-                FLOW_STAGE.name
+                context.stages, FLOW_STAGE.name
             ));
             return Ok((start, Some(summary)));
         }

@@ -16,7 +16,7 @@ mod shared_network;
 pub(in crate::method) mod simclr;
 
 pub use clock::Clock;
-pub use context::{Context, Fitted};
+pub use context::{Context, Fitted, StageCount};
 pub use encoder_settings::{AutoEncoderSettings, EncoderKind, EncoderSettings};
 pub use encoding::Encoding;
 pub(crate) use features::{backbone_features, features_fingerprint};

@@ -81,9 +81,9 @@ impl Representation {
             .collect();
         let serialized = views
             .and_then(|views| safetensors::serialize(views, Some(metadata)))
-            .map_err(|error: safetensors::SafeTensorError| DetectorError::weights(path, error))?;
+            .map_err(|error: safetensors::SafeTensorError| DetectorError::latents(path, error))?;
         let sealed = safetensors_file::sealed(&serialized)
-            .map_err(|error| DetectorError::weights(path, error))?;
+            .map_err(|error| DetectorError::latents(path, error))?;
         Ok(files::replace(path, |file| file.write_all(&sealed))?)
     }
 
@@ -94,26 +94,26 @@ impl Representation {
     pub fn load(path: &Path, fingerprint: &str) -> Result<HashMap<String, Self>, DetectorError> {
         let bytes = std::fs::read(path).map_err(FileError::io("read", path))?;
         let found = SafeTensors::read_metadata(&bytes)
-            .map_err(|error| DetectorError::weights(path, error))?;
+            .map_err(|error| DetectorError::latents(path, error))?;
         let found = found
             .1
             .metadata()
             .as_ref()
             .and_then(|map| map.get(FINGERPRINT));
         if found.map(String::as_str) != Some(fingerprint) {
-            return Err(DetectorError::weights(path, "was made from something else"));
+            return Err(DetectorError::latents(path, "was made from something else"));
         }
         if !safetensors_file::is_unbroken(&bytes).unwrap_or(false) {
-            return Err(DetectorError::weights(path, "is damaged"));
+            return Err(DetectorError::latents(path, "is damaged"));
         }
         let file = SafeTensors::deserialize(&bytes)
-            .map_err(|error| DetectorError::weights(path, error))?;
+            .map_err(|error| DetectorError::latents(path, error))?;
         let values = |name: &str| {
             let view = file
                 .tensor(name)
-                .map_err(|error| DetectorError::weights(path, error))?;
+                .map_err(|error| DetectorError::latents(path, error))?;
             if view.dtype() != Dtype::F32 {
-                return Err(DetectorError::weights(
+                return Err(DetectorError::latents(
                     path,
                     format!("{name} is not float32"),
                 ));
@@ -133,7 +133,7 @@ impl Representation {
                 false => None,
             };
             let &[len, dim] = shape.as_slice() else {
-                return Err(DetectorError::weights(
+                return Err(DetectorError::latents(
                     path,
                     format!("{name} is not a matrix"),
                 ));
@@ -143,7 +143,7 @@ impl Representation {
                 .is_some_and(|errors| errors.len() != len)
                 || dim == 0
             {
-                return Err(DetectorError::weights(
+                return Err(DetectorError::latents(
                     path,
                     format!("{name} has a wrong size"),
                 ));

@@ -105,6 +105,14 @@ impl SimClrSettings {
         parts: &Parts,
     ) -> Result<(ResNet, StageSummary), MethodError> {
         self.check(context.image_shape())?;
+        if parts.validation().images.len() < 2 {
+            return Err(DetectorError::Shape(
+                "one validation image has no other to be told from: a network without labels takes two, so more images \
+                 or groups"
+                    .to_owned(),
+            )
+            .into());
+        }
         let sizes = self.sizes(context.image_shape());
         let model = SimClr::new(
             sizes,
@@ -143,8 +151,9 @@ impl SimClrSettings {
         });
         let rng = &mut context.rng("principal components");
         let projection = Projection::fit(&features, components, rng, context.device);
-        let count = Some(train.len());
-        context.clock.step("principal components", count);
+        let count = train.len();
+        context.clock.step("principal components", Some(count));
+        context.note_components("principal components", count, components.min(dim));
         let encoder = SelfSupervised {
             network,
             projection,

@@ -79,6 +79,6 @@ impl Plan for GanomalySettings {
         let trained = context.train_on_images(&GANOMALY_STAGE, &self.training, model, parts);
         let (model, summary) = trained?;
         let scorer = GanomalyDetector::new(context.conversion, model, context.device);
-        context.finished(scorer, summary, parts)
+        context.finish_one_stage(scorer, summary, parts)
     }
 }

@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sha2::Digest;
 
-use crate::encoder::{AutoEncoderConfig, ConvDecoder, ConvEncoder, initialise};
+use crate::encoder::{AutoEncoderConfig, ConvDecoder, ConvEncoder, dcgan_initialised};
 use crate::method::fitting::adversarial::{against_made, against_real};
 use crate::method::fitting::context::weights_hash;
 use crate::train::{Kind, Monitor, StepOutput, merge_gradients};
@@ -96,7 +96,7 @@ impl Ganomaly {
             sizes: *config,
             collapsed: Arc::default(),
         };
-        initialise(model, rng)
+        dcgan_initialised(model, rng)
     }
 
     /// Sizes of the networks.
@@ -195,7 +195,7 @@ impl TrainStep for Ganomaly {
     }
 
     /// Updates all networks, and gives the discriminator new weights when it has won: a loss of zero
-    /// teaches the generator nothing.
+    /// teaches the generator nothing. Its running statistics and its optimizer's moments stay, as in the authors' code.
     fn optimize(
         self,
         optimizer: &mut ModuleOptimizer,
@@ -204,10 +204,8 @@ impl TrainStep for Ganomaly {
     ) -> Self {
         let mut model = optimizer.step(rate, self, gradients);
         if model.collapsed.swap(false, Ordering::Relaxed) {
-            let device = model.discriminator.devices()[0].clone();
             let rng = &mut StdRng::from_seed(fingerprint(&model.discriminator));
-            let fresh = ConvEncoder::discriminator(&model.config(), &device);
-            model.discriminator = initialise(fresh, rng);
+            model.discriminator = dcgan_initialised(model.discriminator, rng);
         }
         model
     }
@@ -230,6 +228,7 @@ mod tests {
     use super::*;
     use crate::backend::test_device;
     use crate::method::fitting::adversarial::tests::{assert_gradients_of, gradients};
+    use burn::module::list_param_ids;
     use burn::optim::AdamConfig;
 
     fn model(device: &Device) -> Ganomaly {
@@ -311,8 +310,12 @@ mod tests {
     #[test]
     fn a_discriminator_that_has_won_starts_over_with_other_weights_each_time() {
         let device = test_device().autodiff();
-        let first = updated(won(model(&device)));
+        let winner = won(model(&device));
+        let ids = list_param_ids(&winner.discriminator);
+        let first = updated(winner);
         let weights = fingerprint(&first.discriminator);
+        // To the optimizer they are what they were.
+        assert_eq!(list_param_ids(&first.discriminator), ids);
         assert!(loss(&first) > 0.1, "{}", loss(&first));
         // The new network learns like the old one, and is replaced in turn.
         let output = TrainStep::step(&first, images(&device));

@@ -116,8 +116,10 @@ impl Plan for Mixture {
     }
 
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
+        let encoding = &self.looks.encoding;
         self.looks.fit(context, parts, |context, latents| {
-            let standardizer = Standardizer::fit(latents.values(), latents.dim());
+            let whitened = encoding.whitened(latents.dim());
+            let standardizer = Standardizer::fit(latents.values(), latents.dim(), whitened);
             let latents = standardized(&standardizer, latents, context.device);
             let rng = &mut context.rng("mixture");
             let mixture = FullMixture::fit(&latents, self.config, rng, context.device);

@@ -83,7 +83,7 @@ impl PlaceSettings {
         let (config, _) = description.config(shape)?;
         for DescribedScale { shrink, texture } in description.scales() {
             let config = match texture {
-                true => &config.of_texture(),
+                true => &config.texture_residual(),
                 false => &config,
             };
             check_places(self.dimensions, config, shrink)?;
@@ -161,6 +161,11 @@ impl Plan for PositionPlan {
         self.description.autoencoder().is_some()
     }
 
+    // By them the scales are standardised, and the share of the positions is chosen.
+    fn is_chosen_by_validation(&self) -> bool {
+        true
+    }
+
     fn skips_training_scores(&self) -> bool {
         // Remembered positions lie at no distance from themselves.
         matches!(self.density, DensityPlan::Bank(_) | DensityPlan::Kernel(_))
@@ -177,15 +182,15 @@ impl Plan for PositionPlan {
             }
             _ => 0,
         };
-        context.stages[1] = flows + usize::from(self.trains_autoencoder());
+        context.expect_stages(flows + usize::from(self.trains_autoencoder()));
         let (encoder, mut stages) = map_encoder(source, context, parts)?;
-        let of_texture = config.of_texture();
+        let texture_residual = config.texture_residual();
         let energies = MapEncoder::Texture(TextureEnergies::default());
         let (mut densities, mut sizes) = (Vec::new(), Vec::new());
         for (number, described) in (1..).zip(scales) {
             let DescribedScale { shrink, texture } = described;
             let (config, encoder) = match texture {
-                true => (&of_texture, &energies),
+                true => (&texture_residual, &energies),
                 false => (&config, &encoder),
             };
             let scale = Scale {

@@ -166,8 +166,8 @@ impl Fit<'_> {
         context.clock.step(&step, Some(self.train.len()));
     }
 
-    /// Notes where a covariance of so many entries is fitted to fewer positions than those: most of its directions then
-    /// have no variance but what is made up for them.
+    /// Notes where a covariance of so many entries is fitted to fewer positions than those, on average where there are
+    /// several: most of its directions then have no variance but what is made up for them.
     fn note_few_rows(&self, context: &mut Context, rows: usize, entries: usize) {
         if rows <= entries {
             context.notes.push(format!(
@@ -206,10 +206,10 @@ impl Fit<'_> {
     ) -> Result<Density, MethodError> {
         let components = self.kept(components)?;
         let train = self.fitted_rows(context)?;
-        self.note_few_rows(context, train.features.len(), components);
-        let projection = self.projection(context, &train, None, (components, components))?;
         // No more Gaussians than there are rows to start them from.
         let gaussians = own.gaussians.min(own.samples).min(train.features.len());
+        self.note_few_rows(context, train.features.len() / gaussians.max(1), components);
+        let projection = self.projection(context, &train, None, (components, components))?;
         let remedy = "lower gmm.gaussians or positions.components";
         check_covariances(gaussians * own.starts, components, remedy)?;
         let sizes = RealNvpConfig::base_alone(components, gaussians * own.starts);

@@ -155,10 +155,10 @@ impl Poses {
         poses.collect()
     }
 
-    /// What keeps images of `[height, width]` from being seen so, if anything does.
+    /// Checks that images of `[height, width]` can be turned so.
     ///
     /// # Errors
-    /// That.
+    /// In words, that they cannot.
     pub fn check(self, [height, width]: [usize; 2]) -> Result<(), String> {
         match self.turns && height != width {
             false => Ok(()),

@@ -25,7 +25,7 @@ pub struct PositionSettings {
     layers: Vec<usize>,
     /// How often the image is shrunk for each scale.
     scales: Vec<usize>,
-    /// What is no part of an image's texture describes the positions of one more scale.
+    /// The texture residual describes the positions of one more scale.
     #[serde(default)]
     texture: bool,
     /// Bring every image to the same mean and standard deviation.
@@ -72,7 +72,7 @@ pub struct Description {
     pub(super) source: Source,
     /// How often the image is shrunk for every scale, the image's own first.
     scales: Vec<usize>,
-    /// Whether there is one more, of what is no part of the image's texture.
+    /// Whether there is one more, of the texture residual.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     texture: bool,
     intensity: bool,
@@ -119,7 +119,7 @@ pub(super) enum Opened<'a> {
 pub(super) struct DescribedScale {
     /// How often the image is shrunk.
     pub shrink: usize,
-    /// By what is no part of the image's texture, whatever describes the others.
+    /// By the texture residual, whatever describes the others.
     pub texture: bool,
 }
 

@@ -28,7 +28,7 @@ pub struct PositionSizes {
 pub struct ScaleSizes {
     /// How often the image is shrunk.
     pub shrink: usize,
-    /// Its positions are described by [what is no part of the image's texture](crate::encoder::TextureEnergies), whatever
+    /// Its positions are described by [the texture residual](crate::encoder::TextureEnergies), whatever
     /// describes those of the others.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub texture: bool,
@@ -44,7 +44,7 @@ impl PositionSizes {
     /// How the positions of a scale are described.
     pub fn config_of(&self, scale: &ScaleSizes) -> PositionConfig {
         match scale.texture {
-            true => self.config.of_texture(),
+            true => self.config.texture_residual(),
             false => self.config.clone(),
         }
     }

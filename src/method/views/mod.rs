@@ -146,9 +146,9 @@ impl ViewsPlan {
         let train = projection.project(&train, BATCH);
         let valid = describe(context, "validation", &parts[1])?;
         let valid = projection.project(&valid, BATCH);
-        context
-            .clock
-            .step(&purpose("components"), Some(train.len()));
+        let count = train.len();
+        context.clock.step(&purpose("components"), Some(count));
+        context.note_components(&format!("view {number}"), count, train.dim());
         let flow = self.flow_of(view);
         let flow_sizes = flow.sizes(train.dim(), train.len());
         let folder = format!("view-{number}");
@@ -196,11 +196,16 @@ impl Plan for ViewsPlan {
         self.simclr.is_some()
     }
 
+    // By them the views are standardised, and guards begin.
+    fn is_chosen_by_validation(&self) -> bool {
+        true
+    }
+
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
         self.check(context.image_shape())?;
         let flows = self.views.list.len() * usize::from(self.flow.trains());
         let trained = [self.trains_autoencoder(), self.trains_simclr()];
-        context.stages[1] = flows + trained.map(usize::from).iter().sum::<usize>();
+        context.expect_stages(flows + trained.map(usize::from).iter().sum::<usize>());
         let (mut weights, mut stages) = self.networks(context, parts)?;
         let mut sizes = self.sizes(context.image_shape(), weights.onnx.as_ref());
         // Training and validation images first.
@@ -218,8 +223,8 @@ impl Plan for ViewsPlan {
             stages.extend(stage);
         }
         let mut scorer = Views::new(context.conversion, sizes, weights, context.device);
-        let scores = self.standardised(&mut scorer, &seen, context);
-        context.scored(&scores);
+        let scores = self.standardise_and_score(&mut scorer, &seen, context);
+        context.note_scoring(&scores);
         Ok(Fitted {
             scorer: Box::new(scorer),
             scores,
@@ -296,7 +301,7 @@ impl ViewsPlan {
 
     /// The scores of the parts that are to be scored, once the scorer has been told what those of the validation images, the
     /// second part, are like.
-    fn standardised(
+    fn standardise_and_score(
         &self,
         scorer: &mut Views,
         seen: &[Seen],
@@ -311,7 +316,9 @@ impl ViewsPlan {
             let found = scorer.nll(&part.images, features.as_deref());
             (part.name.clone(), found)
         };
-        let wanted = seen.iter().filter(|(part, _)| context.scores(&part.name));
+        let wanted = seen
+            .iter()
+            .filter(|(part, _)| context.wants_scores_of(&part.name));
         let nll: Vec<(String, Vec<Vec<f32>>)> = wanted.map(score).collect();
         let shares = self.views.list.iter().map(|view| view.guard);
         let validation = &seen[1].0.name;

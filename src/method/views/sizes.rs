@@ -11,6 +11,7 @@ use crate::encoder::{
 use crate::flow::RealNvpConfig;
 use crate::method::Spread;
 use crate::method::detector::model_file::check_shape;
+use crate::safetensors_file::check_room;
 
 /// What a model file says beside the weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -168,9 +169,10 @@ impl ViewSizes {
         }
         view.flow.fits(bytes)?;
         let dim = self.dim(&view.view);
-        if view.flow.dim > dim || dim > bytes {
+        if view.flow.dim > dim {
             return Err("a view's flow is not of its description's size".to_owned());
         }
+        check_room(bytes, dim.saturating_mul(view.flow.dim), "projection")?;
         if !view.spread().is_sound() || view.guard.is_some_and(|from| !from.is_finite()) {
             return Err("the scale of a view's score is damaged".to_owned());
         }

@@ -102,6 +102,7 @@ impl Sources<'_> {
             ("Conversion", environment.conversion.join("; ")),
             ("Protocol", self.protocol()),
             ("Split", sizes.join(", ")),
+            ("False alarms by p-value", self.false_alarms()),
             ("Seed", environment.seed.to_string()),
             ("Backend", environment.backend.clone()),
             (
@@ -122,6 +123,23 @@ impl Sources<'_> {
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .into()
+    }
+
+    /// How often normal test images have small p-values, and how often they would where p-values hold exactly.
+    fn false_alarms(&self) -> String {
+        let alarms = self.evaluation.false_alarms.iter().map(|at| {
+            format!(
+                "{} of normal test images at {} ({} ± {} expected)",
+                percent(at.share()),
+                at.alpha,
+                percent(at.alpha),
+                percent(at.deviation)
+            )
+        });
+        match self.evaluation.false_alarms.is_empty() {
+            true => "too few held-out images for p-values of 0.1".to_owned(),
+            false => alarms.collect::<Vec<_>>().join(", "),
+        }
     }
 
     fn protocol(&self) -> String {

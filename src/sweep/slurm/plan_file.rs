@@ -16,8 +16,8 @@ use crate::sweep::request::Part;
 use crate::sweep::{Cell, Request};
 use crate::train::Display;
 
-/// Version of the file.
-const FORMAT: u32 = 2;
+/// Version of the files that are written.
+pub(super) const FORMAT: u32 = 2;
 
 /// How long what was written on another machine may take to be seen on this one: network file systems
 /// keep for so long what they have looked up.
@@ -174,9 +174,6 @@ impl PlanFile {
             ))),
         }
     }
-
-    /// Version of the files that are written.
-    pub(super) const FORMAT: u32 = FORMAT;
 
     /// How its runs are carried out, but for seed and folders.
     pub(super) fn options(&self) -> RunOptions {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::arrays::arrays;
 use super::client::{self, Queue};
 use super::collect::patiently;
-use super::plan_file::{PlanFile, PlanFolder, PlannedCell};
+use super::plan_file::{FORMAT, PlanFile, PlanFolder, PlannedCell};
 use super::scripts::{self, Wishes};
 use super::submission::{COLLECT, Job, Submission};
 use super::survey::{Asked, AskedCell, CellState, state};
@@ -16,7 +16,7 @@ use crate::data::{DatasetName, folder};
 use crate::encoder::SqueezeNet;
 use crate::files::{self, FileError};
 use crate::lock::lock_folder;
-use crate::run::{RunError, Shared, check};
+use crate::run::{RunError, Shared, check, seed_folder};
 
 /// What would be submitted.
 pub(super) struct Prepared {
@@ -74,7 +74,7 @@ impl Prepared {
         let program = std::env::current_exe().map_err(FileError::io("find", "this program"))?;
         let program_sha256 = files::sha256(&program)?;
         let plan = PlanFile {
-            format: PlanFile::FORMAT,
+            format: FORMAT,
             id: folder_name(&folder),
             command: order.options.command.clone(),
             study: order.study.name.clone(),
@@ -241,7 +241,7 @@ fn share(cells: &mut [PlannedCell], asked: &Asked) {
         let (experiment, options) = asked.run(cell);
         let place = match shared {
             Shared::Network(..) => {
-                let seed = format!("seed-{}", options.seed);
+                let seed = seed_folder(options.seed);
                 options.artifacts.join(&experiment.name).join(seed)
             }
             Shared::Features(_) => options.features(),

@@ -20,7 +20,8 @@ const ROUNDS: usize = 100;
 const TOLERANCE: f64 = 1e-3;
 /// Added to the diagonal of every covariance, as in scikit-learn; latents are standardised.
 const RIDGE: f64 = 1e-6;
-/// Sum of responsibilities that a Gaussian is taken to have at least.
+/// Sum of responsibilities that a Gaussian is taken to have at least. One with less has lost its rows, and is as broad as
+/// all of them: with a covariance of its own it would be a spike where nothing was seen.
 const LEAST_MASS: f64 = 1e-6;
 /// Responsibility that counts as none: those of a row add up to one in f32, whose last place is larger.
 /// Most of them are smaller, and a round then takes a fraction of the time.
@@ -136,11 +137,19 @@ fn maximisation(rows: &Vectors, responsible: &Responsibilities, gaussians: usize
             let shares = responsible
                 .iter()
                 .flat_map(|part| part[index].iter().copied());
+            let shares: Vec<(u32, f32)> = shares.collect();
             let Gaussian {
                 mass,
                 mean,
                 covariance,
-            } = Gaussian::fit(rows, &shares.collect::<Vec<_>>());
+            } = match Gaussian::mass(&shares) < LEAST_MASS {
+                true => Gaussian {
+                    mass: LEAST_MASS,
+                    ..Gaussian::fit(rows, &all(rows))
+                },
+                // One that is not a number stays, and shows in the scores.
+                false => Gaussian::fit(rows, &shares),
+            };
             let (inverse, half_log_det) = whitening(&covariance);
             let centre = (0..dim).map(|out| {
                 let products = mean
@@ -179,14 +188,18 @@ struct Gaussian {
 }
 
 impl Gaussian {
+    /// The sum of these shares.
+    fn mass(shares: &[(u32, f32)]) -> f64 {
+        shares.iter().map(|&(_, share)| f64::from(share)).sum()
+    }
+
     /// Mean and covariance of the `rows` with these `shares`.
     ///
     /// The rows are centred before they are multiplied: the difference of the second moment and the
     /// squared mean loses a covariance that is small beside the mean.
     fn fit(rows: &Vectors, shares: &[(u32, f32)]) -> Self {
         let dim = rows.dim();
-        let total: f64 = shares.iter().map(|&(_, share)| f64::from(share)).sum();
-        let mass = total.max(LEAST_MASS);
+        let mass = Self::mass(shares).max(LEAST_MASS);
         let mut mean = vec![0.0; dim];
         for &(row, share) in shares {
             for (mean, &value) in mean.iter_mut().zip(rows.row(row as usize)) {
@@ -217,6 +230,11 @@ impl Gaussian {
     }
 }
 
+/// All rows, with a share of 1.
+fn all(rows: &Vectors) -> Shares {
+    (0..rows.len() as u32).map(|row| (row, 1.0)).collect()
+}
+
 /// Responsibilities of 1 for the nearest of `count` centres of k-means.
 ///
 /// Where the centres start decides how good a mixture is found from them: with centres drawn
@@ -237,6 +255,26 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;
     use rand_distr::{Distribution, StandardNormal};
+
+    #[test]
+    fn a_gaussian_without_rows_is_no_spike() {
+        // Four places for six Gaussians, none of them in the middle.
+        let mut rows = Vectors::new(2);
+        for index in 0..40 {
+            rows.extend([[3.0, 3.0], [3.0, -3.0], [-3.0, 3.0], [-3.0, -3.0]][index % 4]);
+        }
+        let config = MixtureConfig {
+            gaussians: 6,
+            starts: 1,
+            samples: 40,
+        };
+        let rng = &mut StdRng::seed_from_u64(1);
+        let mixture = FullMixture::fit(&rows, config, rng, &test_device());
+        let mut queries = Vectors::new(2);
+        queries.extend([0.0, 0.0, 3.0, 3.0]);
+        let scores = mixture.nll(&queries);
+        assert!(scores[0] > scores[1] + 10.0, "{scores:?}");
+    }
 
     #[test]
     fn a_mixture_finds_its_clusters() {

@@ -35,7 +35,7 @@ pub fn detector() -> EncoderFlow {
     let encoder = sizes.encoder.init(rng, &device).unwrap();
     let flow = randomised(sizes.flow.init(rng, &device));
     let representation = Representation::of(&encoder, 6, &noise(300, 2), &device);
-    let standardizer = Standardizer::fit(representation.latents.values(), 6);
+    let standardizer = Standardizer::fit(representation.latents.values(), 6, 0);
     let conversion = grey_32();
     EncoderFlow::new(conversion, sizes, encoder, standardizer, flow, &device)
 }
@@ -88,7 +88,7 @@ pub fn exported() -> EncoderFlow {
     let rng = &mut StdRng::seed_from_u64(3);
     let flow = randomised(sizes.flow.init(rng, &device));
     let representation = Representation::of(&encoder, 6, &noise(300, 2), &device);
-    let standardizer = Standardizer::fit(representation.latents.values(), 6);
+    let standardizer = Standardizer::fit(representation.latents.values(), 6, 0);
     let conversion = other.conversion();
     EncoderFlow::new(conversion, sizes, encoder, standardizer, flow, &device)
 }
@@ -147,7 +147,7 @@ fn the_gradient_goes_through_a_pretrained_network() {
     let flow = randomised(sizes.flow.init(rng, &device));
     let images = noise(20, 7);
     let representation = Representation::of(&encoder, 10, &images, &device);
-    let standardizer = Standardizer::fit(representation.latents.values(), 10);
+    let standardizer = Standardizer::fit(representation.latents.values(), 10, 0);
     let conversion = other.conversion();
     let detector = EncoderFlow::new(conversion, sizes, encoder, standardizer, flow, &device);
     assert_eq!(detector.heat_sources(), [HeatSource::Gradient]);

@@ -16,7 +16,7 @@ use rand::rngs::StdRng;
 enum Seen {
     /// The image as the encoder describes it.
     Image,
-    /// What is no part of its texture.
+    /// Its texture residual.
     Texture,
 }
 
@@ -36,7 +36,7 @@ fn with_network(
     let parts = densities.iter().map(|(seen, density)| {
         let config = match seen {
             Seen::Image => config.clone(),
-            Seen::Texture => config.of_texture(),
+            Seen::Texture => config.texture_residual(),
         };
         let places = config.grid(1).len();
         randomised(density.empty(config.features(), places, &device))

@@ -1,0 +1,98 @@
+//! How often normal images have small p-values, beside how often they are expected to.
+
+use serde::{Deserialize, Serialize};
+
+use super::Conformal;
+
+/// Levels that are looked at.
+const LEVELS: [f64; 3] = [0.1, 0.05, 0.01];
+
+/// Normal test images called anomalous at one level.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FalseAlarms {
+    /// The level.
+    pub alpha: f64,
+    /// Normal images looked at.
+    pub images: usize,
+    /// Those of them whose p-value is at most `alpha`.
+    pub called: usize,
+    /// Standard deviation of their share where the p-values hold, over the draw of these images and of those of the
+    /// calibration: see [`FalseAlarms::deviation_of`].
+    pub deviation: f64,
+}
+
+impl FalseAlarms {
+    /// Of normal images with these `scores`, at every level that the calibration reaches.
+    pub fn of(conformal: &Conformal, scores: &[f32]) -> Vec<Self> {
+        let reached = LEVELS
+            .into_iter()
+            .filter(|&alpha| conformal.check(alpha).is_ok() && !scores.is_empty());
+        let at = |alpha: f64| Self {
+            alpha,
+            images: scores.len(),
+            called: scores
+                .iter()
+                .filter(|&&score| conformal.is_anomalous(score, alpha))
+                .count(),
+            deviation: Self::deviation_of(alpha, conformal.calibrated_on(), scores.len()),
+        };
+        reached.map(at).collect()
+    }
+
+    /// Share of the images, in 0..=1.
+    pub fn share(&self) -> f64 {
+        self.called as f64 / self.images.max(1) as f64
+    }
+
+    /// Standard deviation of the share of `images` that are called anomalous by p-values from so many `calibrated`
+    /// ones: of a binomial whose rate is drawn from the Beta distribution of [`Conformal`]'s guarantee.
+    fn deviation_of(alpha: f64, calibrated: usize, images: usize) -> f64 {
+        let places = (calibrated + 1) as f64;
+        // A quotient such as 0.05 * 100 may round to less than a whole number.
+        let mean = (alpha * places + 1e-9).floor() / places;
+        let of_rate = mean * (1.0 - mean) / (places + 1.0);
+        let of_images = (mean * (1.0 - mean) - of_rate) / images.max(1) as f64;
+        (of_rate + of_images).sqrt()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
+    #[test]
+    fn images_are_counted_at_the_levels_that_can_be_had() {
+        let conformal = Conformal::new((0..19).map(|score| score as f32).collect()).unwrap();
+        // p-values: 1/20, 2/20, 3/20, and 1.
+        let found = FalseAlarms::of(&conformal, &[20.0, 18.0, 17.0, -1.0]);
+        let counts: Vec<(f64, usize)> = found.iter().map(|at| (at.alpha, at.called)).collect();
+        assert_eq!(counts, [(0.1, 2), (0.05, 1)]);
+        assert_eq!((found[0].images, found[0].share()), (4, 0.5));
+        assert!(FalseAlarms::of(&conformal, &[]).is_empty());
+    }
+
+    #[test]
+    fn the_deviation_is_that_of_repeated_draws() {
+        const ROUNDS: usize = 4000;
+        let rng = &mut StdRng::seed_from_u64(1);
+        let mut shares = Vec::with_capacity(ROUNDS);
+        for _ in 0..ROUNDS {
+            let mut draw = |count: usize| (0..count).map(|_| rng.random()).collect::<Vec<f32>>();
+            let conformal = Conformal::new(draw(99)).unwrap();
+            shares.push(FalseAlarms::of(&conformal, &draw(50))[1].share());
+        }
+        let mean = shares.iter().sum::<f64>() / ROUNDS as f64;
+        let variance = shares
+            .iter()
+            .map(|share| (share - mean).powi(2))
+            .sum::<f64>()
+            / ROUNDS as f64;
+        let expected = FalseAlarms::deviation_of(0.05, 99, 50);
+        assert!((mean - 0.05).abs() < 0.003, "{mean}");
+        // Five standard errors of a deviation of 4,000 draws, which are a little skewed, are below a tenth.
+        assert!((variance.sqrt() / expected - 1.0).abs() < 0.1, "{expected}");
+    }
+}
