@@ -64,6 +64,9 @@ fn every_method_runs_on_two_classes() {
     let markdown = std::fs::read_to_string(sweeps.join("results.md")).unwrap();
     assert!(markdown.contains("mahalanobis"), "{markdown}");
     assert!(markdown.contains("](chart.svg)"), "{markdown}");
+    for text in [&markdown, &page] {
+        assert!(text.contains("time of a run"), "{text}");
+    }
     let chart = std::fs::read_to_string(sweeps.join("chart.svg")).unwrap();
     assert!(
         chart.starts_with("<?xml") && chart.contains("ganomaly") && chart.ends_with("</svg>\n"),

@@ -1,6 +1,8 @@
 //! The outcome of one cell: a row of `results.csv`.
 
-use serde::Serialize;
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
 
 use super::Cell;
 use crate::run::{DECIDING, Summary, seed_folder};
@@ -43,6 +45,11 @@ pub struct SweepResult {
     pub revision: String,
     /// SHA-256 of the pretrained weights, where the method reads any.
     pub weights: String,
+    /// Area under the ROC curve of other data sets against the normal images, `svhn=0.331;mnist=0.996`.
+    #[serde(serialize_with = "on_one_line")]
+    pub others: BTreeMap<String, f64>,
+    /// Largest resident memory of the process in MiB, where it made no other run before.
+    pub peak_memory_mib: Option<f64>,
 }
 
 impl SweepResult {
@@ -71,6 +78,14 @@ impl SweepResult {
             let error = "its metrics.json has no deciding score: `evaluate` writes it anew";
             return Self::failed(cell, experiment, error.to_owned());
         };
+        let others = summary
+            .metrics
+            .iter()
+            .filter(|(set, _)| **set != summary.set);
+        let others = others.filter_map(|(set, scores)| {
+            let auroc = scores.get(DECIDING)?.auroc;
+            Some((set.clone(), auroc))
+        });
         Self {
             score: summary.deciding.join("+"),
             auroc: Some(metrics.auroc),
@@ -78,7 +93,9 @@ impl SweepResult {
             auroc_high: Some(metrics.auroc_high),
             aupr_anomalous: Some(metrics.aupr_anomalous),
             fpr_at_95_tpr: Some(metrics.fpr_at_95_tpr),
+            others: others.collect(),
             seconds: Some(summary.done.seconds()),
+            peak_memory_mib: summary.done.peak_memory_mib,
             config: summary.identity.fingerprint(),
             backend: summary.done.backend.clone(),
             revision: summary.revision.clone(),
@@ -95,4 +112,13 @@ impl SweepResult {
             None => format!("{name}  FAILED: {}", self.error),
         }
     }
+}
+
+/// A table has no room for a map.
+fn on_one_line<S: Serializer>(
+    others: &BTreeMap<String, f64>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let others = others.iter().map(|(set, auroc)| format!("{set}={auroc}"));
+    serializer.serialize_str(&others.collect::<Vec<_>>().join(";"))
 }

@@ -116,12 +116,22 @@ impl SweepTable {
             whole_mean(of_seed)
         });
         let seed_means: Vec<f64> = with_all_classes.collect();
-        let rows = self.results.iter().filter(|row| row.method == method);
+        let rows = || self.results.iter().filter(|row| row.method == method);
+        let sets: BTreeSet<&String> = rows().flat_map(|row| row.others.keys()).collect();
+        let others = sets.into_iter().filter_map(|set| {
+            let aurocs = rows().filter_map(|row| row.others.get(set).copied());
+            Some((set.clone(), mean(aurocs)?))
+        });
         SweepMethod {
             name: method.to_string(),
             mean: mean(class_means),
             deviation: deviation(&seed_means),
-            seconds: rows.filter_map(|row| row.seconds).sum(),
+            others: others.collect(),
+            seconds: rows().filter_map(|row| row.seconds).sum(),
+            run_seconds: mean(rows().filter_map(|row| row.seconds)),
+            peak_memory_mib: rows()
+                .filter_map(|row| row.peak_memory_mib)
+                .reduce(f64::max),
             cells,
         }
     }

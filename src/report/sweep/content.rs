@@ -38,8 +38,14 @@ pub struct SweepMethod {
     pub mean: Option<f64>,
     /// Sample standard deviation over the seeds that have all classes of each one's mean over them; None with one of these.
     pub deviation: Option<f64>,
+    /// AUROC of other data sets against the normal images, each the mean over all cells.
+    pub others: Vec<(String, f64)>,
     /// Wall-clock seconds of all cells together.
     pub seconds: f64,
+    /// Of one of them, on average.
+    pub run_seconds: Option<f64>,
+    /// Largest resident memory of a run's process in MiB, where it is known of any.
+    pub peak_memory_mib: Option<f64>,
 }
 
 /// One run: a method on a class under a seed.

@@ -1,7 +1,7 @@
 //! A sweep as GitHub Markdown, for a README or an issue.
 
 use super::chart::{CHART_FILE, FIGURE, has_chart};
-use super::table::{Entry, lines, precisions, probability, signed, verdict};
+use super::table::{BESIDE, Entry, beside, lines, precisions, probability, signed, verdict};
 use crate::report::SweepReport;
 
 /// `report` as Markdown: the table of methods and classes, the comparisons,
@@ -56,6 +56,20 @@ fn results(out: &mut String, report: &SweepReport) {
             entry(line.mean.as_ref()),
             covers.unwrap_or_default()
         ));
+    }
+    if let Some(beside) = beside(report) {
+        out.push_str(&format!(
+            "\n## Other data sets, time and memory\n\n{BESIDE}\n\n| method |"
+        ));
+        for column in &beside.columns {
+            out.push_str(&format!(" {} |", escape(column)));
+        }
+        out.push_str("\n|---|");
+        out.push_str(&"---:|".repeat(beside.columns.len()));
+        for (name, cells) in beside.lines {
+            out.push_str(&format!("\n| {} | {} |", escape(name), cells.join(" | ")));
+        }
+        out.push('\n');
     }
     let precisions = precisions(report);
     if precisions.is_empty() {

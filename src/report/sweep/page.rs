@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use askama::Template;
 
 use super::chart::{FIGURE, caption, chart};
-use super::table::{Line, Precisions, latex, lines, precisions, probability, signed, verdict};
+use super::table::{
+    BESIDE, Beside, Line, Precisions, beside, latex, lines, precisions, probability, signed,
+    verdict,
+};
 use crate::report::{PairComparison, ReportError, SweepReport};
 
 /// Renders `report` as one self-contained HTML page: no network, no script, fit for print. Its only
@@ -27,6 +30,7 @@ struct Page<'a> {
     chart: Option<String>,
     chart_caption: String,
     lines: Vec<Line<'a>>,
+    beside: Option<Beside<'a>>,
     precisions: Vec<Precisions<'a>>,
     several_seeds: bool,
     latex: String,
@@ -68,6 +72,7 @@ impl<'a> Page<'a> {
             chart_caption: caption(&lines, several_seeds),
             several_seeds,
             latex: latex(&report.classes, &lines),
+            beside: beside(report),
             precisions: precisions(report),
             pairs: report.pairs.iter().map(pair).collect(),
             lines,

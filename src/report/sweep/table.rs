@@ -1,5 +1,7 @@
 //! The numbers of a sweep's tables, formatted once for the page, for Markdown and for LaTeX.
 
+use std::collections::BTreeSet;
+
 use crate::evaluate::{SIGNIFICANCE, can_differ, deviation, mean, whole_mean};
 use crate::report::format::{duration, relative_link};
 use crate::report::run::table::escape;
@@ -86,6 +88,51 @@ pub(in crate::report) fn precisions(report: &SweepReport) -> Vec<Precisions<'_>>
         }
     });
     lines.collect()
+}
+
+/// How to read [`Beside`].
+pub(in crate::report) const BESIDE: &str = "Means over the runs: AUROC against the normal test images, below 0.5 where the other data set is the more normal one; time of all steps, of a shared network too. The largest memory of a process that made one run.";
+
+/// What is known of methods beside the classes: other data sets, time and memory.
+pub(in crate::report) struct Beside<'a> {
+    pub columns: Vec<String>,
+    /// Name and one entry for each column.
+    pub lines: Vec<(&'a str, Vec<String>)>,
+}
+
+/// One line per method; None where nothing of the kind is known.
+pub(in crate::report) fn beside(report: &SweepReport) -> Option<Beside<'_>> {
+    let methods = &report.methods;
+    let sets: BTreeSet<&str> = methods
+        .iter()
+        .flat_map(|method| method.others.iter().map(|(set, _)| set.as_str()))
+        .collect();
+    let is_timed = methods.iter().any(|method| method.run_seconds.is_some());
+    let is_measured = methods
+        .iter()
+        .any(|method| method.peak_memory_mib.is_some());
+    let shown = |value: Option<String>| value.unwrap_or_else(|| "\u{2013}".to_owned());
+    let columns = sets.iter().map(|set| format!("AUROC, {set}"));
+    let columns = columns
+        .chain(is_timed.then(|| "time of a run".to_owned()))
+        .chain(is_measured.then(|| "peak memory".to_owned()));
+    let columns: Vec<String> = columns.collect();
+    let lines = methods.iter().map(|method| {
+        let of_set = |set: &&str| {
+            let mut others = method.others.iter();
+            let found = others.find(|(name, _)| name == set);
+            shown(found.map(|(_, auroc)| format!("{auroc:.3}")))
+        };
+        let mut line: Vec<String> = sets.iter().map(of_set).collect();
+        line.extend(is_timed.then(|| shown(method.run_seconds.map(duration))));
+        let memory = method.peak_memory_mib.map(|mib| format!("{mib:.0} MiB"));
+        line.extend(is_measured.then(|| shown(memory)));
+        (method.name.as_str(), line)
+    });
+    (!columns.is_empty()).then(|| Beside {
+        lines: lines.collect(),
+        columns,
+    })
 }
 
 /// The table, one line per method, the best of each column marked.
@@ -257,8 +304,8 @@ pub(in crate::report) mod tests {
             name: name.into(),
             cells,
             mean: Some(0.8),
-            deviation: None,
             seconds: 60.0,
+            ..SweepMethod::default()
         }
     }
 
@@ -268,6 +315,23 @@ pub(in crate::report) mod tests {
             methods,
             ..SweepReport::default()
         }
+    }
+
+    #[test]
+    fn what_is_known_beside_the_classes_has_a_column() {
+        let plain = method("plain", &[&[0.9]]);
+        assert!(beside(&report(vec![plain.clone()])).is_none());
+        let timed = SweepMethod {
+            others: vec![("svhn".into(), 0.25)],
+            run_seconds: Some(65.0),
+            ..method("timed", &[&[0.9]])
+        };
+        let report = report(vec![plain, timed]);
+        let found = beside(&report).unwrap();
+        assert_eq!(found.columns, ["AUROC, svhn", "time of a run"]);
+        let missing = vec!["\u{2013}".to_owned(); 2];
+        assert_eq!(found.lines[0], ("plain", missing));
+        assert_eq!(found.lines[1].1, ["0.250", &duration(65.0)]);
     }
 
     #[test]
