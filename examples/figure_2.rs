@@ -9,7 +9,9 @@
 
 use std::path::Path;
 
-use encoder_flow::report::{SweepCell, SweepMethod, SweepReport, sweep_chart, sweep_markdown};
+use encoder_flow::report::{
+    CHART_FILE, SweepCell, SweepMethod, SweepReport, sweep_chart, sweep_markdown,
+};
 use encoder_flow::sweep::Comparison;
 
 /// A method of the table, with one run for each class.
@@ -55,11 +57,11 @@ fn main() -> anyhow::Result<()> {
     anyhow::ensure!(!tables.is_empty(), "name the tables, as csv files");
     for table in &tables {
         let report = report(Path::new(table))?;
-        println!("{}", sweep_markdown(&report));
-        if let Some(chart) = sweep_chart(&report)? {
-            let path = Path::new(table).with_extension("svg");
-            std::fs::write(&path, chart)?;
-            println!("{}", path.display());
+        let path = Path::new(table).with_extension("svg");
+        let chart = path.display().to_string();
+        println!("{}", sweep_markdown(&report).replace(CHART_FILE, &chart));
+        if let Some(svg) = sweep_chart(&report)? {
+            std::fs::write(&path, svg)?;
         }
     }
     Ok(())
