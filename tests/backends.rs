@@ -174,6 +174,8 @@ fn an_epoch_comes_to_the_same_on_every_backend() {
         (Method::EncoderFlow, &[][..], &autoencoder[..]),
         (Method::EncoderFlow, simclr, &[("simclr", "NT-Xent")]),
         (Method::Ganomaly, &[], &[("ganomaly", "Generator loss")]),
+        (Method::Anogan, &[], &[("gan", "Generator loss")]),
+        (Method::Egbad, &[], &[("bigan", "Reconstruction error")]),
         (Method::RealNvp, &realnvp, &[("pixel-flow", "Bits per dim")]),
         (Method::Glow, &glow, &[("pixel-flow", "Bits per dim")]),
     ] {

@@ -350,6 +350,15 @@ def measure(options, commands, program, folder):
             yield from measure_experiment(name, program, options.data, folder)
 
 
+def processor():
+    """The name that Linux gives the processor; empty elsewhere."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return ""
+
+
 def sizes(text):
     return [int(size) for size in text.split(",")]
 
@@ -390,7 +399,10 @@ def main():
         with Side([yardstick]) as ours, Side(worker) as pytorch:
             ours.ask(f"export {folder}")
             about = pytorch.ask("about")
-            print(f"PyTorch {about['version']} on {about['device']}, {about['threads']} threads")
+            print(
+                f"PyTorch {about['version']} on {about['device']}, {about['threads']} threads,"
+                f" {processor()}"
+            )
             check_agreement(pytorch)
             limits = pytorch.ask("limits")
             print(
@@ -403,7 +415,8 @@ def main():
             show(entry, limits)
             entries.append(entry)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    results = {"limits": limits, "rows": entries}
+    about = {"processor": processor(), "pytorch": about}
+    results = {"about": about, "limits": limits, "rows": entries}
     options.out.write_text(json.dumps(results, indent=2) + "\n")
     print(f"\n{options.out}")
 
