@@ -346,7 +346,7 @@ def measure(options, commands, program, folder):
         cold = prepare_cold_start(program, folder, options.model)
         yield from measure_cold_start(options.rounds, *cold)
     for name in EXPERIMENTS if options.data else ():
-        if wanted(f"experiment-{name}"):
+        if wanted(f"memory-experiment-{name}"):
             yield from measure_experiment(name, program, options.data, folder)
 
 

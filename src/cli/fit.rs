@@ -40,8 +40,8 @@ pub struct FitArgs {
     #[arg(long, value_name = "PIXELS")]
     size: Option<usize>,
     /// Keep pictures of one object together: what the (group) of this regular expression matches in a
-    /// name, as in '^([^_]+)_', is its object, and none is both learned from and held out. Without
-    /// it, sub-folders of train/good are objects.
+    /// name, as in '^([^_]+)_', is its object, and none is both learned from and held out. Names begin
+    /// with the sub-folder, as cam1/part7_2.png does. Without it, sub-folders of train/good are objects.
     #[arg(long, value_name = "REGEX")]
     group_by: Option<String>,
     /// Override a setting, e.g. --set encoder.kind=autoencoder or --set data.fit=crop (repeatable).

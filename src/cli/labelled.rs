@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::data::folder::{MvtecTest, Skipped};
-use crate::folder::{FolderMetrics, SCORING_BATCH, Scored, Scoring, ScoringOptions};
+use crate::folder::{FolderMetrics, Found, SCORING_BATCH, Scored, Scoring, ScoringOptions};
 use crate::method::Detector;
 use crate::progress::progress;
 
@@ -40,6 +40,16 @@ pub fn describe(result: &FolderMetrics) -> String {
     for (defect, auroc) in &result.by_defect {
         lines.push(format!("  {defect:<16} {auroc:.3}"));
     }
+    let Found {
+        alpha,
+        images,
+        called,
+    } = result.found;
+    if images > 0 {
+        lines.push(format!(
+            "{called} of {images} defective images are found at {alpha}"
+        ));
+    }
     if let [first, ..] = &result.false_alarms[..] {
         let counts = result.false_alarms.iter();
         let counts = counts.map(|at| format!("{} with p <= {}", at.called, at.alpha));
@@ -56,13 +66,7 @@ pub fn describe(result: &FolderMetrics) -> String {
         ));
     }
     if let Some(masks) = &result.masks {
-        let share = |[of, marked]: [usize; 2]| 100.0 * marked as f64 / of.max(1) as f64;
-        lines.push(format!(
-            "masks at {}: {:.1} % of the defects' area, {:.2} % of good images",
-            masks.alpha,
-            share(masks.defects),
-            share(masks.good)
-        ));
+        lines.push(format!("masks at {}: {}", masks.alpha, masks.in_words()));
     }
     lines.join("\n")
 }
@@ -99,10 +103,16 @@ mod tests {
         let mut result = FolderMetrics {
             by_defect: vec![("hole".to_owned(), 0.5)],
             image_auroc: Some(0.98765),
+            found: Found {
+                alpha: 0.05,
+                images: 50,
+                called: 31,
+            },
             false_alarms: vec![FalseAlarms {
                 alpha: 0.1,
                 images: 56,
                 called: 2,
+                expected: 0.1,
                 deviation: 0.05,
             }],
             pixels: vec![PixelMetrics {
@@ -113,17 +123,19 @@ mod tests {
             masks: Some(MaskMetrics {
                 alpha: 0.05,
                 defects: [200, 101],
+                beside: [5000, 199],
                 good: [10_000, 3],
             }),
         };
         assert_eq!(
             describe(&result),
-            "image AUROC 0.988\n  hole             0.500\nfalse alarms among 56 good images: 2 with p <= 0.1\npixel AUROC 0.900, AUPRO 0.750 (positions)\n\
-             masks at 0.05: 50.5 % of the defects' area, 0.03 % of good images"
+            "image AUROC 0.988\n  hole             0.500\n31 of 50 defective images are found at 0.05\nfalse alarms among 56 good images: 2 with p <= 0.1\npixel AUROC 0.900, AUPRO 0.750 (positions)\n\
+             masks at 0.05: 50.5 % of the defects' area, with 1.5 times that area marked around and in them, 0.03 % of good images"
         );
         result.image_auroc = None;
         result.by_defect.clear();
         result.false_alarms.clear();
+        result.found = Found::default();
         let described = describe(&result);
         assert!(
             described.starts_with("no image AUROC") && described.contains("\npixel AUROC 0.900")

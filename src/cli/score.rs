@@ -1,6 +1,7 @@
 //! `score MODEL PATHS...`: a verdict for every image.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -55,10 +56,10 @@ pub struct ScoreArgs {
     /// and p-values, the ROC curve where there are labels, timings.
     #[arg(long, value_name = "PAGE.html")]
     report: Option<PathBuf>,
-    /// Replace the page of --report, if there is one.
+    /// Replace the page of --report, and pictures that --heatmaps and --masks have left before.
     #[arg(long)]
     force: bool,
-    /// Exit with status 2 when an image is anomalous.
+    /// Exit with status 2 when an image is anomalous, and with 1 when one could not be read.
     #[arg(long)]
     fail_on_anomaly: bool,
     /// Stop at a file that cannot be read instead of leaving it out.
@@ -98,6 +99,7 @@ pub fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
     if let Some(metrics) = &scored.metrics {
         eprintln!("{}", labelled::describe(metrics));
     }
+    tell_reshaped(&detector, &scored);
     if args.timings {
         tell_timings(ready, &scored);
     }
@@ -107,8 +109,50 @@ pub fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
         page::write(path, &page.render()?)?;
         eprintln!("report {}", path.display());
     }
-    let failed = args.fail_on_anomaly && scored.anomalies > 0;
-    Ok(ExitCode::from(if failed { ANOMALY_STATUS } else { 0 }))
+    if args.fail_on_anomaly && scored.anomalies > 0 {
+        return Ok(ExitCode::from(ANOMALY_STATUS));
+    }
+    if args.fail_on_anomaly && !scored.skipped.is_empty() {
+        bail!(
+            "{} of the files could not be read, for the reasons above, and whether these are anomalous is not known",
+            scored.skipped.len()
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Warns of pictures of other proportions than those of the fit.
+fn tell_reshaped(detector: &Detector, scored: &Scored) {
+    if scored.reshaped > 0 {
+        let conversion = detector.conversion();
+        eprintln!(
+            "warning: {} of {} pictures have other proportions than those that the model was fitted to (as {}x{} pixels, \
+             width and height): their edges are repeated around them, which may be all that is odd about them",
+            scored.reshaped, scored.images, conversion.width, conversion.height
+        );
+    }
+}
+
+/// Refuses a folder for pictures in which there are some already: those of the same names would be replaced, and the
+/// others be taken for this pass's.
+fn refuse_pictures(option: &str, folder: &Path, force: bool) -> anyhow::Result<()> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_picture = |name: &OsStr| {
+        Path::new(name)
+            .extension()
+            .is_some_and(|kind| kind == "png")
+    };
+    match entries
+        .filter(|entry| is_picture(&entry.file_name()))
+        .count()
+    {
+        0 => Ok(()),
+        _ if force => Ok(()),
+        count => bail!(
+            "{option} {}: holds {count} .png already: name another folder, or --force replaces those of the same names",
+            folder.display()
+        ),
+    }
 }
 
 /// Refuses what cannot be done whatever the files are.
@@ -117,6 +161,11 @@ fn refuse_impossible(args: &ScoreArgs, detector: &Detector) -> anyhow::Result<()
         && same_place(masks, heatmaps)
     {
         bail!("--masks and --heatmaps name the same folder, and their files have the same names");
+    }
+    for (option, folder) in [("--heatmaps", &args.heatmaps), ("--masks", &args.masks)] {
+        if let Some(folder) = folder {
+            refuse_pictures(option, folder, args.force)?;
+        }
     }
     if let Some(path) = &args.report {
         page::check(path, args.force)?;

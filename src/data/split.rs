@@ -104,7 +104,8 @@ impl Split {
     ) -> Result<Self, DataError> {
         let (mut first, rest): (Vec<usize>, Vec<usize>) =
             (0..labels.len()).partition(|&index| index < given.train);
-        let held_out = share(first.len(), validation).max(LEAST_VALIDATION);
+        let held_out = share(first.len(), validation);
+        let held_out = held_out.max(LEAST_VALIDATION).min(first.len());
         let rng = &mut StdRng::seed_from_u64(seed);
         let train = match &given.groups {
             Some(groups) => {
@@ -202,7 +203,8 @@ impl Split {
             if part == "validation" && indices.len() < LEAST_VALIDATION {
                 return Err(DataError::Split(format!(
                     "the validation part of the split has {} image: one half of it scales the scores and the other gives \
-                     p-values, so it takes {LEAST_VALIDATION}. Take more images, or a larger data.validation",
+                     p-values, so it takes {LEAST_VALIDATION}. Take more images or a larger data.validation; of a run that an earlier \
+                     version began, --fresh deals them anew",
                     indices.len()
                 )));
             }

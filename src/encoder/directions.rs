@@ -31,10 +31,8 @@ const BATCH: usize = 64;
 /// `[batch, dim]`: eigenvectors of the covariance's largest eigenvalues, `[dim, to]` row-major, and these, largest
 /// first.
 ///
-/// Of long vectors by a sample of them, and the variances of all along its directions.
-///
-/// So many vectors vary in one direction less than they are. What is asked for beyond is zero: any other direction is one
-/// in which they do not vary and whatever comes later does, which would decide every score.
+/// Of long vectors by a sample of them, and the variances of all along its directions. A sample has no more directions
+/// than vectors: what is asked for beyond them is zero.
 pub(super) fn directions(
     mean: &[f32],
     count: usize,
@@ -43,11 +41,10 @@ pub(super) fn directions(
     rows: impl Fn(&[usize]) -> Tensor<2>,
     rng: &mut impl Rng,
 ) -> (Vec<f32>, Vec<f64>) {
-    let dim = mean.len();
-    if dim < LARGE {
-        let found = principal_directions(&covariance(mean, count, device, rows), to, rng);
-        return without_those_beyond(count.saturating_sub(1), found);
+    if mean.len() < LARGE {
+        return principal_directions(&covariance(mean, count, device, rows), to, rng);
     }
+    let dim = mean.len();
     let most = SAMPLE.min(SAMPLE_NUMBERS / dim).max(to + OVERSAMPLING);
     let mut chosen = sample(rng, count, count.min(most)).into_vec();
     chosen.sort_unstable();
@@ -65,14 +62,23 @@ pub(super) fn directions(
     (found, variances.collect())
 }
 
-/// Directions `[dim, to]` and their variances, where those from number `rank` on are none.
-fn without_those_beyond(
-    rank: usize,
-    (mut directions, mut variances): (Vec<f32>, Vec<f64>),
+/// As [`directions`], but zero from the direction on in which so few vectors do not vary: `count` vectors vary around their
+/// mean in at most `count - 1` directions, in fewer where some are equal. Any other is one in which whatever comes later
+/// does vary, which would decide every score.
+pub(super) fn varied_directions(
+    mean: &[f32],
+    count: usize,
+    to: usize,
+    device: &Device,
+    rows: impl Fn(&[usize]) -> Tensor<2>,
+    rng: &mut impl Rng,
 ) -> (Vec<f32>, Vec<f64>) {
-    let to = variances.len();
-    if rank < to {
-        for row in directions.chunks_exact_mut(to) {
+    let (mut directions, mut variances) = directions(mean, count, to, device, rows, rng);
+    if count <= mean.len() {
+        let least = variances.first().copied().unwrap_or_default() * LEAST_SHARE;
+        let varied = variances.iter().take_while(|&&variance| variance > least);
+        let rank = varied.count().min(count.saturating_sub(1));
+        for row in directions.chunks_exact_mut(variances.len()) {
             row[rank..].fill(0.0);
         }
         variances[rank..].fill(0.0);
@@ -201,7 +207,7 @@ mod tests {
         let (vectors, device) = (vectors(40), test_device());
         let rows = |indices: &[usize]| vectors.batch(indices, &device);
         let rng = &mut StdRng::seed_from_u64(4);
-        let (found, variances) = directions(&vectors.means(), 30, 35, &device, rows, rng);
+        let (found, variances) = varied_directions(&vectors.means(), 30, 35, &device, rows, rng);
         let is_zero = |column: usize| found.iter().skip(column).step_by(35).all(|&x| x == 0.0);
         for (column, &variance) in variances.iter().enumerate() {
             let is_beyond = column >= 29;
@@ -211,6 +217,11 @@ mod tests {
                 "{column}"
             );
         }
+        // Ten of them, three times.
+        let few = |indices: &[usize]| rows(&indices.iter().map(|&at| at % 10).collect::<Vec<_>>());
+        let ten = vectors.select(&(0..10).collect::<Vec<_>>());
+        let (_, variances) = varied_directions(&ten.means(), 30, 35, &device, few, rng);
+        assert!(variances[8] > 0.0 && variances[9..].iter().all(|&variance| variance == 0.0));
     }
 
     #[test]

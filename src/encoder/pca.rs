@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::Rng;
 
-use super::directions::directions;
+use super::directions::varied_directions;
 use crate::data::{Images, Samples};
 
 /// Projection on the first principal components, in pixel space.
@@ -26,7 +26,7 @@ impl Pca {
         let components = components.min(dim);
         let mean = mean(images, dim);
         let rows = |indices: &[usize]| images.batch(indices, device).flatten(1, 3);
-        let (directions, _) = directions(&mean, images.len(), components, device, rows, rng);
+        let (directions, _) = varied_directions(&mean, images.len(), components, device, rows, rng);
         let data = TensorData::new(directions, [dim, components]);
         Self {
             mean: Param::from_tensor(Tensor::from_data(TensorData::new(mean, [dim]), device)),

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use nalgebra::DMatrix;
 use rand::Rng;
 
-use super::directions::{directions, principal_directions};
+use super::directions::{directions, principal_directions, varied_directions};
 use crate::data::{Samples, Vectors, batches};
 use crate::ops::covariance;
 
@@ -43,8 +43,8 @@ pub struct Projection {
 
 impl Projection {
     /// Fits `to` components, at most as many as a vector has entries: those of the largest variances,
-    /// in their order, or in no order where they are all there are. Those beyond what so few vectors vary in are zero
-    /// of every vector.
+    /// in their order, or in no order where they are all there are and vectors are many. Those in which few vectors do not
+    /// vary are zero of every vector.
     pub fn fit(vectors: &Vectors, to: usize, rng: &mut impl Rng, device: &Device) -> Self {
         let from = vectors.dim();
         let to = to.min(from);
@@ -60,7 +60,7 @@ impl Projection {
         let matrix = match whitened {
             Some((matrix, _)) => matrix,
             None => {
-                let found = directions(&mean, vectors.len(), to, device, rows, rng);
+                let found = varied_directions(&mean, vectors.len(), to, device, rows, rng);
                 whitened_along(&found, Floor::AtLeast(RELATIVE_FLOOR)).0
             }
         };

@@ -17,8 +17,10 @@ pub struct FalseAlarms {
     pub images: usize,
     /// Those of them whose p-value is at most `alpha`.
     pub called: usize,
-    /// Standard deviation of their share where the p-values hold, over the draw of these images and of those of the
-    /// calibration: see [`FalseAlarms::deviation_of`].
+    /// Their share where the p-values hold, the mean over the draw of these images and of those of the calibration: at
+    /// most `alpha`.
+    pub expected: f64,
+    /// Its standard deviation over these draws.
     pub deviation: f64,
 }
 
@@ -28,14 +30,17 @@ impl FalseAlarms {
         let reached = LEVELS
             .into_iter()
             .filter(|&alpha| conformal.check(alpha).is_ok() && !scores.is_empty());
-        let at = |alpha: f64| Self {
-            alpha,
-            images: scores.len(),
-            called: scores
-                .iter()
-                .filter(|&&score| conformal.is_anomalous(score, alpha))
-                .count(),
-            deviation: Self::deviation_of(alpha, conformal.calibrated_on(), scores.len()),
+        let at = |alpha: f64| {
+            let called = scores.iter();
+            let called = called.filter(|&&score| conformal.is_anomalous(score, alpha));
+            let (expected, deviation) = law(alpha, conformal.calibrated_on(), scores.len());
+            Self {
+                alpha,
+                images: scores.len(),
+                called: called.count(),
+                expected,
+                deviation,
+            }
         };
         reached.map(at).collect()
     }
@@ -44,17 +49,17 @@ impl FalseAlarms {
     pub fn share(&self) -> f64 {
         self.called as f64 / self.images.max(1) as f64
     }
+}
 
-    /// Standard deviation of the share of `images` that are called anomalous by p-values from so many `calibrated`
-    /// ones: of a binomial whose rate is drawn from the Beta distribution of [`Conformal`]'s guarantee.
-    fn deviation_of(alpha: f64, calibrated: usize, images: usize) -> f64 {
-        let places = (calibrated + 1) as f64;
-        // A quotient such as 0.05 * 100 may round to less than a whole number.
-        let mean = (alpha * places + 1e-9).floor() / places;
-        let of_rate = mean * (1.0 - mean) / (places + 1.0);
-        let of_images = (mean * (1.0 - mean) - of_rate) / images.max(1) as f64;
-        (of_rate + of_images).sqrt()
-    }
+/// Mean and standard deviation of the share of `images` that are called anomalous by p-values from so many `calibrated`
+/// ones: of a binomial whose rate is drawn from the Beta distribution of [`Conformal`]'s guarantee.
+fn law(alpha: f64, calibrated: usize, images: usize) -> (f64, f64) {
+    let places = (calibrated + 1) as f64;
+    // A product such as 0.05 * 100 may round to less than a whole number.
+    let mean = (alpha * places + 1e-9).floor() / places;
+    let of_rate = mean * (1.0 - mean) / (places + 1.0);
+    let of_images = (mean * (1.0 - mean) - of_rate) / images.max(1) as f64;
+    (mean, (of_rate + of_images).sqrt())
 }
 
 #[cfg(test)]
@@ -75,14 +80,20 @@ mod tests {
     }
 
     #[test]
-    fn the_deviation_is_that_of_repeated_draws() {
+    fn mean_and_deviation_are_those_of_repeated_draws() {
+        for (calibrated, images) in [(99, 50), (28, 56)] {
+            assert_law(calibrated, images);
+        }
+    }
+
+    fn assert_law(calibrated: usize, images: usize) {
         const ROUNDS: usize = 4000;
         let rng = &mut StdRng::seed_from_u64(1);
         let mut shares = Vec::with_capacity(ROUNDS);
         for _ in 0..ROUNDS {
             let mut draw = |count: usize| (0..count).map(|_| rng.random()).collect::<Vec<f32>>();
-            let conformal = Conformal::new(draw(99)).unwrap();
-            shares.push(FalseAlarms::of(&conformal, &draw(50))[1].share());
+            let conformal = Conformal::new(draw(calibrated)).unwrap();
+            shares.push(FalseAlarms::of(&conformal, &draw(images))[0].share());
         }
         let mean = shares.iter().sum::<f64>() / ROUNDS as f64;
         let variance = shares
@@ -90,9 +101,13 @@ mod tests {
             .map(|share| (share - mean).powi(2))
             .sum::<f64>()
             / ROUNDS as f64;
-        let expected = FalseAlarms::deviation_of(0.05, 99, 50);
-        assert!((mean - 0.05).abs() < 0.003, "{mean}");
-        // Five standard errors of a deviation of 4,000 draws, which are a little skewed, are below a tenth.
-        assert!((variance.sqrt() / expected - 1.0).abs() < 0.1, "{expected}");
+        let (expected, deviation) = law(0.1, calibrated, images);
+        // Five standard errors of the mean, and of a deviation, whose draws are a little skewed, less than a tenth.
+        let most = 5.0 * deviation / (ROUNDS as f64).sqrt();
+        assert!((mean - expected).abs() < most, "{mean} {expected}");
+        assert!(
+            (variance.sqrt() / deviation - 1.0).abs() < 0.1,
+            "{deviation}"
+        );
     }
 }

@@ -77,7 +77,9 @@ impl Attempt {
             let reason = format!("{reason}{}", and_skipped(&files.skipped));
             RunError::pictures(fit.folder.display().to_string(), reason)
         })?;
-        let dim = dim_images(&images);
+        let notes = dim_images(&images).into_iter();
+        let notes = notes.chain(reshaped_images(&files.sides, conversion));
+        let notes: Vec<String> = notes.collect();
         let identity = Identity::of(method.name(), plan.as_ref(), &settings, &fit.backbone);
         let workspace = Workspace::for_fit(&place(fit, name), &identity, &settings, fit.force)?;
         let log = workspace.log();
@@ -94,7 +96,7 @@ impl Attempt {
             stages: StageCount::default(),
             // The p-values come from held-out images.
             training_scores: false,
-            notes: dim.into_iter().collect(),
+            notes,
         };
         let outcome = plan.fit(&mut context, &split.fitted);
         let notes = context.notes;
@@ -189,6 +191,23 @@ fn dim_images(images: &Images) -> Option<String> {
             "{count} of {} images stay below an eighth of the range of brightness, as files of 16 bits do that hold 10 or \
              12: scale them to the whole range, for little of what they show is left in 256 levels",
             images.len()
+        )
+    })
+}
+
+/// In words, where images of several proportions are mixed.
+fn reshaped_images(sides: &[[usize; 2]], conversion: Conversion) -> Option<String> {
+    let count = sides
+        .iter()
+        .filter(|&&sides| conversion.reshapes(sides))
+        .count();
+    (count > 0).then(|| {
+        format!(
+            "{count} of {} images have other proportions than most, which are kept ({}x{} pixels, width and height): their \
+             edges are repeated around them. Pictures of one kind are told better by a model of their own",
+            sides.len(),
+            conversion.width,
+            conversion.height
         )
     })
 }

@@ -17,10 +17,23 @@ pub struct FolderMetrics {
     pub image_auroc: Option<f64>,
     /// How often good test images have small p-values.
     pub false_alarms: Vec<FalseAlarms>,
+    /// Defective images, and those of them that are called anomalous at the level of the verdicts.
+    pub found: Found,
     /// How well heat maps tell defective pixels from others, where there are masks.
     pub pixels: Vec<PixelMetrics>,
     /// What the detector's masks mark, where it has masks and the data set has.
     pub masks: Option<MaskMetrics>,
+}
+
+/// Defective images that are called anomalous.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Found {
+    /// The level.
+    pub alpha: f64,
+    /// Defective images.
+    pub images: usize,
+    /// Those called anomalous.
+    pub called: usize,
 }
 
 /// What the detector's masks mark at one level.
@@ -30,6 +43,8 @@ pub struct MaskMetrics {
     pub alpha: f64,
     /// Pixels of defects, and those of them that are marked.
     pub defects: [usize; 2],
+    /// Pixels beside the defects of defective images, and those of them that are marked.
+    pub beside: [usize; 2],
     /// Pixels of good images, and those of them that are marked.
     pub good: [usize; 2],
 }
@@ -50,6 +65,7 @@ pub struct PixelMetrics {
 pub struct FolderTest<'a> {
     detector: &'a Detector,
     tests: HashMap<PathBuf, MvtecTest>,
+    alpha: f64,
     strict: bool,
     /// Scores of the good images.
     good: Vec<f32>,
@@ -80,6 +96,7 @@ impl<'a> FolderTest<'a> {
             detector,
             pixels: pixels.collect(),
             tests: tests.collect(),
+            alpha,
             strict,
             good: Vec::new(),
             defective: BTreeMap::new(),
@@ -161,6 +178,10 @@ impl<'a> FolderTest<'a> {
         Ok(None)
     }
 
+    fn is_called(&self, score: f32) -> bool {
+        self.detector.conformal().is_anomalous(score, self.alpha)
+    }
+
     /// The metrics of all images that have been added.
     ///
     /// # Errors
@@ -199,6 +220,11 @@ impl<'a> FolderTest<'a> {
             by_defect,
             image_auroc: against_good(&all)?,
             false_alarms: FalseAlarms::of(self.detector.conformal(), &self.good),
+            found: Found {
+                alpha: self.alpha,
+                images: all.len(),
+                called: all.iter().filter(|&&score| self.is_called(score)).count(),
+            },
             pixels,
             masks: self.masks,
         })
@@ -206,14 +232,25 @@ impl<'a> FolderTest<'a> {
 }
 
 impl MaskMetrics {
+    /// In words: what is found of the defects, how much is marked of their pictures, and of good ones.
+    pub fn in_words(&self) -> String {
+        let share = |[of, marked]: [usize; 2]| 100.0 * marked as f64 / of.max(1) as f64;
+        let marked = self.defects[1] + self.beside[1];
+        format!(
+            "{:.1} % of the defects' area, with {:.1} times that area marked around and in them, {:.2} % of good images",
+            share(self.defects),
+            marked as f64 / self.defects[0].max(1) as f64,
+            share(self.good)
+        )
+    }
+
     /// Counts the pixels of an image that are defective, by its `mask`, and those that are `marked`.
     fn add(&mut self, mask: &[bool], marked: &[bool], good: bool) {
         for (&defective, &marked) in mask.iter().zip(marked) {
             let counts = match (defective, good) {
                 (true, _) => &mut self.defects,
                 (false, true) => &mut self.good,
-                // Beside a defect a mask is right or wrong as one likes.
-                (false, false) => continue,
+                (false, false) => &mut self.beside,
             };
             counts[0] += 1;
             counts[1] += usize::from(marked);

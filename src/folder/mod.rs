@@ -10,7 +10,7 @@ mod scoring;
 mod split;
 
 pub use fit::{Comparison, FittedFolder, fit_folder};
-pub use metrics::{FolderMetrics, MaskMetrics, PixelMetrics};
+pub use metrics::{FolderMetrics, Found, MaskMetrics, PixelMetrics};
 pub use order::FolderFit;
 pub use report::FolderPage;
 pub use scoring::{Judged, Kept, SCORING_BATCH, Scored, Scoring, ScoringOptions};

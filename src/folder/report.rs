@@ -290,14 +290,20 @@ impl FolderPage<'_> {
             ),
         ));
         rows.push(("Level".to_owned(), self.alpha.to_string()));
+        if let Some(found) = self.scored.metrics.as_ref().map(|metrics| metrics.found)
+            && found.images > 0
+        {
+            let text = format!("{} of {} defective images", found.called, found.images);
+            rows.push(("Found".to_owned(), text));
+        }
         let alarms = self.scored.metrics.iter();
         let alarms = alarms.flat_map(|metrics| &metrics.false_alarms).map(|at| {
             format!(
-                "{} of {} good images at {} ({:.1} ± {:.1} expected)",
+                "{} of {} good images at {} ({:.1} ± {:.1} where p-values hold exactly)",
                 at.called,
                 at.images,
                 at.alpha,
-                at.alpha * at.images as f64,
+                at.expected * at.images as f64,
                 at.deviation * at.images as f64
             )
         });
@@ -311,15 +317,7 @@ impl FolderPage<'_> {
             .as_ref()
             .and_then(|metrics| metrics.masks)
         {
-            let share = |[of, marked]: [usize; 2]| 100.0 * marked as f64 / of.max(1) as f64;
-            rows.push((
-                "Masks".to_owned(),
-                format!(
-                    "{:.1} % of the defects' area, {:.2} % of good images",
-                    share(masks.defects),
-                    share(masks.good)
-                ),
-            ));
+            rows.push(("Masks".to_owned(), masks.in_words()));
         }
         rows
     }

@@ -45,6 +45,8 @@ pub struct Scoring<'a> {
     /// Kind of defect of each image that has a label.
     defects: HashMap<PathBuf, Option<String>>,
     time: Duration,
+    /// Images of other proportions than those that the detector was fitted to.
+    reshaped: usize,
     /// Names of the overlays and masks so far, without their ending.
     names: HashSet<String>,
 }
@@ -90,6 +92,8 @@ pub struct Scored {
     pub skipped: Vec<Skipped>,
     /// How the verdicts compare with the labels, where there are any.
     pub metrics: Option<FolderMetrics>,
+    /// Images of other proportions than those that the detector was fitted to, where it keeps these.
+    pub reshaped: usize,
     /// Time for reading and scoring, without overlays, masks and comparisons.
     pub time: Duration,
 }
@@ -128,6 +132,7 @@ impl<'a> Scoring<'a> {
             kept: Vec::new(),
             defects,
             time: Duration::ZERO,
+            reshaped: 0,
             names: HashSet::new(),
         })
     }
@@ -144,6 +149,9 @@ impl<'a> Scoring<'a> {
             return Ok(Vec::new());
         }
         let detector = self.detector;
+        let conversion = detector.conversion();
+        let sides = loaded.sides.iter();
+        self.reshaped += sides.filter(|&&sides| conversion.reshapes(sides)).count();
         let inspection = detector.inspect(&loaded.images);
         let verdicts = inspection.verdicts()?;
         self.time += started.elapsed();
@@ -179,6 +187,7 @@ impl<'a> Scoring<'a> {
             kept: self.kept,
             skipped: self.skipped,
             metrics: self.test.map(FolderTest::finish).transpose()?,
+            reshaped: self.reshaped,
             time: self.time,
         })
     }

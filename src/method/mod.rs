@@ -223,6 +223,12 @@ pub trait Plan: fmt::Debug + Send + Sync {
         matches!(self.encoding(), Some(Encoding::SimClr { .. }))
     }
 
+    /// Of what it fits with the same settings: raised where a later program comes to other numbers, so that runs of both are not
+    /// taken for one.
+    fn version(&self) -> u32 {
+        1
+    }
+
     /// True where validation images have a say in the fit beside choosing the epoch of a stage: p-values from them are
     /// approximate then.
     fn is_chosen_by_validation(&self) -> bool {

@@ -99,7 +99,7 @@ impl SweepTable {
 
     /// What a reader of the numbers should know, each once.
     fn notes(&self, methods: &[SweepMethod]) -> Vec<String> {
-        let mut notes = Vec::new();
+        let mut notes: Vec<&str> = Vec::new();
         if self.stand_in > 0 {
             notes.push("These numbers are for choosing settings: another class stands in as the anomaly for each class left out, of which no image was used.");
         }
@@ -112,13 +112,17 @@ impl SweepTable {
         if cells.any(|cells| cells.len() != seeds) {
             notes.push("Not every method has every class with every seed: a mean is over the seeds that there are, a deviation over those that have all classes.");
         }
-        let of_method = |name: &str| name.parse::<Method>().map(|method| method.entry().notes);
-        for own in self.methods().into_iter().flat_map(|name| of_method(name)) {
-            notes.extend(own);
-        }
-        let mut seen = BTreeSet::new();
-        notes.retain(|&note| seen.insert(note));
-        notes.into_iter().map(str::to_owned).collect()
+        let own = self.methods().into_iter().filter_map(|name| {
+            let entry = name.parse::<Method>().ok()?.entry();
+            Some(
+                entry
+                    .notes
+                    .iter()
+                    .map(move |note| format!("{name}: {note}")),
+            )
+        });
+        let common = notes.into_iter().map(str::to_owned);
+        common.chain(own.flatten()).collect()
     }
 
     /// The cells without a number, and why.

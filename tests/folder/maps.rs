@@ -46,6 +46,31 @@ fn overlays_and_exit_status_serve_a_pipeline() {
     assert!(text(&output.stdout).contains("ANOMALOUS"));
     let overlay = std::fs::read_dir(&maps).unwrap().next().unwrap().unwrap();
     assert_eq!(image::image_dimensions(overlay.path()).unwrap(), (150, 90));
+
+    // What an earlier pass has left is not mixed with this one's.
+    let again = || {
+        let mut command = score_at_a_tenth(&FITTED.model, &black);
+        command.arg("--heatmaps").arg(&maps);
+        command
+    };
+    let error = complains(again());
+    assert!(error.contains("holds 1 .png already"), "{error}");
+    let mut forced = again();
+    forced.arg("--force");
+    runs(forced);
+    // Whether a picture that cannot be read is anomalous is not known.
+    let unreadable = place.path().join("empty.png");
+    std::fs::write(&unreadable, []).unwrap();
+    let normal = FITTED.set.join("train/good/000.png");
+    let mut command = score_at_a_tenth(&FITTED.model, &normal);
+    command.arg(&unreadable).arg("--fail-on-anomaly");
+    let output = command.output().unwrap();
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(
+        error.contains("1 of the files could not be read"),
+        "{error}"
+    );
 }
 
 #[test]

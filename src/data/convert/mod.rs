@@ -57,6 +57,14 @@ impl Conversion {
         Images::new(self.shape(), pixels)
     }
 
+    /// True where images of these sides, `[height, width]`, are to keep their proportions, and these are others by a quarter
+    /// than those of what they are brought to: much of that is repeated edges then.
+    pub fn reshapes(&self, [height, width]: [usize; 2]) -> bool {
+        let ratio = |height: usize, width: usize| width as f64 / height.max(1) as f64;
+        let off = ratio(height, width) / ratio(self.height, self.width);
+        self.fit == Framing::Keep && !(0.8..=1.25).contains(&off)
+    }
+
     /// One line for the record, such as `28x28 grey, zero-padded to 32x32`.
     ///
     /// `from` is `[channels, height, width]` of the images before the conversion.
@@ -349,6 +357,22 @@ mod tests {
         assert!(error(to(1, 0, Framing::Resize), [1, 28, 28]).contains("height = 0"));
         assert!(error(to(1, 8192, Framing::Crop), [1, 28, 28]).contains("16 to 4096"));
         assert!(error(to(1, 32, Framing::Resize), [4, 28, 28]).contains("4 channels"));
+    }
+
+    #[test]
+    fn other_proportions_are_those_that_are_off_by_a_quarter() {
+        let keep = Conversion {
+            height: 112,
+            width: 624,
+            ..to(1, 16, Framing::Keep)
+        };
+        assert!(!keep.reshapes([100, 600]) && !keep.reshapes([50, 260]));
+        assert!(keep.reshapes([600, 100]) && keep.reshapes([160, 600]));
+        let resized = Conversion {
+            fit: Framing::Resize,
+            ..keep
+        };
+        assert!(!resized.reshapes([600, 100]));
     }
 
     #[test]

@@ -68,6 +68,25 @@ impl Layout {
     }
 }
 
+/// Names, in small letters, of folders whose images nobody means to be learnt as normal.
+const NOT_NORMAL: [&str; 15] = [
+    "abnormal",
+    "anomalies",
+    "anomalous",
+    "anomaly",
+    "bad",
+    "broken",
+    "defect",
+    "defective",
+    "defects",
+    "faulty",
+    "ground_truth",
+    "ko",
+    "ng",
+    "nok",
+    "test",
+];
+
 /// An image to test on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MvtecTest {
@@ -106,6 +125,7 @@ pub fn layout(folder: &Path) -> Result<Layout, DataError> {
     }
     // Taken for a plain folder, this would make every defect and every mask a normal image.
     refuse_categories(folder)?;
+    refuse_defects(folder)?;
     let Listing { files, ignored } = images_in(folder)?;
     Ok(Layout::Plain {
         normal: files,
@@ -132,6 +152,30 @@ pub(super) fn refuse_categories(folder: &Path) -> Result<(), DataError> {
     }
 }
 
+/// Refuses a folder of normal images that has folders in it whose names say that theirs are not: in another layout, such as
+/// `train/ok` and `test/ko`, defects and their masks would be learnt as normal.
+///
+/// # Errors
+/// [`DataError::Format`] naming them; [`DataError::Io`] when the folder cannot be read.
+fn refuse_defects(folder: &Path) -> Result<(), DataError> {
+    let suspects = folders_in(folder, |path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        NOT_NORMAL.contains(&name.to_lowercase().as_str())
+    })?;
+    if suspects.is_empty() {
+        return Ok(());
+    }
+    Err(DataError::format(
+        folder,
+        format!(
+            "holds {}, which by this name is not normal, and all images below a folder without train/good are learnt as \
+             normal ones: name the folder of these, or call the folders train/good, test/good, test/<defect> and \
+             ground_truth/<defect>",
+            suspects.join(", ")
+        ),
+    ))
+}
+
 /// True for the folder of a category.
 pub(super) fn is_category(folder: &Path) -> bool {
     good_folder(folder).is_dir()
@@ -144,10 +188,15 @@ pub(super) fn good_folder(folder: &Path) -> PathBuf {
 
 /// Names of the folders in `folder` that are categories, sorted.
 fn categories(folder: &Path) -> Result<Vec<String>, DataError> {
+    folders_in(folder, is_category)
+}
+
+/// Names of those folders in `folder` that are `wanted`, sorted.
+fn folders_in(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<String>, DataError> {
     let entries = std::fs::read_dir(folder).map_err(DataError::io(folder))?;
     let mut names: Vec<String> = entries
         .flatten()
-        .filter(|entry| is_category(&entry.path()))
+        .filter(|entry| entry.path().is_dir() && wanted(&entry.path()))
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
     names.sort();
@@ -224,6 +273,22 @@ mod tests {
 
     fn error(folder: &Path) -> String {
         layout(folder).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn folders_by_whose_name_images_are_not_normal_are_refused() {
+        for names in [
+            &["good/1.png", "Bad/2.png"][..],
+            &["train/ok/1.png", "test/ok/2.png", "ground_truth/ko/3.png"],
+            &["1.png", "NG/2.png"],
+        ] {
+            let error = error(folder(names).path());
+            assert!(error.contains("is not normal"), "{error}");
+        }
+        assert!(error(folder(&["1.png", "NG/2.png"]).path()).contains("holds NG"));
+        // A file is none, and what lies deeper may be called anything.
+        let folder = folder(&["bad.png", "day/ko/1.png"]);
+        assert!(layout(folder.path()).is_ok());
     }
 
     #[test]

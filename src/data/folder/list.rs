@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::fmt;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
-use glob::MatchOptions;
+use glob::{MatchOptions, Pattern};
 use walkdir::WalkDir;
 
 use crate::data::DataError;
@@ -228,25 +228,62 @@ fn matching(pattern: &str) -> Result<Listing, DataError> {
     Ok(listing)
 }
 
-/// What a shell would put in place of the pattern.
+/// What a shell would put in place of the pattern, sorted. (The iterator of `glob` 0.3 panics beside names that are not
+/// UTF-8, which no pattern matches here.)
 fn matched(pattern: &str) -> Result<Vec<PathBuf>, DataError> {
     let options = MatchOptions {
         case_sensitive: true,
         require_literal_separator: true,
         require_literal_leading_dot: true,
     };
-    let paths = glob::glob_with(pattern, options).map_err(|error| {
+    // One separator between parts, as in the paths that are found.
+    let parts: PathBuf = Path::new(pattern).components().collect();
+    let parts = parts.to_str().unwrap_or(pattern);
+    let compiled = Pattern::new(parts).map_err(|error| {
         DataError::Missing(format!(
             "{pattern}: there is no such file, and it is no pattern ({error})"
         ))
     })?;
-    let paths = paths.map(|path| {
-        path.map_err(|error| {
-            let path = error.path().to_path_buf();
-            DataError::io(path)(error.into())
-        })
-    });
-    paths.collect()
+    let has_wildcard = |part: &Component| part.as_os_str().to_string_lossy().contains(WILDCARDS);
+    let fixed = Path::new(parts).components();
+    let fixed: PathBuf = fixed.take_while(|part| !has_wildcard(part)).collect();
+    let depth = Path::new(parts).components().count() - fixed.components().count();
+    let here = Path::new(".");
+    let (start, is_here) = match fixed.as_os_str().is_empty() {
+        true => (here, true),
+        false => (fixed.as_path(), false),
+    };
+    let mut walk = WalkDir::new(start).min_depth(1).sort_by_file_name();
+    if !parts.contains("**") {
+        // As a shell, into links as well: no loop is that deep.
+        walk = walk.max_depth(depth).follow_links(true);
+    }
+    let mut found = Vec::new();
+    for entry in walk {
+        let path = match entry {
+            Ok(entry) => entry.into_path(),
+            // A link that leads nowhere, or a folder that nobody may look into: whoever reads it says why not.
+            Err(error) if error.depth() > 0 => match error.path() {
+                Some(path) => path.to_path_buf(),
+                None => continue,
+            },
+            Err(error) => {
+                let path = error.path().unwrap_or(start).to_path_buf();
+                return match error.io_error().map(std::io::Error::kind) {
+                    Some(ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(Vec::new()),
+                    _ => Err(DataError::io(path)(error.into())),
+                };
+            }
+        };
+        let path = match is_here {
+            true => path.strip_prefix(here).unwrap_or(&path).to_path_buf(),
+            false => path,
+        };
+        if compiled.matches_path_with(&path, options) {
+            found.push(path);
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -359,6 +396,22 @@ mod tests {
         assert_eq!(list(&[]).unwrap(), Listing::default());
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_pattern_passes_names_that_are_no_text() {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = folder(&["images/a.png", "images/more/b.png"]);
+        let odd = OsStr::from_bytes(b"Pr\xfcfling.png");
+        fs::write(folder.path().join("images").join(odd), []).unwrap();
+        fs::write(folder.path().join("images/more").join(odd), []).unwrap();
+        assert_eq!(names(&folder, &["images/*.png"]), ["images/a.png"]);
+        assert_eq!(names(&folder, &["images//*/b*"]), ["images/more/b.png"]);
+        assert_eq!(
+            names(&folder, &["**/*.png"]),
+            ["images/a.png", "images/more/b.png"]
+        );
+    }
+
     #[cfg(unix)]
     #[test]
     fn links_are_followed_and_broken_ones_are_left_to_the_reader() {
@@ -369,9 +422,8 @@ mod tests {
         symlink(&images, images.join("loop")).unwrap();
         symlink("nowhere", images.join("gone.png")).unwrap();
         symlink("nowhere", images.join(".#lock.png")).unwrap();
-        assert_eq!(
-            names(&folder, &["images"]),
-            ["images/a.png", "images/gone.png", "images/more/b.png"]
-        );
+        let all = ["images/a.png", "images/gone.png", "images/more/b.png"];
+        assert_eq!(names(&folder, &["images"]), all);
+        assert_eq!(names(&folder, &["images/*.png", "images/m*/*"]), all);
     }
 }

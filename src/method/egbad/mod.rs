@@ -94,6 +94,11 @@ impl Plan for EgbadSettings {
         Table::from_iter([("egbad".to_owned(), as_table(self).into())])
     }
 
+    // The averages are of trained weights alone.
+    fn version(&self) -> u32 {
+        2
+    }
+
     fn check(&self, shape: [usize; 3]) -> Result<(), MethodError> {
         let checked = self.sizes(shape).check_images(shape);
         Ok(checked.map_err(DetectorError::Shape)?)
@@ -104,7 +109,7 @@ impl Plan for EgbadSettings {
         let sizes = self.sizes(context.image_shape());
         let model = Egbad::new(&sizes, &mut context.rng("egbad weights"), context.device);
         let rounds = adversarial::rounds(parts, self.latent, context.seed);
-        let input = input_digest(parts);
+        let input = format!("{} {}", self.version(), input_digest(parts));
         let trained = context.train(&EGBAD_STAGE, &self.training, model, rounds, &input);
         let (model, summary) = trained?;
         let networks = model.into_average();

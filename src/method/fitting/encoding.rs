@@ -231,9 +231,12 @@ impl Encoding {
         };
         let count = train.len();
         context.clock.step("principal components", Some(count));
-        let asked = self.components().unwrap_or_default();
+        // Of a network's features, and of the image itself.
         let entries = self.entries(context.image_shape());
-        context.note_components("principal components", count, asked.min(entries));
+        let whitened = self.whitened(entries);
+        for asked in [whitened, entries - whitened] {
+            context.note_components("principal components", count, asked);
+        }
         Ok((encoder, Vec::new()))
     }
 

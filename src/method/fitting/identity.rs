@@ -31,6 +31,19 @@ pub struct Identity {
     pub pictures: Option<String>,
     /// What the fit reads of the settings.
     pub settings: Table,
+    /// [Version](Plan::version) of what the method fits.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub version: u32,
+}
+
+/// The version of what no program has changed, which is in no file.
+fn first() -> u32 {
+    1
+}
+
+/// True for [`first`].
+fn is_first(version: &u32) -> bool {
+    *version == first()
 }
 
 impl Identity {
@@ -60,6 +73,7 @@ impl Identity {
             data: crate::method::as_table(&settings.data),
             pictures: None,
             settings: plan.settings(),
+            version: plan.version(),
         }
     }
 
@@ -75,6 +89,10 @@ impl Identity {
             ];
             for (name, value) in others {
                 table.extend(value.clone().map(|value| (name.to_owned(), value.into())));
+            }
+            if !is_first(&identity.version) {
+                let version = i64::from(identity.version);
+                table.insert("version of the method".to_owned(), version.into());
             }
             table
         };
@@ -112,7 +130,10 @@ impl Identity {
 
     /// First twelve digits of its SHA-256.
     pub fn fingerprint(&self) -> String {
+        let version = Some(self.version).filter(|version| !is_first(version));
+        let version = version.map(|version| version.to_string());
         let hash = Sha256::new()
+            .chain_update(version.unwrap_or_default())
             .chain_update(&self.method)
             .chain_update(self.weights.as_deref().unwrap_or_default())
             .chain_update(self.data.to_string())

@@ -107,8 +107,8 @@ impl SimClrSettings {
         self.check(context.image_shape())?;
         if parts.validation().images.len() < 2 {
             return Err(DetectorError::Shape(
-                "one validation image has no other to be told from: a network without labels takes two, so more images \
-                 or groups"
+                "a network that learns without labels needs at least two validation images: take more images, or more \
+                 groups"
                     .to_owned(),
             )
             .into());

@@ -9,6 +9,7 @@ use toml::Table;
 pub use detector::GanomalyDetector;
 pub use networks::{GANOMALY_STAGE, Ganomaly};
 
+use super::fitting::context::input_digest;
 use super::{Context, DetectorError, Entry, Fitted, MethodError, Parts, Plan, Section, as_table};
 use crate::encoder::{AutoEncoderConfig, EncoderSizes};
 use crate::study::{Check, Fault, Settings, first_fault, optimisation_fault};
@@ -67,6 +68,11 @@ impl Plan for GanomalySettings {
         Table::from_iter([("ganomaly".to_owned(), as_table(self).into())])
     }
 
+    // A discriminator that starts over keeps its moments.
+    fn version(&self) -> u32 {
+        2
+    }
+
     fn check(&self, shape: [usize; 3]) -> Result<(), MethodError> {
         let checked = self.sizes(shape).check_images(shape);
         Ok(checked.map_err(DetectorError::Shape)?)
@@ -76,7 +82,12 @@ impl Plan for GanomalySettings {
         self.check(context.image_shape())?;
         let sizes = self.sizes(context.image_shape());
         let model = Ganomaly::new(&sizes, &mut context.rng("ganomaly weights"), context.device);
-        let trained = context.train_on_images(&GANOMALY_STAGE, &self.training, model, parts);
+        let images = (
+            parts.train().images.clone(),
+            parts.validation().images.clone(),
+        );
+        let input = format!("{} {}", self.version(), input_digest(parts));
+        let trained = context.train(&GANOMALY_STAGE, &self.training, model, images, &input);
         let (model, summary) = trained?;
         let scorer = GanomalyDetector::new(context.conversion, model, context.device);
         context.finish_one_stage(scorer, summary, parts)

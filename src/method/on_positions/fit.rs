@@ -166,9 +166,9 @@ impl Plan for PositionPlan {
         true
     }
 
+    // To a density of hundreds of entries, images that it was fitted to are far likelier than others.
     fn skips_training_scores(&self) -> bool {
-        // Remembered positions lie at no distance from themselves.
-        matches!(self.density, DensityPlan::Bank(_) | DensityPlan::Kernel(_))
+        true
     }
 
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {

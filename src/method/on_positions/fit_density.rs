@@ -208,7 +208,8 @@ impl Fit<'_> {
         let train = self.fitted_rows(context)?;
         // No more Gaussians than there are rows to start them from.
         let gaussians = own.gaussians.min(own.samples).min(train.features.len());
-        self.note_few_rows(context, train.features.len() / gaussians.max(1), components);
+        let rows = train.features.len().min(own.samples) / gaussians.max(1);
+        self.note_few_rows(context, rows, components);
         let projection = self.projection(context, &train, None, (components, components))?;
         let remedy = "lower gmm.gaussians or positions.components";
         check_covariances(gaussians * own.starts, components, remedy)?;

@@ -129,10 +129,10 @@ impl Sources<'_> {
     fn false_alarms(&self) -> String {
         let alarms = self.evaluation.false_alarms.iter().map(|at| {
             format!(
-                "{} of normal test images at {} ({} ± {} expected)",
+                "{} of normal test images at {} ({} ± {} where p-values hold exactly)",
                 percent(at.share()),
                 at.alpha,
-                percent(at.alpha),
+                percent(at.expected),
                 percent(at.deviation)
             )
         });
