@@ -162,11 +162,6 @@ fn refuse_impossible(args: &ScoreArgs, detector: &Detector) -> anyhow::Result<()
     {
         bail!("--masks and --heatmaps name the same folder, and their files have the same names");
     }
-    for (option, folder) in [("--heatmaps", &args.heatmaps), ("--masks", &args.masks)] {
-        if let Some(folder) = folder {
-            refuse_pictures(option, folder, args.force)?;
-        }
-    }
     if let Some(path) = &args.report {
         page::check(path, args.force)?;
     }
@@ -178,6 +173,7 @@ fn refuse_places(args: &ScoreArgs, files: &[PathBuf], searched: &[PathBuf]) -> a
     for (option, folder) in [("--heatmaps", &args.heatmaps), ("--masks", &args.masks)] {
         if let Some(folder) = folder {
             refuse_among_images(option, folder, files, searched)?;
+            refuse_pictures(option, folder, args.force)?;
         }
     }
     if let Some(page) = &args.report {
