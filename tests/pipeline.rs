@@ -58,7 +58,7 @@ fn a_run_leaves_everything_and_repeats_bit_for_bit() {
         .skip_while(|line| !line.starts_with("digits-3  encoder-flow"));
     let summary: Vec<&str> = summary.collect();
     assert!(
-        summary[4].starts_with("  false alarms by p-value: "),
+        summary[5].starts_with("  false alarms by p-value: "),
         "{output}"
     );
     assert!(summary[9].ends_with("report.html"), "{output}");
