@@ -49,11 +49,12 @@ fn every_method_runs_on_two_classes() {
         let run = folder.path().join("artifacts").join(&row[13]);
         let scores = std::fs::read_to_string(run.with_file_name("scores.csv")).unwrap();
         let of_training = scores.lines().any(|line| line.starts_with("train,"));
-        let remembers = ["knn", "patchcore", "kernel", "anogan"];
-        let remembers = run
+        // Those whose training images' scores say nothing of others, or cost too much.
+        let skips = ["knn", "patchcore", "padim", "kernel", "anogan"];
+        let skips = run
             .ancestors()
-            .any(|path| remembers.iter().any(|name| path.ends_with(name)));
-        assert_eq!(of_training, !remembers, "{row:?}");
+            .any(|path| skips.iter().any(|name| path.ends_with(name)));
+        assert_eq!(of_training, !skips, "{row:?}");
     }
     let sweeps = folder.path().join("artifacts/sweeps/digits");
     let page = std::fs::read_to_string(sweeps.join("report.html")).unwrap();

@@ -86,7 +86,7 @@ impl ManyRuns {
 
     /// Hands the request to a cluster, where that is meant; else what is needed to carry it out here, with a signal as the
     /// way to stop it. `names` are the methods and variants that were asked for, none for all.
-    pub(super) fn here(
+    pub(super) fn submit_or_prepare(
         self,
         study: &Study,
         request: &Request,

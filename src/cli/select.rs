@@ -39,7 +39,9 @@ pub fn run(args: SelectArgs) -> anyhow::Result<()> {
     };
     let overrides = args.runs.overrides.clone();
     let request = Request::Select(plan.clone());
-    let here = args.runs.here(chosen.study, &request, &args.candidates)?;
+    let here = args
+        .runs
+        .submit_or_prepare(chosen.study, &request, &args.candidates)?;
     let Some(Here { store, options }) = here else {
         return Ok(());
     };

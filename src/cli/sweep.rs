@@ -33,7 +33,9 @@ pub fn run(args: SweepArgs) -> anyhow::Result<()> {
     };
     let overrides = args.runs.overrides.clone();
     let request = Request::Sweep(plan.clone());
-    let here = args.runs.here(chosen.study, &request, &args.methods)?;
+    let here = args
+        .runs
+        .submit_or_prepare(chosen.study, &request, &args.methods)?;
     let Some(Here { store, options }) = here else {
         return Ok(());
     };

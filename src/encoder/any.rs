@@ -20,18 +20,18 @@ pub enum Encoder {
     /// Principal components.
     Pca(Pca),
     /// Principal components of a pretrained network's features.
-    SqueezeNet(Pretrained),
+    SqueezeNet(SqueezeNetEncoder),
     /// Principal components of the features of a network that was trained without labels.
-    SimClr(SelfSupervised),
+    SimClr(SimClrEncoder),
     /// Principal components of the features of a network from an ONNX file.
-    Onnx(Exported),
+    Onnx(OnnxEncoder),
     /// The image's own values.
     Pixels(Pixels),
 }
 
 /// A network from an ONNX file, and the components of its features.
 #[derive(Module, Debug)]
-pub struct Exported {
+pub struct OnnxEncoder {
     /// The network.
     pub network: OnnxNetwork,
     /// Whitened principal components of its features.
@@ -40,7 +40,7 @@ pub struct Exported {
 
 /// A pretrained network and the components of its features.
 #[derive(Module, Debug)]
-pub struct Pretrained {
+pub struct SqueezeNetEncoder {
     /// The network.
     pub network: SqueezeNet,
     /// Whitened principal components of its features.
@@ -52,14 +52,14 @@ pub struct Pretrained {
 
 /// A network that was trained without labels, and the components of its features.
 #[derive(Module, Debug)]
-pub struct SelfSupervised {
+pub struct SimClrEncoder {
     /// The network.
     pub network: ResNet,
     /// Whitened principal components of its features, divided by their norm.
     pub projection: Projection,
 }
 
-impl SelfSupervised {
+impl SimClrEncoder {
     /// What the network makes of images, by cosines as it was trained: without their norm.
     ///
     /// # Shapes
@@ -82,7 +82,7 @@ impl Pixels {
     }
 }
 
-impl Pretrained {
+impl SqueezeNetEncoder {
     /// Latents of images whose features have been computed before.
     pub fn latents(&self, features: &Vectors, images: &Images, device: &Device) -> Vectors {
         projected(&self.projection, features, device, |indices, projected| {
@@ -100,7 +100,7 @@ impl Pretrained {
     }
 }
 
-impl Exported {
+impl OnnxEncoder {
     /// Latents of images whose features have been computed before.
     pub fn latents(&self, features: &Vectors, device: &Device) -> Vectors {
         projected(&self.projection, features, device, |_, latents| latents)
@@ -139,7 +139,7 @@ impl Encoder {
                 model.beside_pixels(model.projection.forward(features), images)
             }
             Self::SimClr(model) => {
-                let features = SelfSupervised::features(&model.network, images);
+                let features = SimClrEncoder::features(&model.network, images);
                 model.projection.forward(features)
             }
             Self::Onnx(model) => model.projection.forward(model.network.encode(images)),

@@ -3,8 +3,8 @@
 
 mod any;
 mod autoencoder;
+mod autoencoder_training;
 mod backbone;
-mod contrast;
 mod conv;
 mod directions;
 mod frequency;
@@ -17,17 +17,17 @@ mod positions;
 mod preparation;
 mod projection;
 mod resnet;
+mod simclr;
 mod sizes;
 mod squeezenet;
 mod texture;
-mod training;
 mod view;
 mod visual_words;
 
-pub use any::{Encoder, Exported, Pixels, Pretrained, SelfSupervised};
+pub use any::{Encoder, OnnxEncoder, Pixels, SimClrEncoder, SqueezeNetEncoder};
 pub use autoencoder::{AutoEncoder, AutoEncoderConfig};
+pub use autoencoder_training::ENCODER_STAGE;
 pub use backbone::{Backbone, BackboneError, BackboneLook};
-pub use contrast::{SIMCLR_STAGE, SimClr};
 pub use conv::{ConvDecoder, ConvEncoder};
 pub(crate) use initialisation::dcgan_initialised;
 pub use normalisation::Normalisation;
@@ -42,10 +42,10 @@ pub use positions::{
 };
 pub use projection::{ComponentOrder, Projection};
 pub use resnet::{ResNet, ResNetConfig};
+pub use simclr::{SIMCLR_STAGE, SimClr};
 pub use sizes::EncoderSizes;
 pub(crate) use sizes::check_image;
 pub use squeezenet::{PretrainedLook, SqueezeNet};
 pub use texture::TextureEnergies;
-pub use training::ENCODER_STAGE;
 pub use view::{Batch, Look, NetworkSizes, Networks, View};
 pub use visual_words::{VisualWords, VisualWordsConfig};

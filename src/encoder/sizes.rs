@@ -5,8 +5,8 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AutoEncoderConfig, Encoder, Exported, OnnxNetwork, OnnxSizes, Pca, Pixels, Pretrained,
-    Projection, ResNetConfig, SelfSupervised, SqueezeNet,
+    AutoEncoderConfig, Encoder, OnnxEncoder, OnnxNetwork, OnnxSizes, Pca, Pixels, Projection,
+    ResNetConfig, SimClrEncoder, SqueezeNet, SqueezeNetEncoder,
 };
 use crate::data::Conversion;
 use crate::safetensors_file::check_room;
@@ -196,7 +196,7 @@ impl EncoderSizes {
                 components,
             } => {
                 let projection = Projection::empty(network.features, *components, device);
-                Ok(Encoder::Onnx(Exported {
+                Ok(Encoder::Onnx(OnnxEncoder {
                     network: OnnxNetwork::stored(onnx, network, shape[0])?,
                     projection,
                 }))
@@ -218,7 +218,7 @@ impl EncoderSizes {
                 input,
                 components,
                 pixels,
-            } => Encoder::SqueezeNet(Pretrained {
+            } => Encoder::SqueezeNet(SqueezeNetEncoder {
                 network: SqueezeNet::new(device).with_input(input),
                 projection: Projection::empty(SqueezeNet::LATENT, components, device),
                 pixels: (pixels > 0).then(|| Pca::empty(shape, pixels, device)),
@@ -226,7 +226,7 @@ impl EncoderSizes {
             Self::SimClr {
                 network,
                 components,
-            } => Encoder::SimClr(SelfSupervised {
+            } => Encoder::SimClr(SimClrEncoder {
                 network: network.init(rng, device),
                 projection: Projection::empty(network.features(), components, device),
             }),

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use super::evaluation::{Evaluation, Numbers, anomalous_set, calibrate};
 use super::explanation::Explained;
+use super::identity::{identity, plan_of};
 use super::images::{Pools, Prepared};
 use super::report::{self, Sources};
-use super::stored::{identity, plan_of, summary_of};
+use super::stored::summary_of;
 use super::{
     Done, Environment, RunError, RunFolder, RunOptions, ScoreTable, Summary, Workspace,
     peak_memory_mib,

@@ -48,12 +48,9 @@ impl ScoredPart {
         }
     }
 
-    /// What the protocol says of the part's images.
-    pub fn truth(&self) -> &'static str {
-        match self.name.as_str() {
-            "train" | "validation" | "test-normal" => "normal",
-            _ => "anomalous",
-        }
+    /// Whether the part's images are anomalous, by the protocol: those of the class left out, and of other data sets.
+    pub fn is_anomalous(&self) -> bool {
+        !matches!(self.name.as_str(), "train" | "validation" | "test-normal")
     }
 }
 
@@ -86,7 +83,7 @@ impl ScoreTable {
     pub fn ood(&self) -> impl Iterator<Item = &ScoredPart> {
         self.parts
             .iter()
-            .filter(|part| part.truth() == "anomalous" && part.name != "test-anomalous")
+            .filter(|part| part.is_anomalous() && part.name != "test-anomalous")
     }
 
     /// Writes the table as CSV: `split,index,label,truth` and one column per score, in the shortest
@@ -109,7 +106,10 @@ impl ScoreTable {
                         part.name.clone(),
                         index.to_string(),
                         label.to_string(),
-                        part.truth().to_owned(),
+                        match part.is_anomalous() {
+                            true => "anomalous".to_owned(),
+                            false => "normal".to_owned(),
+                        },
                     ];
                     let scores = part.columns.iter().map(|column| column[row].to_string());
                     csv.write_record(fixed.into_iter().chain(scores))?;

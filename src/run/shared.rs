@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::identity::{identity, plan_of};
 use super::pipeline::Run;
-use super::stored::{identity, plan_of};
 use super::{Moment, RunError, RunFolder, RunOptions};
 use crate::backend::Backend;
 use crate::data::DataStore;

@@ -1,40 +1,15 @@
-//! What there is of a run already: its identity, its summary, and making room where another lies.
+//! What there is of a run already: since when it counts, and its summary.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use super::evaluation::{Numbers, anomalous_set};
-use super::{Done, Environment, Moment, RunError, RunFolder, RunOptions, Summary, Workspace};
+use super::identity::{identity, plan_of};
+use super::{Done, Environment, Moment, RunError, RunFolder, RunOptions, Summary};
 use crate::backend::Backend;
-use crate::data::{DataStore, DatasetName};
-use crate::encoder::SqueezeNet;
-use crate::files::{self, FileError};
-use crate::method::{Description, Identity, Method, Plan};
+use crate::data::DataStore;
+use crate::files;
+use crate::method::{Description, Identity};
 use crate::study::Experiment;
-
-/// The experiment's method, and what it reads of the settings.
-pub(super) fn plan_of(experiment: &Experiment) -> Result<(Method, Box<dyn Plan>), RunError> {
-    let method: Method = experiment.method.parse()?;
-    Ok((method, method.plan(&experiment.settings)?))
-}
-
-/// What the run's numbers depend on.
-pub(super) fn identity(experiment: &Experiment, plan: &dyn Plan, store: &DataStore) -> Identity {
-    let weights = store.backbone(SqueezeNet::FILE);
-    Identity {
-        pictures: pictures(experiment, store),
-        ..Identity::of(&experiment.method, plan, &experiment.settings, &weights)
-    }
-}
-
-/// Which pictures the user's folder has, where the images are these.
-pub(super) fn pictures(experiment: &Experiment, store: &DataStore) -> Option<String> {
-    let data = &experiment.settings.data;
-    let own = data.dataset == DatasetName::Folder && !data.folder.is_empty();
-    let digest = || store.digest(Path::new(&data.folder));
-    // What is wrong with it is said where it is needed.
-    own.then(|| digest().unwrap_or_else(|_| Identity::UNREADABLE.to_owned()))
-}
 
 /// From when on a run counts that is to be begun anew: from now on, unless the same command was stopped within it, of the
 /// same identity, backend and program, which it then continues.
@@ -62,86 +37,6 @@ pub fn fresh_since(
         Ok(begun) if !folder.is_complete() && continues(&begun) => begun.started,
         _ => Moment::now(),
     })
-}
-
-/// Renames the folder of a run of another identity that lies where this one belongs: nothing is lost, and nothing is in the
-/// way. A complete run of this identity that was renamed so before gets its place back, the newest of several.
-///
-/// # Errors
-/// [`RunError`] when the folder is in use or cannot be renamed.
-pub(crate) fn set_aside(
-    experiment: &Experiment,
-    store: &DataStore,
-    options: &RunOptions,
-) -> Result<(), RunError> {
-    let root = options.folder(experiment);
-    let folder = RunFolder::new(root.clone());
-    let since = options.since.as_ref();
-    let (_, plan) = plan_of(experiment)?;
-    let identity = identity(experiment, plan.as_ref(), store);
-    let is_in_the_way = || {
-        let there = folder.read_identity();
-        let same = there.is_ok_and(|there| there.differences(&identity).is_empty());
-        folder.config().exists() && !folder.is_older_than(since) && !same
-    };
-    if is_in_the_way() {
-        // Locked, so that nobody's work is moved.
-        let _workspace = Workspace::existing(root.clone())?;
-        if is_in_the_way() {
-            let there = folder.read_identity();
-            let name = there.map_or_else(|_| "earlier".to_owned(), |there| there.fingerprint());
-            let mut number = 1;
-            while aside(&root, options.seed, &name, number).exists() {
-                number += 1;
-            }
-            let target = aside(&root, options.seed, &name, number);
-            rename(&root, &target)?;
-            options.display.say(&format!(
-                "{} was of other settings and is {} now",
-                root.display(),
-                target.display()
-            ));
-        }
-    }
-    if root.exists() {
-        return Ok(());
-    }
-    let mut kept: Vec<(Moment, PathBuf)> = Vec::new();
-    for number in 1.. {
-        let place = aside(&root, options.seed, &identity.fingerprint(), number);
-        if !place.exists() {
-            break;
-        }
-        let run = RunFolder::new(place.clone());
-        let begun: Result<Environment, _> = files::read_json(&run.environment());
-        if let Ok(begun) = begun
-            && run.is_done(&identity)
-            && !run.is_older_than(since)
-        {
-            kept.push((begun.started, place));
-        }
-    }
-    if let Some((_, newest)) = kept.into_iter().max() {
-        rename(&newest, &root)?;
-        options.display.say(&format!(
-            "{} is where the run of these settings was, which had been {}",
-            root.display(),
-            newest.display()
-        ));
-    }
-    Ok(())
-}
-
-/// Where a run of the fingerprint `name` is kept beside its place, the first, second, ... of them.
-fn aside(root: &Path, seed: u64, name: &str, number: usize) -> PathBuf {
-    root.with_file_name(match number {
-        1 => format!("replaced-seed-{seed}-{name}"),
-        number => format!("replaced-seed-{seed}-{name}-{number}"),
-    })
-}
-
-fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
-    std::fs::rename(from, to).map_err(FileError::io("rename", from))
 }
 
 /// The summary of a run that is complete and has this identity. Nothing is locked for it.

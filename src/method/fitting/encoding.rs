@@ -8,8 +8,8 @@ use super::context::weights_hash;
 use super::features::{onnx_identity, part_features};
 use super::simclr;
 use crate::encoder::{
-    BackboneError, BackboneLook, Encoder, EncoderSizes, Exported, OnnxFile, Pca, Pixels,
-    Pretrained, PretrainedLook, Projection, SqueezeNet, check_image,
+    BackboneError, BackboneLook, Encoder, EncoderSizes, OnnxEncoder, OnnxFile, Pca, Pixels,
+    PretrainedLook, Projection, SqueezeNet, SqueezeNetEncoder, check_image,
 };
 use crate::files::hex;
 use crate::method::{
@@ -315,7 +315,7 @@ fn fit_squeezenet(
     context: &Context,
     parts: &Parts,
     rng: &mut StdRng,
-) -> Result<Pretrained, MethodError> {
+) -> Result<SqueezeNetEncoder, MethodError> {
     let (train, device) = (parts.train(), context.device);
     let network = SqueezeNet::load(context.weights, device)?.with_input(input);
     let at = (device, context.display);
@@ -323,7 +323,7 @@ fn fit_squeezenet(
     let projection = Projection::fit(&features, components, rng, device);
     let pixels =
         (pixel_components > 0).then(|| Pca::fit(&train.images, pixel_components, rng, device));
-    Ok(Pretrained {
+    Ok(SqueezeNetEncoder {
         network,
         projection,
         pixels,
@@ -337,7 +337,7 @@ fn fit_onnx(
     context: &Context,
     parts: &Parts,
     rng: &mut StdRng,
-) -> Result<Exported, MethodError> {
+) -> Result<OnnxEncoder, MethodError> {
     let (train, device) = (parts.train(), context.device);
     let channels = context.image_shape()[0];
     let network = onnx.load(channels).map_err(BackboneError::from)?;
@@ -351,7 +351,7 @@ fn fit_onnx(
         return Err(MethodError::NotFinite { part, image });
     }
     let projection = Projection::fit(&features, components, rng, device);
-    Ok(Exported {
+    Ok(OnnxEncoder {
         network,
         projection,
     })

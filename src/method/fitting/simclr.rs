@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::context::input_digest;
 use crate::data::{Augmentation, Pairs, Samples, Vectors};
 use crate::encoder::{
-    Encoder, Projection, ResNet, ResNetConfig, SIMCLR_STAGE, SelfSupervised, SimClr,
+    Encoder, Projection, ResNet, ResNetConfig, SIMCLR_STAGE, SimClr, SimClrEncoder,
 };
 use crate::method::{Context, DetectorError, MethodError, Parts, derive};
 use crate::study::{Check, Fault, Settings, first_fault, optimisation_fault};
@@ -147,14 +147,14 @@ impl SimClrSettings {
         let train = &parts.train().images;
         let dim = self.sizes(context.image_shape()).features();
         let features = Vectors::in_batches(dim, (train.len(), BATCH), |indices| {
-            SelfSupervised::features(&network, train.batch(indices, context.device))
+            SimClrEncoder::features(&network, train.batch(indices, context.device))
         });
         let rng = &mut context.rng("principal components");
         let projection = Projection::fit(&features, components, rng, context.device);
         let count = train.len();
         context.clock.step("principal components", Some(count));
         context.note_components("principal components", count, components.min(dim));
-        let encoder = SelfSupervised {
+        let encoder = SimClrEncoder {
             network,
             projection,
         };

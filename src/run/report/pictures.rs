@@ -86,7 +86,7 @@ impl Sources<'_> {
                     Some(name) if own_class => name.clone(),
                     _ => label.to_string(),
                 },
-                anomalous: scored.truth() == "anomalous",
+                anomalous: scored.is_anomalous(),
             }
         });
         Gallery {

@@ -68,7 +68,7 @@ pub fn on_base(base: BaseKind) -> EncoderFlow {
 #[cfg(feature = "onnx")]
 pub fn exported() -> EncoderFlow {
     use crate::encoder::onnx_tests::tiny;
-    use crate::encoder::{Exported, Projection};
+    use crate::encoder::{OnnxEncoder, Projection};
     let device = test_device();
     let other = detector();
     let network = tiny(&["late", "vector"], 1);
@@ -81,7 +81,7 @@ pub fn exported() -> EncoderFlow {
         flow: other.sizes.flow,
     };
     let projection = randomised(Projection::empty(network.features(), 6, &device));
-    let encoder = Encoder::Onnx(Exported {
+    let encoder = Encoder::Onnx(OnnxEncoder {
         network,
         projection,
     });

@@ -1,8 +1,9 @@
 //! A finished run evaluated again: metrics and report from its stored scores.
 
+use super::identity::{pictures, plan_of};
 use super::images::Pools;
 use super::pipeline::{Run, ScoredRun};
-use super::stored::{pictures, plan_of, summary_of};
+use super::stored::summary_of;
 use super::{DECIDING, Done, Environment, RunError, RunOptions, ScoreTable, Summary, Workspace};
 use crate::backend::Backend;
 use crate::data::DataStore;

@@ -1,0 +1,33 @@
+//! What the numbers of a run depend on.
+
+use std::path::Path;
+
+use super::RunError;
+use crate::data::{DataStore, DatasetName};
+use crate::encoder::SqueezeNet;
+use crate::method::{Identity, Method, Plan};
+use crate::study::Experiment;
+
+/// The experiment's method, and what it reads of the settings.
+pub(super) fn plan_of(experiment: &Experiment) -> Result<(Method, Box<dyn Plan>), RunError> {
+    let method: Method = experiment.method.parse()?;
+    Ok((method, method.plan(&experiment.settings)?))
+}
+
+/// What the run's numbers depend on.
+pub(super) fn identity(experiment: &Experiment, plan: &dyn Plan, store: &DataStore) -> Identity {
+    let weights = store.backbone(SqueezeNet::FILE);
+    Identity {
+        pictures: pictures(experiment, store),
+        ..Identity::of(&experiment.method, plan, &experiment.settings, &weights)
+    }
+}
+
+/// Which pictures the user's folder has, where the images are these.
+pub(super) fn pictures(experiment: &Experiment, store: &DataStore) -> Option<String> {
+    let data = &experiment.settings.data;
+    let own = data.dataset == DatasetName::Folder && !data.folder.is_empty();
+    let digest = || store.digest(Path::new(&data.folder));
+    // What is wrong with it is said where it is needed.
+    own.then(|| digest().unwrap_or_else(|_| Identity::UNREADABLE.to_owned()))
+}
