@@ -91,7 +91,7 @@ pub(in crate::report) fn precisions(report: &SweepReport) -> Vec<Precisions<'_>>
 }
 
 /// How to read [`Beside`].
-pub(in crate::report) const BESIDE: &str = "Means over the runs: AUROC against the normal test images, below 0.5 where the other data set is the more normal one; time of all steps, of a shared network too. Methods may have runs of different classes. Peak memory is the largest of the runs that had a process of their own, by `experiment` or on a cluster.";
+pub(in crate::report) const BESIDE: &str = "Means over the runs: AUROC against the normal test images, below 0.5 where the other data set is the more normal one; time of all steps, of a shared network too. Methods may have runs of different classes. Peak memory is the largest of the runs that had a process of their own, made one by one or on a cluster.";
 
 /// What is known of methods beside the classes: other data sets, time and memory.
 pub(in crate::report) struct Beside<'a> {
