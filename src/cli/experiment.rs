@@ -70,8 +70,7 @@ pub fn run(args: ExperimentArgs) -> anyhow::Result<()> {
     let summary = run_experiment(&experiment, &store, &options)?;
     print(&summary.to_string());
     // The paper's pipeline runs unless another is named; a study may know a better one.
-    if experiment.variant == DEFAULT_METHOD && study.variants()?.iter().any(|one| one.name == BEST)
-    {
+    if experiment.variant == DEFAULT_METHOD {
         recommend(&studies, &args.name, &args.overrides, &experiment, |best| {
             compared(best, &store, &options)
         })?;
@@ -87,7 +86,7 @@ fn recommend(
     done: &Experiment,
     compared: impl Fn(&Experiment) -> Option<String>,
 ) -> anyhow::Result<()> {
-    // With these overrides it may be impossible.
+    // A study may have none, and with these overrides it may be impossible.
     let Ok(best) = studies.find(name, BEST, overrides) else {
         return Ok(());
     };
