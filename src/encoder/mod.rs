@@ -8,6 +8,7 @@ mod backbone;
 mod conv;
 mod directions;
 mod frequency;
+mod gradients;
 mod initialisation;
 mod normalisation;
 mod onnx;

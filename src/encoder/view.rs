@@ -7,6 +7,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::frequency::{RINGS, bands, ycbcr};
+use super::gradients::{self, oriented_gradients};
 use super::{
     AutoEncoder, Normalisation, OnnxNetwork, PretrainedLook, ResNet, ResNetConfig, SqueezeNet,
     VisualWords, VisualWordsConfig,
@@ -22,6 +23,8 @@ pub enum Look {
     Patches,
     /// Differences of neighbouring pixels of its luminance, to the right and below.
     Differences,
+    /// By orientation and part of the image, the length of its gradients that run that way.
+    Gradients,
     /// Logarithm of its energy by ring and orientation of the frequency (discrete cosine transform),
     /// for luminance and colour, and the mean of every channel.
     Bands,
@@ -172,6 +175,7 @@ impl fmt::Display for View {
             Look::Pixels => "pixels",
             Look::Patches => "patches",
             Look::Differences => "differences",
+            Look::Gradients => "gradients",
             Look::Bands => "bands",
             Look::SqueezeNet => "squeezenet",
             Look::SqueezeNetMoments => "squeezenet-moments",
@@ -194,6 +198,7 @@ impl View {
         match self.of {
             Look::Pixels => channels * height * width,
             Look::Differences => height * (width - 1) + (height - 1) * width,
+            Look::Gradients => gradients::FEATURES,
             Look::Bands => {
                 let luminance = 2 * RINGS + 1;
                 luminance + (channels - 1) * (RINGS + 1)
@@ -236,6 +241,7 @@ impl View {
             Look::Patches => whole(batch.words()),
             Look::Pixels => whole(unit(images()).flatten(1, 3)),
             Look::Differences => whole(differences(luminance(unit(images())))),
+            Look::Gradients => whole(oriented_gradients(unit(images()))),
             Look::Bands => whole(bands(unit(images()))),
         };
         self.normalise.apply(description, blocks)
@@ -286,7 +292,12 @@ mod tests {
         (left - right).abs().max().into_scalar::<f32>()
     }
 
-    const LOOKS: [Look; 3] = [Look::Pixels, Look::Differences, Look::Bands];
+    const LOOKS: [Look; 4] = [
+        Look::Pixels,
+        Look::Differences,
+        Look::Gradients,
+        Look::Bands,
+    ];
 
     #[test]
     fn descriptions_have_the_entries_that_they_say() {
@@ -326,6 +337,7 @@ mod tests {
                 Normalisation::L2,
                 grey.clone() * 0.5 + 0.3,
             ),
+            (Look::Gradients, Normalisation::L2, grey.clone() * 0.5 + 0.3),
         ] {
             let view = View { of, normalise };
             let before = described(view, back(grey.clone()));

@@ -22,8 +22,8 @@ use conditioner::linear;
 pub use coupling::AffineCoupling;
 pub(crate) use distribution::whitening;
 pub use distribution::{
-    Base, BaseKind, Distribution, FullMixture, GaussianMixture, MixtureConfig, StandardNormal,
-    TiedMixture, WhiteMixture,
+    Base, BaseKind, Distribution, FullMixture, GaussianMixture, KernelMixture, MixtureConfig,
+    StandardNormal, TiedMixture, WhiteMixture,
 };
 pub(crate) use limits::Limit;
 pub use permutation::Permutation;

@@ -53,8 +53,6 @@ pub struct RealNvpConfig {
 }
 
 impl RealNvpConfig {
-    /// Gaussians of a base distribution, at most.
-    pub(crate) const MOST_GAUSSIANS: usize = 10_000;
     /// The largest bound of a log-scale, in nats.
     pub(crate) const MOST_CLAMP: f64 = 20.0;
 
@@ -80,7 +78,7 @@ impl RealNvpConfig {
     pub(crate) fn check(&self) -> Result<(), String> {
         let given = [
             ("dim", self.dim, 2..=4096),
-            ("gaussians", self.gaussians, 0..=Self::MOST_GAUSSIANS),
+            ("gaussians", self.gaussians, 0..=self.base.most_gaussians()),
             ("context", self.context, 0..=4096),
         ];
         within(given.into_iter().chain(self.limits()))?;
@@ -110,10 +108,10 @@ impl RealNvpConfig {
 
     /// Fewest numbers that a flow of these sizes holds, which are most of them.
     fn least_numbers(&self) -> usize {
-        // Trained Gaussians have diagonal covariances, tied ones share one.
+        // Trained Gaussians have diagonal covariances, tied ones share one, and kernels a variance.
         let each = match self.base {
             BaseKind::Fitted => self.dim * self.dim,
-            BaseKind::Trained | BaseKind::Tied => self.dim,
+            BaseKind::Trained | BaseKind::Tied | BaseKind::Kernel => self.dim,
         };
         let half = self.dim / 2;
         let network = match self.layers {
@@ -332,6 +330,10 @@ mod tests {
             RealNvpConfig {
                 base: BaseKind::Tied,
                 ..RealNvpConfig::base_alone(40, 7)
+            },
+            RealNvpConfig {
+                base: BaseKind::Kernel,
+                ..RealNvpConfig::base_alone(40, 70)
             },
         ] {
             let flow = config.init(

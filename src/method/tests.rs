@@ -16,6 +16,7 @@ pub(in crate::method) fn scorers() -> Vec<Box<dyn Scorer>> {
         Box::new(encoder_flow::detector::tests::on_base(BaseKind::Trained)),
         Box::new(encoder_flow::detector::tests::on_base(BaseKind::Fitted)),
         Box::new(encoder_flow::detector::tests::on_base(BaseKind::Tied)),
+        Box::new(encoder_flow::detector::tests::on_base(BaseKind::Kernel)),
         #[cfg(feature = "onnx")]
         Box::new(encoder_flow::detector::tests::exported()),
         Box::new(autoencoder::tests::detector()),
@@ -434,9 +435,9 @@ fn terms_add_up_to_their_score() {
             with_terms += 1;
         }
     }
-    // `encoder-flow` on four bases, the two flows on pixels, twelve views but one guard; and through ONNX networks,
+    // `encoder-flow` on five bases, the two flows on pixels, fourteen views but one guard; and through ONNX networks,
     // `encoder-flow` and three views.
-    let expected = if cfg!(feature = "onnx") { 21 } else { 17 };
+    let expected = if cfg!(feature = "onnx") { 24 } else { 20 };
     assert_eq!(with_terms, expected);
 }
 

@@ -1,6 +1,7 @@
 //! What a flow maps data to: densities of vectors that can be evaluated and drawn from.
 
 mod full_mixture;
+mod kernel_mixture;
 mod standard_normal;
 mod tied_mixture;
 mod trained_mixture;
@@ -15,6 +16,7 @@ use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
 pub use full_mixture::{FullMixture, MixtureConfig};
+pub use kernel_mixture::KernelMixture;
 pub use standard_normal::StandardNormal;
 pub use tied_mixture::TiedMixture;
 pub use trained_mixture::GaussianMixture;
@@ -50,12 +52,22 @@ pub enum BaseKind {
     Fitted,
     /// As [`Fitted`](Self::Fitted), around the centres of k-means and with one full covariance: there can be many.
     Tied,
+    /// Kernels of one variance around training vectors: there can be tens of thousands.
+    Kernel,
 }
 
 impl BaseKind {
     /// True when it is trained with the flow, not fitted before.
     pub fn is_trained(self) -> bool {
         self == Self::Trained
+    }
+
+    /// Gaussians that there can be, at most.
+    pub(crate) fn most_gaussians(self) -> usize {
+        match self {
+            Self::Trained | Self::Fitted | Self::Tied => 10_000,
+            Self::Kernel => 50_000,
+        }
     }
 }
 
@@ -70,6 +82,8 @@ pub enum Base {
     Fitted(FullMixture),
     /// One of one covariance.
     Tied(TiedMixture),
+    /// Kernels around rows.
+    Kernel(KernelMixture),
 }
 
 impl Base {
@@ -88,6 +102,7 @@ impl Base {
             }
             (BaseKind::Fitted, _) => Self::Fitted(FullMixture::empty(dim, gaussians, device)),
             (BaseKind::Tied, _) => Self::Tied(TiedMixture::empty(dim, gaussians, device)),
+            (BaseKind::Kernel, _) => Self::Kernel(KernelMixture::empty(dim, gaussians, device)),
         }
     }
 
@@ -115,6 +130,11 @@ impl Base {
                 let fitted = TiedMixture::fit(vectors(z), mixture.gaussians(), rng, &device);
                 Self::Tied(fitted)
             }
+            Self::Kernel(mixture) => {
+                let device = z.device();
+                let kernels = mixture.kernels();
+                Self::Kernel(KernelMixture::fit(&vectors(z), kernels, rng, &device))
+            }
         }
     }
 
@@ -125,6 +145,7 @@ impl Base {
             Self::Trained(mixture) => mixture,
             Self::Fitted(mixture) => mixture,
             Self::Tied(mixture) => mixture,
+            Self::Kernel(mixture) => mixture,
         }
     }
 }
@@ -255,9 +276,14 @@ mod tests {
     fn every_density_has_a_mass_of_one_samples_and_a_gradient() {
         let (device, rng) = (test_device(), &mut StdRng::seed_from_u64(3));
         let mut all: Vec<(String, Base)> = Vec::new();
-        for kind in [BaseKind::Trained, BaseKind::Fitted, BaseKind::Tied] {
+        for (kind, gaussians) in [
+            (BaseKind::Trained, 3),
+            (BaseKind::Fitted, 3),
+            (BaseKind::Tied, 3),
+            (BaseKind::Kernel, 300),
+        ] {
             let indices: Vec<usize> = (0..3000).collect();
-            let base = Base::new(kind, 3, 2, rng, &device);
+            let base = Base::new(kind, gaussians, 2, rng, &device);
             let base = base.initialised(rows().batch(&indices, &device), 1, rng);
             all.push((format!("{kind:?}"), base));
         }

@@ -55,14 +55,12 @@ impl FlowSettings {
     /// The first key with which no run is possible.
     pub(in crate::method) fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
         let flow = Self::read(settings)?;
+        let most = flow.base.most_gaussians();
         let checks = [
             Check::new(
                 "gaussians",
-                flow.gaussians <= RealNvpConfig::MOST_GAUSSIANS,
-                format!(
-                    "must be at most {} (0 for a standard normal)",
-                    RealNvpConfig::MOST_GAUSSIANS
-                ),
+                flow.gaussians <= most,
+                format!("must be at most {most} (0 for a standard normal)"),
             ),
             Check::new(
                 "noise",
@@ -70,7 +68,7 @@ impl FlowSettings {
                 "must be from 0 (none) to 10",
             ),
             Check::within("starts", flow.starts, 1..=100),
-            averaged("starts", flow.gaussians, flow.starts()),
+            averaged("starts", flow.gaussians, flow.starts(), most),
             Check::new(
                 "clamp",
                 RealNvpConfig::can_clamp(flow.clamp),
@@ -90,7 +88,7 @@ impl FlowSettings {
     fn starts(&self) -> usize {
         match self.base {
             BaseKind::Fitted => self.starts,
-            BaseKind::Trained | BaseKind::Tied => 1,
+            BaseKind::Trained | BaseKind::Tied | BaseKind::Kernel => 1,
         }
     }
 
@@ -123,7 +121,9 @@ impl FlowSettings {
     /// as there are Gaussians, drawn at random, for the first rows may be of one image.
     pub(in crate::method) fn start_rows(&self, context: &Context, train: &Vectors) -> Tensor<2> {
         let (wanted, in_order) = match (self.base, self.gaussians) {
-            (BaseKind::Fitted | BaseKind::Tied, 1..) => (FITTED, train.len() <= FITTED),
+            (BaseKind::Fitted | BaseKind::Tied | BaseKind::Kernel, 1..) => {
+                (FITTED, train.len() <= FITTED)
+            }
             _ => (self.training.batch_size.max(self.gaussians), false),
         };
         let wanted = wanted.min(train.len());
@@ -253,8 +253,12 @@ impl FlowSettings {
 }
 
 /// That a mixture of so many Gaussians from each start is no larger than what a model holds.
-pub(in crate::method) fn averaged(key: &'static str, gaussians: usize, starts: usize) -> Check {
-    let most = RealNvpConfig::MOST_GAUSSIANS;
+pub(in crate::method) fn averaged(
+    key: &'static str,
+    gaussians: usize,
+    starts: usize,
+    most: usize,
+) -> Check {
     let must = format!(
         "must be less: there are {gaussians} Gaussians for each of {starts} starts, and a model holds {most} in all"
     );

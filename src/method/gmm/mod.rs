@@ -13,7 +13,7 @@ use super::{
 };
 use crate::data::Vectors;
 use crate::encoder::{ENCODER_STAGE, SIMCLR_STAGE};
-use crate::flow::{FullMixture, MixtureConfig, Standardizer};
+use crate::flow::{BaseKind, FullMixture, MixtureConfig, Standardizer};
 use crate::study::{Check, Fault, Settings, first_fault};
 
 pub(super) static ENTRY: Entry = Entry {
@@ -76,6 +76,7 @@ fn fault(settings: &Settings) -> Result<Option<Fault>, toml::de::Error> {
             "starts",
             gmm.gaussians,
             if gmm.positions { gmm.starts } else { 1 },
+            BaseKind::Fitted.most_gaussians(),
         ),
         Check::new("samples", gmm.samples >= 2, "must be at least 2"),
     ];

@@ -108,6 +108,7 @@ impl ViewsPlan {
     fn flow_of(&self, view: &ViewSettings) -> FlowSettings {
         FlowSettings {
             gaussians: view.gaussians,
+            base: view.base,
             ..self.flow.clone()
         }
     }

@@ -6,7 +6,7 @@ use super::MOST;
 use crate::encoder::{
     EncoderSizes, Look, Normalisation, PretrainedLook, SqueezeNet, View, VisualWordsConfig,
 };
-use crate::flow::RealNvpConfig;
+use crate::flow::BaseKind;
 use crate::method::{EncoderKind, EncoderSettings, FlowSettings};
 use crate::study::{Check, Fault, Settings, first_fault};
 
@@ -40,10 +40,21 @@ pub struct ViewSettings {
     /// Gaussians of the mixture; 0 for a standard normal, which of whitened components is nearly what one
     /// Gaussian comes to, without a second product as large as the first.
     pub gaussians: usize,
+    /// How these Gaussians come about: by default they are fitted, with a full covariance each.
+    #[serde(default = "fitted", skip_serializing_if = "is_fitted")]
+    pub base: BaseKind,
     /// A share of the normal images, 0.95 say: the view counts only where it is odder than these, and then by
     /// its square. It can call an image odd, but none normal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guard: Option<f64>,
+}
+
+fn fitted() -> BaseKind {
+    BaseKind::Fitted
+}
+
+fn is_fitted(base: &BaseKind) -> bool {
+    *base == BaseKind::Fitted
 }
 
 impl ViewSettings {
@@ -62,8 +73,12 @@ impl ViewSettings {
         } else {
             ""
         };
+        let kind = match self.base {
+            BaseKind::Kernel => "kernels",
+            BaseKind::Trained | BaseKind::Fitted | BaseKind::Tied => "Gaussians",
+        };
         format!(
-            "{}, {} components, {} Gaussians{guard}",
+            "{}, {} components, {} {kind}{guard}",
             self.view(),
             self.components,
             self.gaussians
@@ -104,7 +119,7 @@ impl ViewsSettings {
     fn list_checks(&self, names_file: bool, starts: usize) -> Vec<Check> {
         let all = |holds: fn(&ViewSettings) -> bool| self.list.iter().all(holds);
         let looks_at_onnx = self.looks_at(Look::Onnx);
-        let most = RealNvpConfig::MOST_GAUSSIANS;
+        let most = BaseKind::Fitted.most_gaussians();
         vec![
             Check::new(
                 "list",
@@ -141,16 +156,31 @@ impl ViewsSettings {
             ),
             Check::new(
                 "list",
-                all(|view| view.gaussians <= 1000),
+                all(|view| !view.base.is_trained()),
+                "must have a base that is \"fitted\", \"tied\" or \"kernel\" in every view",
+            ),
+            Check::new(
+                "list",
+                all(|view| !is_fitted(&view.base) || view.gaussians <= 1000),
                 "must have at most 1000 gaussians in every view (0 for a standard normal)",
+            ),
+            Check::new(
+                "list",
+                all(|view| view.gaussians <= view.base.most_gaussians()),
+                format!(
+                    "must have at most {} gaussians in every view whose base is \"tied\", and {} where it is \"kernel\"",
+                    BaseKind::Tied.most_gaussians(),
+                    BaseKind::Kernel.most_gaussians()
+                ),
             ),
             Check::new(
                 "list",
                 self.list
                     .iter()
+                    .filter(|view| is_fitted(&view.base))
                     .all(|view| view.gaussians.saturating_mul(starts) <= most),
                 format!(
-                    "must have at most {} gaussians in every view with flow.starts = {starts}",
+                    "must have at most {} gaussians in every view with a fitted base and flow.starts = {starts}",
                     most / starts.max(1)
                 ),
             ),

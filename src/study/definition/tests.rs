@@ -92,7 +92,7 @@ fn every_wrong_setting_is_named() {
         (
             "[views]\nlist = [{ of = \"pixels\", normalise = \"none\", components = 8, gaussians = 200 }]",
             &["flow.starts=60"],
-            "must have at most 166 gaussians in every view with flow.starts = 60",
+            "must have at most 166 gaussians in every view with a fitted base and flow.starts = 60",
         ),
     ] {
         let error = resolved(text, overrides).unwrap_err();
