@@ -1,7 +1,11 @@
 //! Tells the program which git revision it was built from, and which Burn.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::process::Command;
+
+/// What the program is made of.
+const PROGRAM: [&str; 5] = ["src", "experiments", "build.rs", "Cargo.toml", "Cargo.lock"];
 
 fn main() {
     // Outside a repository there is nothing to watch: a path that is missing would mean a rebuild
@@ -13,24 +17,29 @@ fn main() {
             println!("cargo::rerun-if-changed={path}");
         }
     }
-    println!("cargo::rerun-if-changed=Cargo.lock");
+    for path in PROGRAM {
+        println!("cargo::rerun-if-changed={path}");
+    }
     let revision = git(&["describe", "--always", "--abbrev=12", "--exclude=*"]);
     // Not by `describe --dirty`, which writes the index: what is watched would be newer than the build, and the next
     // call would build all of it again.
-    let status = git(&[
-        "--no-optional-locks",
-        "status",
-        "--porcelain",
-        "--untracked-files=no",
-    ]);
-    let changed = status.is_some_and(|status| !status.is_empty());
-    let revision = revision.map(|revision| match changed {
-        true => revision + "-dirty",
-        false => revision,
+    let arguments = ["--no-optional-locks", "diff", "HEAD", "--"];
+    let changes = git(&[&arguments[..], &PROGRAM].concat()).unwrap_or_default();
+    let revision = revision.map(|revision| match changes.is_empty() {
+        true => revision,
+        // Two programs with different changes are two programs.
+        false => format!("{revision}-dirty-{:08x}", fingerprint(&changes) as u32),
     });
     let revision = revision.unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=ENCODER_FLOW_REVISION={revision}");
     println!("cargo::rustc-env=ENCODER_FLOW_BURN={}", burn_version());
+}
+
+/// A number that tells texts apart.
+fn fingerprint(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Standard output of a git command, if it works.

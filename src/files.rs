@@ -92,6 +92,16 @@ pub(crate) fn create_folder(path: &Path) -> Result<(), FileError> {
     std::fs::create_dir_all(path).map_err(FileError::io("create the folder", path))
 }
 
+/// That files can be made in a folder, before much is done whose result is to lie there.
+///
+/// # Errors
+/// [`FileError::Io`] naming the folder.
+pub(crate) fn check_writable(folder: &Path) -> Result<(), FileError> {
+    let mut builder = tempfile::Builder::new();
+    let made = builder.prefix(PARTIAL).tempfile_in(folder);
+    made.map(drop).map_err(FileError::io("write into", folder))
+}
+
 /// As [`replace`]; of a symbolic link, the file that it leads to is replaced, for files that users name.
 ///
 /// # Errors

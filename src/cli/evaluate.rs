@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::{DataPlace, RunPlace, StudyPlace, command_line, print};
-use crate::run::{RunOptions, reevaluate};
+use super::{DataPlace, RunPlace, StudyPlace, print};
+use crate::run::reevaluate;
 use crate::train::Display;
 
 #[derive(Args)]
@@ -27,17 +27,7 @@ pub fn run(args: EvaluateArgs) -> anyhow::Result<()> {
         .studies
         .studies()?
         .find(&args.name, &args.run.method, &[])?;
-    let options = RunOptions {
-        seed: args.run.seed,
-        since: None,
-        device: args.run.device.name,
-        display: Display::Quiet,
-        artifacts: args.run.artifacts,
-        command: command_line(),
-        log: None,
-        features: None,
-        among_others: false,
-    };
+    let options = args.run.options(Display::Quiet);
     let summary = reevaluate(&experiment, args.confidence, &args.data.store()?, &options)?;
     print(&summary.to_string());
     Ok(())

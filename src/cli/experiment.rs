@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::idle::warn_of_idle;
-use super::{DEFAULT_METHOD, DataPlace, RunPlace, StudyPlace, command_line, print};
+use super::{DEFAULT_METHOD, DataPlace, RunPlace, StudyPlace, print};
 use crate::data::DataStore;
 use crate::method::Method;
 use crate::run::{RunOptions, finished, fresh_since, run as run_experiment};
@@ -34,14 +34,6 @@ pub struct ExperimentArgs {
     studies: StudyPlace,
 }
 
-#[cfg(test)]
-impl ExperimentArgs {
-    /// What decides the run's numbers: name, method, seed, overrides.
-    pub fn identity(&self) -> (&str, &str, u64, &[String]) {
-        (&self.name, &self.run.method, self.run.seed, &self.overrides)
-    }
-}
-
 pub fn run(args: ExperimentArgs) -> anyhow::Result<()> {
     let studies = args.studies.studies()?;
     let experiment = studies.find(&args.name, &args.run.method, &args.overrides)?;
@@ -52,17 +44,7 @@ pub fn run(args: ExperimentArgs) -> anyhow::Result<()> {
         &args.overrides,
     )?;
     install_signal_handlers()?;
-    let mut options = RunOptions {
-        seed: args.run.seed,
-        since: None,
-        device: args.run.device.name,
-        display: Display::choose(args.plain),
-        artifacts: args.run.artifacts,
-        command: command_line(),
-        log: None,
-        features: None,
-        among_others: false,
-    };
+    let mut options = args.run.options(Display::choose(args.plain));
     let store = args.data.store()?;
     if args.fresh {
         options.since = Some(fresh_since(&experiment, &store, &options)?);

@@ -24,9 +24,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::data::{DataStore, silence_decoders};
 use crate::method::schema;
-use crate::run::RunError;
+use crate::run::{RunError, RunOptions};
 use crate::study::Studies;
-use crate::train::INTERRUPTED_STATUS;
+use crate::train::{Display, INTERRUPTED_STATUS};
 
 /// Unsupervised image anomaly detection by exact likelihood on high-level representations.
 #[derive(Parser)]
@@ -131,6 +131,23 @@ struct RunPlace {
     device: DeviceChoice,
 }
 
+impl RunPlace {
+    /// How the run is carried out by this command.
+    fn options(self, display: Display) -> RunOptions {
+        RunOptions {
+            seed: self.seed,
+            since: None,
+            device: self.device.name,
+            display,
+            artifacts: self.artifacts,
+            command: command_line(),
+            log: None,
+            features: None,
+            among_others: false,
+        }
+    }
+}
+
 /// Runs the program and turns its outcome into an exit status.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -205,27 +222,6 @@ fn print(text: &str) {
 
 #[cfg(test)]
 mod tests {
-    /// A cell is a command line: whatever can run a command can run it.
-    #[test]
-    fn the_arguments_of_a_sweep_s_cell_are_those_of_experiment() {
-        use clap::Parser;
-        let cell = crate::sweep::Cell {
-            study: "mnist".to_owned(),
-            class: 3,
-            variant: "knn".to_owned(),
-            seed: 7,
-            overrides: vec!["data.ood=[\"svhn\", \"digits\"]".to_owned()],
-        };
-        let words = std::iter::once("encoder-flow".to_owned()).chain(cell.arguments());
-        let parsed = super::Cli::try_parse_from(words).unwrap();
-        let super::Verb::Experiment(arguments) = parsed.verb else {
-            panic!("another verb");
-        };
-        let (name, method, seed, overrides) = arguments.identity();
-        assert_eq!((name, method, seed), ("mnist-3", "knn", 7));
-        assert_eq!(overrides, cell.overrides);
-    }
-
     #[test]
     fn arguments_are_consistent() {
         use clap::CommandFactory;

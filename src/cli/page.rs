@@ -16,10 +16,14 @@ pub fn check(path: &Path, force: bool) -> anyhow::Result<()> {
     let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
-    if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
+    let parent = parent.unwrap_or(Path::new("."));
+    if !parent.is_dir() {
         bail!("--report {shown}: there is no folder {}", parent.display());
     }
-    Ok(())
+    match crate::files::check_writable(parent) {
+        Ok(()) => Ok(()),
+        Err(error) => bail!("--report {shown}: {error}"),
+    }
 }
 
 /// Writes the page, whole or not at all.

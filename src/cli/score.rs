@@ -112,10 +112,11 @@ pub fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
     if args.fail_on_anomaly && scored.anomalies > 0 {
         return Ok(ExitCode::from(ANOMALY_STATUS));
     }
-    if args.fail_on_anomaly && !scored.skipped.is_empty() {
+    // Masks that could not be read say nothing of the images.
+    let unread = files.len() - scored.images;
+    if args.fail_on_anomaly && unread > 0 {
         bail!(
-            "{} of the files could not be read, for the reasons above, and whether these are anomalous is not known",
-            scored.skipped.len()
+            "{unread} of the images could not be read, for the reasons above, and whether these are anomalous is not known"
         );
     }
     Ok(ExitCode::SUCCESS)

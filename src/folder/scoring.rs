@@ -118,6 +118,7 @@ impl<'a> Scoring<'a> {
         }
         for folder in [&options.overlays, &options.masks].into_iter().flatten() {
             files::create_folder(folder)?;
+            files::check_writable(folder)?;
         }
         let labels = tests.iter().flatten();
         let defects = labels.map(|test| (test.path.clone(), test.defect.clone()));

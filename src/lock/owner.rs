@@ -160,6 +160,11 @@ impl Claim {
         }
         Err(Refused::Taken(describe(folder)))
     }
+
+    /// Says that the folder has been renamed.
+    pub fn moved_to(&mut self, folder: &Path) {
+        self.path = folder.join(OWNER);
+    }
 }
 
 impl Drop for Claim {

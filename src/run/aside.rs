@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::identity::{identity, plan_of};
+use super::identity::Planned;
 use super::{Environment, Moment, RunError, RunFolder, RunOptions, Workspace};
 use crate::data::DataStore;
 use crate::files::{self, FileError};
@@ -22,16 +22,15 @@ pub(crate) fn set_aside(
     let root = options.folder(experiment);
     let folder = RunFolder::new(root.clone());
     let since = options.since.as_ref();
-    let (_, plan) = plan_of(experiment)?;
-    let identity = identity(experiment, plan.as_ref(), store);
+    let identity = Planned::of(experiment, store)?.identity;
     let is_in_the_way = || {
         let there = folder.read_identity();
-        let same = there.is_ok_and(|there| there.differences(&identity).is_empty());
+        let same = there.is_ok_and(|there| there.is_same(&identity));
         folder.config().exists() && !folder.is_older_than(since) && !same
     };
     if is_in_the_way() {
         // Locked, so that nobody's work is moved.
-        let _workspace = Workspace::existing(root.clone())?;
+        let workspace = Workspace::existing(root.clone())?;
         if is_in_the_way() {
             let there = folder.read_identity();
             let name = there.map_or_else(|_| "earlier".to_owned(), |there| there.fingerprint());
@@ -40,7 +39,7 @@ pub(crate) fn set_aside(
                 number += 1;
             }
             let target = aside(&root, options.seed, &name, number);
-            rename(&root, &target)?;
+            workspace.rename(&target)?;
             options.display.say(&format!(
                 "{} was of other settings and is {} now",
                 root.display(),
@@ -73,7 +72,7 @@ fn bring_back(root: &Path, identity: &Identity, options: &RunOptions) -> Result<
         }
     }
     if let Some((_, newest)) = kept.into_iter().max() {
-        rename(&newest, root)?;
+        std::fs::rename(&newest, root).map_err(FileError::io("rename", &newest))?;
         options.display.say(&format!(
             "{} is where the run of these settings was, which had been {}",
             root.display(),
@@ -89,8 +88,4 @@ fn aside(root: &Path, seed: u64, name: &str, number: usize) -> PathBuf {
         1 => format!("replaced-seed-{seed}-{name}"),
         number => format!("replaced-seed-{seed}-{name}-{number}"),
     })
-}
-
-fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
-    std::fs::rename(from, to).map_err(FileError::io("rename", from))
 }

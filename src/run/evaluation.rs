@@ -51,7 +51,8 @@ pub struct Thresholds {
     pub two_sided: Threshold,
 }
 
-/// Thresholds from the training normals, metrics from the test sets.
+/// Thresholds from the training normals (from those for validation, where a method does not score these), metrics from the test
+/// sets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
     /// By score.

@@ -14,12 +14,34 @@ pub(super) fn plan_of(experiment: &Experiment) -> Result<(Method, Box<dyn Plan>)
     Ok((method, method.plan(&experiment.settings)?))
 }
 
-/// What the run's numbers depend on.
-pub(super) fn identity(experiment: &Experiment, plan: &dyn Plan, store: &DataStore) -> Identity {
-    let weights = store.backbone(SqueezeNet::FILE);
-    Identity {
-        pictures: pictures(experiment, store),
-        ..Identity::of(&experiment.method, plan, &experiment.settings, &weights)
+/// What an experiment is to do, and what its numbers depend on.
+pub(super) struct Planned {
+    /// The method.
+    pub method: Method,
+    /// What it does.
+    pub plan: Box<dyn Plan>,
+    /// What the run's numbers depend on.
+    pub identity: Identity,
+}
+
+impl Planned {
+    /// Of the experiment, with the images and weights of this store.
+    ///
+    /// # Errors
+    /// [`RunError`] when there is no such method or it cannot read its settings.
+    pub(super) fn of(experiment: &Experiment, store: &DataStore) -> Result<Self, RunError> {
+        let (method, plan) = plan_of(experiment)?;
+        let weights = store.backbone(SqueezeNet::FILE);
+        let (name, settings) = (&experiment.method, &experiment.settings);
+        let identity = Identity {
+            pictures: pictures(experiment, store),
+            ..Identity::of(name, plan.as_ref(), settings, &weights)
+        };
+        Ok(Self {
+            method,
+            plan,
+            identity,
+        })
     }
 }
 

@@ -3,16 +3,17 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use burn::tensor::Device;
-
 use super::{Environment, RunError};
+use crate::backend::OpenDevice;
 use crate::data::folder::{Skipped, labelled};
 use crate::data::{
     Conversion, DataStore, DatasetName, GivenSplit, Images, Labelled, Split, Vectors,
 };
 use crate::encoder::Backbone;
 use crate::files;
-use crate::method::{Part, Parts, Representation, backbone_features, features_fingerprint};
+use crate::method::{
+    Part, Parts, Representation, are_features_of, backbone_features, features_fingerprint,
+};
 use crate::study::Experiment;
 use crate::train::Display;
 
@@ -99,11 +100,12 @@ impl Pools {
         &mut self,
         network: &Backbone,
         folder: &Path,
-        (device, display): (&Device, Display),
+        (open, display): (&OpenDevice, Display),
     ) -> Result<(), RunError> {
+        let device = &open.device;
         let _alone = EXTRACTION.lock().unwrap_or_else(PoisonError::into_inner);
         for pool in std::iter::once(&mut self.own).chain(self.others.iter_mut().map(|(_, p)| p)) {
-            let fingerprint = features_fingerprint(network, &pool.images);
+            let fingerprint = features_fingerprint(network, open.backend.name(), &pool.images);
             let path = folder.join(format!(
                 "{}-{}.safetensors",
                 network.name(),
@@ -111,8 +113,12 @@ impl Pools {
             ));
             let stored = Representation::load(&path, &fingerprint).ok();
             let stored = stored.and_then(|mut parts| parts.remove(FEATURES));
-            let whole = |found: &Representation| found.latents.len() == pool.images.len();
-            let features = match stored.filter(whole) {
+            let usable = |found: &Representation| {
+                // By another version of the program they may be others, which no fingerprint tells.
+                found.latents.len() == pool.images.len()
+                    && are_features_of(network, &pool.images, &found.latents, device)
+            };
+            let features = match stored.filter(usable) {
                 Some(found) => found.latents,
                 None => {
                     display.say(&format!("features of {} images", pool.images.len()));

@@ -1,4 +1,4 @@
-//! `--fresh`: what was begun before a moment is made anew.
+//! When something was begun: `--fresh` makes anew what was begun before a moment.
 
 use std::time::SystemTime;
 

@@ -111,7 +111,7 @@ impl RunFolder {
     /// True when it is complete and of this identity.
     pub(super) fn is_done(&self, expected: &Identity) -> bool {
         let there = || self.read_identity();
-        self.is_complete() && there().is_ok_and(|there| there.differences(expected).is_empty())
+        self.is_complete() && there().is_ok_and(|there| there.is_same(expected))
     }
 
     /// True when it was begun before the moment, or nobody knows when.

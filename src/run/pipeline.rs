@@ -1,10 +1,10 @@
 //! One run of one method: from data to report, continued or skipped where it was done before.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::evaluation::{Evaluation, Numbers, anomalous_set, calibrate};
 use super::explanation::Explained;
-use super::identity::{identity, plan_of};
+use super::identity::{Planned, plan_of};
 use super::images::{Pools, Prepared};
 use super::report::{self, Sources};
 use super::stored::summary_of;
@@ -13,7 +13,7 @@ use super::{
     peak_memory_mib,
 };
 use crate::backend::{Backend, OpenDevice};
-use crate::data::{DataStore, DatasetName, Framing, Images};
+use crate::data::{DataStore, DatasetName, Framing, Images, folder};
 use crate::encoder::SqueezeNet;
 use crate::files;
 use crate::method::{
@@ -59,9 +59,27 @@ fn check_shape(experiment: &Experiment, plan: &dyn Plan) -> Result<(), RunError>
 }
 
 /// The images, of a shape that the method can look at: told before they are read where it is known then.
-fn load(experiment: &Experiment, plan: &dyn Plan, store: &DataStore) -> Result<Pools, RunError> {
+///
+/// # Errors
+/// [`RunError`] when they are missing, the method cannot look at them, or they are not the `pictures` any more that the run
+/// is to be of.
+fn load(
+    experiment: &Experiment,
+    plan: &dyn Plan,
+    store: &DataStore,
+    pictures: Option<&str>,
+) -> Result<Pools, RunError> {
     check_shape(experiment, plan)?;
     let pools = Pools::load(experiment, store)?;
+    let folder = &experiment.settings.data.folder;
+    if let Some(pictures) = pictures
+        && folder::digest(Path::new(folder))? != pictures
+    {
+        return Err(RunError::pictures(
+            folder,
+            "its pictures have changed since this program began: begin again".to_owned(),
+        ));
+    }
     plan.check(pools.shape())?;
     Ok(pools)
 }
@@ -106,9 +124,12 @@ impl<'a> Run<'a> {
         let open = Backend::choose(options.device.as_deref())?;
         let root = options.folder(experiment);
         let mut clock = Clock::start();
-        let (method, plan) = plan_of(experiment)?;
+        let Planned {
+            method,
+            plan,
+            identity,
+        } = Planned::of(experiment, store)?;
         let weights = store.backbone(SqueezeNet::FILE);
-        let identity = identity(experiment, plan.as_ref(), store);
         // A run that is complete needs no images; and images that are missing must not cost a run that
         // is to be replaced.
         let folder = RunFolder::new(root.clone());
@@ -116,7 +137,12 @@ impl<'a> Run<'a> {
         let complete = !anew && folder.is_complete();
         let pools = match complete {
             true => None,
-            false => Some(load(experiment, plan.as_ref(), store)?),
+            false => Some(load(
+                experiment,
+                plan.as_ref(),
+                store,
+                identity.pictures.as_deref(),
+            )?),
         };
         let workspace = Workspace::for_run(root, &identity, &experiment.settings, anew)?;
         let log = options.log.clone().unwrap_or_else(|| workspace.log());
@@ -137,7 +163,12 @@ impl<'a> Run<'a> {
         }
         let pools = match pools {
             Some(pools) => pools,
-            None => load(experiment, run.plan.as_ref(), store)?,
+            None => load(
+                experiment,
+                run.plan.as_ref(),
+                store,
+                run.identity.pictures.as_deref(),
+            )?,
         };
         clock.step("load images", None);
         Ok((run, Some((pools, clock))))
@@ -254,7 +285,7 @@ impl<'a> Run<'a> {
             let channels = self.experiment.settings.data.channels;
             let network = look.load(&self.weights, channels, device)?;
             let (display, folder) = (self.options.display, self.options.features());
-            pools.extract_features(&network, &folder, (device, display))?;
+            pools.extract_features(&network, &folder, (&self.open, display))?;
         }
         Ok(pools)
     }
@@ -334,7 +365,7 @@ impl<'a> Run<'a> {
             experiment: self.experiment,
             method: self.method,
             prepared: scored.prepared,
-            detector: scored.detector.scorer(),
+            scorer: scored.detector.scorer(),
             table: scored.table,
             evaluation,
             explained,

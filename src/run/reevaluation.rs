@@ -74,6 +74,7 @@ impl Run<'_> {
             false => format!("{}\n{}", environment.command, self.evaluate_command()),
         };
         let detector = Detector::load_on(self.workspace.model(), &self.open.device)?;
+        detector.check_device(&self.open)?;
         let unscored = detector.scorer().score_names().iter().copied();
         let unscored = unscored
             .chain([DECIDING])
@@ -88,7 +89,7 @@ impl Run<'_> {
             pictures: pictures(self.experiment, store),
             ..self.identity.clone()
         };
-        if !self.identity.differences(&now).is_empty() {
+        if !self.identity.is_same(&now) {
             let run = self.workspace.root().display();
             return Err(RunError::pictures(
                 &self.experiment.settings.data.folder,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::identity::{identity, plan_of};
+use super::identity::Planned;
 use super::pipeline::Run;
 use super::{Moment, RunError, RunFolder, RunOptions};
 use crate::backend::Backend;
@@ -37,8 +37,7 @@ impl Expected {
     /// # Errors
     /// [`RunError`] when the method cannot read its settings.
     pub(crate) fn of(experiment: &Experiment, store: &DataStore) -> Result<Self, RunError> {
-        let (_, plan) = plan_of(experiment)?;
-        let identity = identity(experiment, plan.as_ref(), store);
+        let Planned { plan, identity, .. } = Planned::of(experiment, store)?;
         let data = &experiment.settings.data;
         let network = SharedNetwork::made_first(plan.as_ref());
         let network = network.and_then(|network| Some((network, network.depends_on(&identity)?)));

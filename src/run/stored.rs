@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::evaluation::{Numbers, anomalous_set};
-use super::identity::{identity, plan_of};
+use super::identity::Planned;
 use super::{Done, Environment, Moment, RunError, RunFolder, RunOptions, Summary};
 use crate::backend::Backend;
 use crate::data::DataStore;
@@ -21,8 +21,7 @@ pub fn fresh_since(
     store: &DataStore,
     options: &RunOptions,
 ) -> Result<Moment, RunError> {
-    let (_, plan) = plan_of(experiment)?;
-    let identity = identity(experiment, plan.as_ref(), store);
+    let identity = Planned::of(experiment, store)?.identity;
     let backend = Backend::named(options.device.as_deref())?.name();
     let folder = RunFolder::new(options.folder(experiment));
     let begun: Result<Environment, _> = files::read_json(&folder.environment());
@@ -31,7 +30,7 @@ pub fn fresh_since(
         begun.command == options.command
             && begun.backend == backend
             && begun.is_by_this_program()
-            && there.is_ok_and(|there| there.differences(&identity).is_empty())
+            && there.is_ok_and(|there| there.is_same(&identity))
     };
     Ok(match begun {
         Ok(begun) if !folder.is_complete() && continues(&begun) => begun.started,
@@ -57,8 +56,7 @@ pub fn finished(
     store: &DataStore,
     options: &RunOptions,
 ) -> Option<Summary> {
-    let (_, plan) = plan_of(experiment).ok()?;
-    let expected = identity(experiment, plan.as_ref(), store);
+    let expected = Planned::of(experiment, store).ok()?.identity;
     stored_summary(experiment, &expected, options)
 }
 

@@ -1,4 +1,4 @@
-//! The ten lines at the end of a run.
+//! The lines at the end of a run.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -34,7 +34,7 @@ impl Done {
     }
 }
 
-/// A finished run in ten lines.
+/// A finished run in a few lines.
 #[derive(Clone, Debug)]
 pub struct Summary {
     /// `mnist-3`, with method and seed.

@@ -64,7 +64,7 @@ impl Owner {
 pub struct Workspace {
     owner: Owner,
     folder: RunFolder,
-    _lock: FolderLock,
+    lock: FolderLock,
 }
 
 impl Deref for Workspace {
@@ -119,7 +119,7 @@ impl Workspace {
             .config()
             .exists()
             .then(|| workspace.read_identity());
-        let same = matches!(&there, Some(Ok(there)) if there.differences(identity).is_empty());
+        let same = matches!(&there, Some(Ok(there)) if there.is_same(identity));
         // What has computed nothing has left nothing to continue from.
         let left_over = !same && matches!(there, Some(Ok(_))) && !workspace.has_results();
         // A fit goes on with what is the same, for it is the model that is replaced.
@@ -175,7 +175,7 @@ impl Workspace {
         Ok(Self {
             owner,
             folder: RunFolder::new(root),
-            _lock: lock,
+            lock,
         })
     }
 
@@ -195,6 +195,16 @@ impl Workspace {
     fn has_results(&self) -> bool {
         let files = [self.latents(), self.scores(), self.model(), self.done()];
         self.has_begun() || files.iter().any(|file| file.exists())
+    }
+
+    /// Renames the folder, and lets it go.
+    ///
+    /// # Errors
+    /// [`RunError`] when it cannot be renamed.
+    pub fn rename(mut self, to: &Path) -> Result<(), RunError> {
+        std::fs::rename(self.root(), to).map_err(FileError::io("rename", self.root()))?;
+        self.lock.moved_to(to);
+        Ok(())
     }
 
     /// Removes the folder and all that is in it.

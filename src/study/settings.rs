@@ -41,7 +41,7 @@ pub struct DataSettings {
     pub channels: usize,
     /// Side that images are brought to, in pixels.
     pub size: usize,
-    /// How smaller images are brought to that side.
+    /// How images of other sides are brought to that side.
     pub fit: Framing,
     /// Whether the user's own images are enlarged where most are smaller.
     #[serde(default = "enlarged", skip_serializing_if = "Clone::clone")]
@@ -64,7 +64,8 @@ pub struct DataSettings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluationSettings {
-    /// Share of the training images that the threshold calls normal.
+    /// Share of the training images that the threshold calls normal; of the validation images, where a method does not score
+    /// those.
     pub confidence: f64,
 }
 

@@ -6,9 +6,9 @@ use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
-use super::executor::lock;
 use super::fresh::FreshStart;
-use super::{Cell, Executor, Request, SweepResult, SweepTable, SweepWorkspace, Threads};
+use super::threads::lock;
+use super::{Cell, Request, SweepResult, SweepTable, SweepWorkspace, Threads};
 use crate::data::DataStore;
 use crate::run::{Expected, RunError, RunFolder, RunOptions, Summary, seed_of, stored_summary};
 use crate::study::{Choice, Experiment, Settings, Study, StudyError};

@@ -56,6 +56,14 @@ impl SweepResult {
     /// A row without numbers, for a cell that failed.
     pub(super) fn failed(cell: &Cell, experiment: &Experiment, error: String) -> Self {
         Self {
+            error,
+            ..Self::of(cell, experiment)
+        }
+    }
+
+    /// A row that says no more than which run it is.
+    fn of(cell: &Cell, experiment: &Experiment) -> Self {
+        Self {
             experiment: experiment.name.clone(),
             class: experiment.class,
             method: cell.variant.clone(),
@@ -66,7 +74,6 @@ impl SweepResult {
                 cell.variant,
                 seed_folder(cell.seed)
             ),
-            error,
             ..Self::default()
         }
     }
@@ -100,7 +107,7 @@ impl SweepResult {
             backend: summary.done.backend.clone(),
             revision: summary.revision.clone(),
             weights: summary.identity.weights.clone().unwrap_or_default(),
-            ..Self::failed(cell, experiment, String::new())
+            ..Self::of(cell, experiment)
         }
     }
 

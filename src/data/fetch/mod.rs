@@ -17,6 +17,7 @@ pub(super) use checksum::verify;
 use http::{Client, Failure};
 
 use super::{DataError, RemoteFile};
+use crate::lock::has_no_locks;
 
 /// Held while a run downloads into a folder. The file itself stays: deleting it would let a third
 /// run lock a new one while a second still waits for the old.
@@ -211,7 +212,7 @@ fn lock(dir: &Path, options: &FetchOptions) -> Result<File, DataError> {
     };
     match locked {
         // Some network file systems have no locks; a single run still works there.
-        Err(error) if error.kind() != ErrorKind::Unsupported => Err(DataError::io(path)(error)),
+        Err(error) if !has_no_locks(&error) => Err(DataError::io(path)(error)),
         _ => Ok(file),
     }
 }

@@ -127,6 +127,7 @@ pub fn layout(folder: &Path) -> Result<Layout, DataError> {
     refuse_categories(folder)?;
     refuse_defects(folder)?;
     let Listing { files, ignored } = images_in(folder)?;
+    refuse_categories_below(folder, &files)?;
     Ok(Layout::Plain {
         normal: files,
         ignored,
@@ -147,6 +148,30 @@ pub(super) fn refuse_categories(folder: &Path) -> Result<(), DataError> {
                 "holds the MVTec AD categories {}, each a data set of its own: name one of them, as in {}",
                 categories.join(", "),
                 folder.join(example).display()
+            ),
+        )),
+    }
+}
+
+/// Refuses a folder that holds categories further down, told by where its `files` lie.
+///
+/// # Errors
+/// [`DataError::Format`] naming one of them.
+fn refuse_categories_below(folder: &Path, files: &[PathBuf]) -> Result<(), DataError> {
+    let category = |file: &PathBuf| -> Option<PathBuf> {
+        let mut good = file
+            .ancestors()
+            .filter(|place| place.ends_with("train/good"));
+        let category = good.next()?.parent()?.parent()?;
+        category.starts_with(folder).then(|| category.to_owned())
+    };
+    match files.iter().find_map(category) {
+        None => Ok(()),
+        Some(example) => Err(DataError::format(
+            folder,
+            format!(
+                "holds {}, a category of MVTec AD, which is a data set of its own: name that folder",
+                example.display()
             ),
         )),
     }
@@ -289,6 +314,17 @@ mod tests {
         // A file is none, and what lies deeper may be called anything.
         let folder = folder(&["bad.png", "day/ko/1.png"]);
         assert!(layout(folder.path()).is_ok());
+    }
+
+    #[test]
+    fn categories_further_down_are_refused() {
+        let folder = folder(&["sets/bottle/train/good/1.png", "sets/bottle/test/cut/2.png"]);
+        let error = error(folder.path());
+        assert!(error.contains("bottle, a category of MVTec AD"), "{error}");
+        // What somebody names is what they mean.
+        for named in ["sets/bottle/train", "sets/bottle/train/good"] {
+            assert!(layout(&folder.path().join(named)).is_ok(), "{named}");
+        }
     }
 
     #[test]

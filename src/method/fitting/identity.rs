@@ -77,6 +77,11 @@ impl Identity {
         }
     }
 
+    /// True when a run of this identity has the numbers of one of the other.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.differences(other).is_empty()
+    }
+
     /// In what another one differs, `this there, that now` with the keys of the settings.
     pub fn differences(&self, now: &Self) -> Vec<String> {
         let flat = |identity: &Self| {

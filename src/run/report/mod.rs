@@ -22,7 +22,7 @@ pub(super) struct Sources<'a> {
     pub experiment: &'a Experiment,
     pub method: Method,
     pub prepared: &'a Prepared,
-    pub detector: &'a dyn Scorer,
+    pub scorer: &'a dyn Scorer,
     pub table: &'a ScoreTable,
     pub evaluation: &'a Evaluation,
     pub explained: &'a Explained,
@@ -48,7 +48,7 @@ pub(super) fn render(sources: &Sources) -> Result<String, RunError> {
         curves: sources.curves()?,
         reconstructions: sources.reconstructions(),
         samples: sources
-            .detector
+            .scorer
             .sample(SHOWN, derive(sources.environment.seed, "samples")),
         pictures: sources.pictures(),
         extremes: sources.extremes(),
@@ -81,7 +81,7 @@ impl Sources<'_> {
         match score {
             DECIDING => "deciding score".to_owned(),
             score => {
-                let own = self.detector.words(score);
+                let own = self.scorer.words(score);
                 own.unwrap_or_else(|| entry.describe(score).to_owned())
             }
         }
@@ -89,7 +89,7 @@ impl Sources<'_> {
 
     /// The score that the method is judged by: where it is one of the method's own, that name.
     fn own_score(&self) -> &str {
-        match self.detector.deciding() {
+        match self.scorer.deciding() {
             [only] => only,
             _ => DECIDING,
         }

@@ -22,7 +22,7 @@ impl Sources<'_> {
             };
             Some(Reconstructions {
                 title,
-                reconstructions: self.detector.reconstruct(&originals)?,
+                reconstructions: self.scorer.reconstruct(&originals)?,
                 originals,
             })
         };
@@ -45,7 +45,7 @@ impl Sources<'_> {
             let first: Vec<usize> = (0..part.images.len().min(EXTREMES)).collect();
             Some((title, part.images.select(&first)))
         });
-        self.detector.pictures(&tested.collect::<Vec<_>>())
+        self.scorer.pictures(&tested.collect::<Vec<_>>())
     }
 
     pub(super) fn extremes(&self) -> Vec<Extremes> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::SlurmError;
 
-/// How often `sbatch` is tried when the controller does not answer.
+/// How often `sbatch` and `squeue` are tried when the controller does not answer.
 const TRIES: u32 = 5;
 /// Slurm's default of the number of tasks in an array, for when it cannot be asked.
 const USUAL_ARRAY: usize = 1001;
@@ -53,6 +53,20 @@ fn call(program: &'static str, arguments: &[String]) -> Result<String, SlurmErro
     }
 }
 
+/// [`call`], several times when the controller does not answer: what is asked changes nothing.
+fn patiently(program: &'static str, arguments: &[String]) -> Result<String, SlurmError> {
+    let mut tries = 0;
+    loop {
+        match call(program, arguments) {
+            Err(error) if is_passing(&error) && tries < TRIES => {
+                tries += 1;
+                std::thread::sleep(Duration::from_secs(u64::from(tries)));
+            }
+            other => return other,
+        }
+    }
+}
+
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
 }
@@ -87,7 +101,10 @@ pub(super) fn submit(options: &[String], name: &str) -> Result<String, SlurmErro
         ]);
         let named = [named, vec![name.to_owned()]].concat();
         // Several tasks of one array have one id at first; then the smallest is the array's.
-        let found = call("squeue", &named)?;
+        let found = patiently("squeue", &named).inspect_err(|_| {
+            // Nobody knows whether it was taken, or by which number.
+            let _ = call("scancel", &words(&["--me", "--name", name]));
+        })?;
         let ids = found
             .lines()
             .filter_map(|line| line.trim().parse::<u64>().ok());

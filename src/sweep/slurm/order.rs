@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::plan_file::PlanFolder;
 use super::scripts::Wishes;
 use super::status::{self, Counts};
-use super::submission::{Job, Submission};
+use super::submission::{Job, Submission, all_active};
 use super::submit::{Prepared, alone};
 use super::survey::Asked;
 use super::{Collected, SlurmError, client};
@@ -190,9 +190,7 @@ impl Order<'_> {
     /// [`SlurmError`] when Slurm refuses.
     pub fn cancel(&self) -> Result<Vec<String>, SlurmError> {
         let queue = client::queue()?;
-        let submissions = Submission::all(&self.submissions()?);
-        let active = submissions.iter().flat_map(|known| known.active(&queue));
-        let active: Vec<String> = active.collect();
+        let active = all_active(&self.submissions()?, &queue)?;
         if !active.is_empty() {
             client::cancel(&active)?;
         }

@@ -1,6 +1,6 @@
 //! A submission that was made: its plan, its jobs, and which task is whose.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use super::SlurmError;
 use super::client::{self, JobState, Queue};
 use super::plan_file::Work;
 use super::plan_file::{PlanFile, PlanFolder};
-use crate::files;
+use crate::files::{self, FileError};
 use crate::run::run_folder;
 use crate::study::{Study, class_tags};
 use crate::sweep::request::Part;
@@ -41,7 +41,7 @@ pub(super) struct Submission {
     tasks: HashMap<(Work, usize), String>,
 }
 
-/// Folders of the runs of a table.
+/// Folder of a run of a table.
 pub(super) fn folder_of(
     study: &Study,
     dataset: crate::data::DatasetName,
@@ -50,6 +50,39 @@ pub(super) fn folder_of(
 ) -> PathBuf {
     let name = format!("{}-{}", study.name, class_tags(dataset, class)[0]);
     run_folder(&part.options.artifacts, &name, variant, seed)
+}
+
+/// The jobs of a submission so far, whether this version can read its plan or not: one that was interrupted on its way to the
+/// cluster has none, or not all.
+fn jobs_of(folder: &PlanFolder) -> Result<Vec<Job>, FileError> {
+    match folder.jobs().exists() {
+        true => files::read_json(&folder.jobs()),
+        false => Ok(Vec::new()),
+    }
+}
+
+/// Ids of those of the `jobs` that are not over.
+fn active(jobs: &[Job], queue: &Queue) -> Vec<String> {
+    let running = queue
+        .iter()
+        .filter(|(_, state)| !matches!(state, JobState::Ended(_)));
+    let alive: HashSet<&str> = running
+        .map(|(id, _)| id.split('_').next().unwrap_or(id))
+        .collect();
+    let ids = jobs.iter().map(|job| job.id.clone());
+    ids.filter(|id| alive.contains(id.as_str())).collect()
+}
+
+/// Ids of the jobs that are not over of all submissions in a folder, also of those that other versions of this program have made.
+///
+/// # Errors
+/// [`SlurmError`] when the jobs of one cannot be read.
+pub(super) fn all_active(submissions: &Path, queue: &Queue) -> Result<Vec<String>, SlurmError> {
+    let mut ids = Vec::new();
+    for folder in PlanFolder::all(submissions) {
+        ids.extend(active(&jobs_of(&folder)?, queue));
+    }
+    Ok(ids)
 }
 
 impl Submission {
@@ -68,11 +101,7 @@ impl Submission {
         };
         let cells = plan.cells.iter().enumerate();
         let by_folder = cells.map(|(index, cell)| (path(cell), index)).collect();
-        // A plan that was interrupted on its way to the cluster has no jobs, or not all.
-        let jobs: Vec<Job> = match folder.jobs().exists() {
-            true => files::read_json(&folder.jobs())?,
-            false => Vec::new(),
-        };
+        let jobs = jobs_of(&folder)?;
         let mut tasks = HashMap::new();
         for array in &plan.arrays {
             let Some(job) = jobs.iter().find(|job| job.name == array.name) else {
@@ -91,7 +120,7 @@ impl Submission {
         })
     }
 
-    /// All in a folder that this version can read, the newest first.
+    /// All in a folder that this version can read, the newest first. (Jobs of others: [`all_active`].)
     pub(super) fn all(submissions: &Path) -> Vec<Self> {
         let folders = PlanFolder::all(submissions).into_iter().rev();
         folders
@@ -121,15 +150,9 @@ impl Submission {
 
     /// Ids of its jobs that are not over.
     pub(super) fn active(&self, queue: &Queue) -> Vec<String> {
-        let mut alive: Vec<&str> = Vec::new();
-        for (id, state) in queue {
-            if !matches!(state, JobState::Ended(_)) {
-                alive.push(id.split('_').next().unwrap_or(id));
-            }
-        }
-        let ids = self.jobs.iter().map(|job| job.id.clone());
-        ids.filter(|id| alive.contains(&id.as_str())).collect()
+        active(&self.jobs, queue)
     }
+
     /// Slurm's names of its tasks and jobs that begin only when somebody releases them, in order.
     pub(super) fn held(&self, queue: &Queue) -> Vec<String> {
         let all = self

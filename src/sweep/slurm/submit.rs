@@ -8,7 +8,7 @@ use super::client::{self, Queue};
 use super::collect::patiently;
 use super::plan_file::{FORMAT, PlanFile, PlanFolder, PlannedCell};
 use super::scripts::{self, Wishes};
-use super::submission::{COLLECT, Job, Submission};
+use super::submission::{COLLECT, Job, Submission, all_active};
 use super::survey::{Asked, AskedCell, CellState, state};
 use super::{Order, SlurmError};
 use crate::backend::Backend;
@@ -52,6 +52,7 @@ impl Prepared {
         };
         let mut submissions: Vec<&Submission> = submissions.iter().collect();
         submissions.retain(|submission| !submission.active(&queue).is_empty());
+        refuse_unread(order, &submissions, &queue)?;
         let (mut done, mut under_way) = (0, 0);
         let mut pending: Vec<PlannedCell> = Vec::new();
         let mut others: Vec<String> = Vec::new();
@@ -193,6 +194,23 @@ fn command(program: &str, options: &[String]) -> String {
         }
     });
     format!("{program} {}\n", quoted.collect::<Vec<_>>().join(" "))
+}
+
+/// Refuses when there are jobs of which this version cannot read what they are at: they may be at the same cells.
+///
+/// # Errors
+/// [`SlurmError::Asked`].
+fn refuse_unread(order: &Order, read: &[&Submission], queue: &Queue) -> Result<(), SlurmError> {
+    let known: Vec<String> = read.iter().flat_map(|one| one.active(queue)).collect();
+    let mut unread = all_active(&order.submissions()?, queue)?;
+    unread.retain(|id| !known.contains(id));
+    match unread.is_empty() {
+        true => Ok(()),
+        false => Err(SlurmError::Asked(format!(
+            "jobs {} were submitted by another version of this program, and what they are at cannot be read: wait for them, take them back with --cancel, or choose another --artifacts",
+            unread.join(", ")
+        ))),
+    }
 }
 
 /// Which jobs are at a cell that is under way.

@@ -1,4 +1,4 @@
-//! What carries out the cells of a sweep.
+//! Threads that carry out the cells of a sweep.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,19 +11,7 @@ use crate::study::Study;
 use crate::train::{Display, panic_message};
 
 /// Takes the outcome of a cell, from any thread.
-pub type Done<'a> =
-    &'a (dyn Fn(&Cell, Result<Summary, String>) -> Result<(), RunError> + Sync + 'a);
-
-/// Carries out cells, in whatever order and however many at a time.
-pub trait Executor {
-    /// Runs groups of cells: those of one group one after the other, because they share what they
-    /// train. `done` takes the outcome of each, from any thread; what it returns as an error, and an
-    /// interruption, ends the sweep.
-    ///
-    /// # Errors
-    /// The first of these.
-    fn execute(&self, groups: Vec<Vec<Cell>>, done: Done) -> Result<(), RunError>;
-}
+type Outcome<'a> = &'a (dyn Fn(&Cell, Result<Summary, String>) -> Result<(), RunError> + Sync + 'a);
 
 /// Threads of this process.
 pub struct Threads<'a> {
@@ -60,10 +48,14 @@ impl Threads<'_> {
             Err(panic) => Ok(Err(panic_message(panic.as_ref()))),
         }
     }
-}
 
-impl Executor for Threads<'_> {
-    fn execute(&self, groups: Vec<Vec<Cell>>, done: Done) -> Result<(), RunError> {
+    /// Runs groups of cells: those of one group one after the other, because they share what they
+    /// train. `done` takes the outcome of each, from any thread; what it returns as an error, and an
+    /// interruption, ends the sweep.
+    ///
+    /// # Errors
+    /// The first of these.
+    pub fn execute(&self, groups: Vec<Vec<Cell>>, done: Outcome) -> Result<(), RunError> {
         let groups = Mutex::new(VecDeque::from(groups));
         let stopped = Mutex::new(None);
         let work = || {
