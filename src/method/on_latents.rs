@@ -178,11 +178,10 @@ impl<D: Density> Scorer for OnLatents<D> {
         self.weights.encoder.onnx()
     }
 
-    fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
-        let images = self.conversion.apply(images.clone())?;
+    fn score_converted(&self, images: &Images) -> Result<Scores, DetectorError> {
         let encoder = &self.weights.encoder;
         let latent = self.sizes.latent();
-        let representation = Representation::of(encoder, latent, &images, &self.device);
+        let representation = Representation::of(encoder, latent, images, &self.device);
         Ok(self.score_representation(&representation))
     }
 

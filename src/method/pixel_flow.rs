@@ -271,8 +271,8 @@ impl<S: FlowSizes> Scorer for PixelFlow<S> {
         self.flow.save_into(store)
     }
 
-    fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
-        let images = Arc::new(self.conversion.apply(images.clone())?);
+    fn score_converted(&self, images: &Images) -> Result<Scores, DetectorError> {
+        let images = Arc::new(images.clone());
         let columns = self.mean_over_draws(&images, |batch| {
             let (log_prob, norm) = self.flow.log_prob_and_norm(batch);
             [self.flow.bits_per_dim(log_prob), norm]

@@ -37,6 +37,16 @@ pub(in crate::method) fn scorers() -> Vec<Box<dyn Scorer>> {
 }
 
 #[test]
+fn every_kind_that_a_model_file_can_be_of_is_among_them() {
+    let fitted: Vec<String> = scorers().iter().map(|one| one.stored().kind).collect();
+    for method in Method::ALL {
+        for (kind, _) in method.entry().loaders {
+            assert!(fitted.iter().any(|one| one == kind), "{kind}");
+        }
+    }
+}
+
+#[test]
 fn a_score_depends_on_its_image_alone() {
     for scorer in scorers() {
         assert_score_of_image_alone(scorer.as_ref(), &noise(20, 4));

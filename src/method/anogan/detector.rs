@@ -121,9 +121,8 @@ impl Scorer for AnoganDetector {
         self.model.save_into(store)
     }
 
-    fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
-        self.inspect(&self.conversion.apply(images.clone())?)
-            .scores()
+    fn score_converted(&self, images: &Images) -> Result<Scores, DetectorError> {
+        self.inspect(images).scores()
     }
 
     fn reconstruct(&self, images: &Images) -> Option<Images> {

@@ -138,10 +138,9 @@ impl Scorer for AutoEncoderScorer {
         }
     }
 
-    fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
-        let images = self.conversion.apply(images.clone())?;
+    fn score_converted(&self, images: &Images) -> Result<Scores, DetectorError> {
         let latent = self.sizes.latent;
-        let found = Representation::of(&self.encoder, latent, &images, &self.device);
+        let found = Representation::of(&self.encoder, latent, images, &self.device);
         Ok(reconstruction_scores(&found))
     }
 

@@ -134,8 +134,8 @@ mod tests {
             self.0.save_into(store)
         }
 
-        fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
-            let right = self.0.score(images)?;
+        fn score_converted(&self, images: &Images) -> Result<Scores, DetectorError> {
+            let right = self.0.score_converted(images)?;
             let columns = right.columns().iter();
             let wrong = columns.map(|column| column.iter().map(|score| score + 1.0).collect());
             Ok(Scores::new(right.names(), wrong.collect()))

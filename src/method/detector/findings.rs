@@ -30,7 +30,7 @@ pub(in crate::method) struct Anew<'a, S: ?Sized> {
 
 impl<S: Scorer + ?Sized> Findings for Anew<'_, S> {
     fn scores(&self) -> Result<Scores, DetectorError> {
-        self.scorer.score(self.images)
+        self.scorer.score_converted(self.images)
     }
 
     fn heat(&self, source: HeatSource) -> Option<Vec<Heatmap>> {

@@ -64,7 +64,15 @@ pub trait Scorer: Send + Sync {
     ///
     /// # Errors
     /// [`DetectorError::Images`] when that is not possible.
-    fn score(&self, images: &Images) -> Result<Scores, DetectorError>;
+    fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
+        self.score_converted(&self.conversion().apply(images.clone())?)
+    }
+
+    /// Scores images that have been converted.
+    ///
+    /// # Errors
+    /// [`DetectorError`] when they cannot be scored.
+    fn score_converted(&self, images: &Images) -> Result<Scores, DetectorError>;
 
     /// The images as the method brings them back, if it does.
     fn reconstruct(&self, _images: &Images) -> Option<Images> {

@@ -129,8 +129,7 @@ impl Scorer for EgbadDetector {
         self.networks.save_into(store)
     }
 
-    fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
-        let images = self.conversion.apply(images.clone())?;
+    fn score_converted(&self, images: &Images) -> Result<Scores, DetectorError> {
         let mut columns = vec![Vec::new(); 3];
         for indices in batches(images.len(), BATCH) {
             let scores = self

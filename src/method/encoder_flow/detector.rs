@@ -209,9 +209,8 @@ impl Scorer for EncoderFlow {
         self.weights.encoder.onnx()
     }
 
-    fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
-        let images = self.conversion.apply(images.clone())?;
-        Ok(self.score_representation(&self.represent(&images)))
+    fn score_converted(&self, images: &Images) -> Result<Scores, DetectorError> {
+        Ok(self.score_representation(&self.represent(images)))
     }
 
     fn terms(&self, images: &Images) -> Vec<Terms> {

@@ -72,8 +72,7 @@ impl Scorer for GanomalyDetector {
         self.model.save_into(store)
     }
 
-    fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
-        let images = self.conversion.apply(images.clone())?;
+    fn score_converted(&self, images: &Images) -> Result<Scores, DetectorError> {
         let mut distance = Vec::with_capacity(images.len());
         let mut reconstruction = Vec::with_capacity(images.len());
         for indices in batches(images.len(), BATCH) {

@@ -307,9 +307,8 @@ impl Scorer for OnPositions {
         self.weights.encoder.onnx()
     }
 
-    fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
-        self.inspect(&self.conversion.apply(images.clone())?)
-            .scores()
+    fn score_converted(&self, images: &Images) -> Result<Scores, DetectorError> {
+        self.inspect(images).scores()
     }
 
     fn heat(&self, images: &Images, source: HeatSource) -> Option<Vec<Heatmap>> {

@@ -301,9 +301,8 @@ impl Scorer for Views {
         network.map(OnnxNetwork::file)
     }
 
-    fn score(&self, images: &Images) -> Result<Scores, DetectorError> {
-        let images = self.conversion.apply(images.clone())?;
-        Ok(self.combined(self.nll(&images, None)))
+    fn score_converted(&self, images: &Images) -> Result<Scores, DetectorError> {
+        Ok(self.combined(self.nll(images, None)))
     }
 
     fn heat(&self, images: &Images, source: HeatSource) -> Option<Vec<Heatmap>> {

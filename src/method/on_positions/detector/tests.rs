@@ -7,7 +7,7 @@ use crate::data::Framing;
 use crate::encoder::{MapSource, Normalisation, PatchSizes, PositionConfig};
 use crate::flow::transform_tests::randomised;
 use crate::flow::{BaseKind, Mixing, RealNvpConfig};
-use crate::method::detector::scorer::tests::{assert_score_of_image_alone, noise};
+use crate::method::detector::scorer::tests::noise;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -168,13 +168,6 @@ fn exported(density: DensitySizes) -> OnPositions {
         normalise: Normalisation::None,
     };
     with_network(config, Some(CONVOLUTIONS), &[(Seen::Image, density)])
-}
-
-#[test]
-fn a_score_depends_on_its_image_alone() {
-    for detector in detectors() {
-        assert_score_of_image_alone(&detector, &noise(20, 2));
-    }
 }
 
 #[test]
