@@ -161,13 +161,13 @@ impl Backend {
         Self::named(name)?.open()
     }
 
-    /// The backend of this name, or the preferred one.
+    /// The backend of this name, or the preferred one: also for an empty name, which a variable that is set to nothing is.
     ///
     /// # Errors
     /// [`BackendError`] when it is not compiled in.
     pub fn named(name: Option<&str>) -> Result<Self, BackendError> {
         let mut compiled = Self::compiled().into_iter();
-        match name {
+        match name.filter(|name| !name.is_empty()) {
             None => compiled.next().ok_or(BackendError::None),
             Some(name) => compiled
                 .find(|backend| backend.name() == name)

@@ -345,6 +345,25 @@ fn methods_are_compared_on_a_folder() {
     let environment = json(&run.join("environment.json"));
     let source = environment["data"][0].as_str().unwrap();
     assert!(source.contains("2 files left out"), "{source}");
+    // Every score has its picture.
+    let scores = std::fs::read_to_string(run.join("scores.csv")).unwrap();
+    assert!(scores.starts_with("split,index,label,truth,file,"));
+    let is_named = |line: &str| line.contains(",anomalous,test/") && line.contains(".png,");
+    let named_rows = scores.lines().filter(|line| is_named(line)).count();
+    assert_eq!(named_rows, Defect::ALL.len() * FEW.defective);
+    // Pixels are compared with masks, and as by `score`.
+    let pixels = json(&run.join("metrics.json"))["pixels"][0].clone();
+    assert_eq!(pixels["source"], "positions");
+    let mut again = program(place.path());
+    again.args(["score", "--format", "csv", "--alpha", "0.5"]);
+    again.arg(run.join("detector/model.safetensors")).arg(set);
+    let said = text(&runs(again).stderr);
+    for (name, key) in [("pixel AUROC", "auroc"), ("AUPRO", "aupro")] {
+        let (told, stored) = (number(&said, name), pixels[key].as_f64().unwrap());
+        assert!((told - stored).abs() < 6e-4, "{name}: {told} {stored}");
+    }
+    let table = std::fs::read_to_string(place.path().join("artifacts/sweeps/folder/results.md"));
+    assert!(table.unwrap().contains("| pixel AUROC | AUPRO |"));
 
     // What a newcomer types.
     let elsewhere = tempfile::tempdir().unwrap();
@@ -385,7 +404,7 @@ fn a_run_is_of_the_pictures_that_it_saw() {
     assert!(text(&again.stdout).contains("complete before"));
     std::fs::remove_file(set.join("train/good/000.png")).unwrap();
     let refused = fails(command("experiment", &settings));
-    assert!(refused.contains("pictures in data.folder"), "{refused}");
+    assert!(refused.contains("pictures in the folder"), "{refused}");
     let mut evaluate = program(folder.path());
     evaluate.args(["evaluate", "folder-defect", "--offline", "--method", "knn"]);
     let refused = complains(evaluate);

@@ -430,8 +430,8 @@ fn without_slurm_there_is_a_sentence() {
         command.env("PATH", folder.path());
         let message = fails(command);
         let expected = match option {
-            "--status" => "nothing has been submitted",
-            _ => "was not found",
+            "--slurm" => "was not found",
+            _ => "nothing has been submitted",
         };
         assert!(message.contains(expected), "{option}: {message}");
     }

@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::Args;
 
 use super::data::fetch_weights;
-use super::labelled::{self, tell_skipped};
+use super::labelled::{self, tell_skipped, tell_stray};
 use super::places::{refuse_source, same_place};
 use super::score::DEFAULT_ALPHA;
 use super::{DEFAULT_METHOD, DataPlace, DeviceChoice, StudyPlace, command_line, page, print};
@@ -189,7 +189,12 @@ pub fn run(args: FitArgs) -> anyhow::Result<()> {
     }
     let notes = tell(&fit, &fitted);
     let tests = match layout(&fit.folder)? {
-        Layout::Mvtec { test, .. } => Some(test),
+        Layout::Mvtec {
+            test, stray_masks, ..
+        } => {
+            tell_stray(&stray_masks);
+            Some(test)
+        }
         Layout::Plain { .. } => None,
     };
     // Where the level is out of reach, p-values still rank images and their positions.

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use crate::data::folder::{MvtecTest, Skipped};
-use crate::folder::{FolderMetrics, Found, SCORING_BATCH, Scored, Scoring, ScoringOptions};
+use crate::folder::{SCORING_BATCH, Scored, Scoring, ScoringOptions};
 use crate::method::Detector;
 use crate::progress::progress;
+use crate::run::{FolderMetrics, Found};
 
 /// Skipped files that are named; the others are counted.
 const NAMED: usize = 10;
@@ -59,16 +60,29 @@ pub fn describe(result: &FolderMetrics) -> String {
             first.images
         ));
     }
-    for pixels in &result.pixels {
+    lines.extend(result.pixels.iter().map(ToString::to_string));
+    if !result.pixels.is_empty() && result.unmasked > 0 {
         lines.push(format!(
-            "pixel AUROC {:.3}, AUPRO {:.3} ({})",
-            pixels.auroc, pixels.aupro, pixels.source
+            "{} of {} defective images have no mask that can be used, and no part in these",
+            result.unmasked, result.found.images
         ));
     }
     if let Some(masks) = &result.masks {
         lines.push(format!("masks at {}: {}", masks.alpha, masks.in_words()));
     }
     lines.join("\n")
+}
+
+/// Warns of masks that are of no test image: under another name they would be compared with.
+pub fn tell_stray(masks: &[PathBuf]) {
+    if let Some(first) = masks.first() {
+        eprintln!(
+            "warning: {} masks in ground_truth are of no test image, such as {}: test/<defect>/<name>.png has its mask in \
+             ground_truth/<defect>/<name>_mask.png",
+            masks.len(),
+            first.display()
+        );
+    }
 }
 
 /// Warns about files that were left out: one line for each, and one for all where there are several.
@@ -95,8 +109,8 @@ pub fn tell_skipped(skipped: &[Skipped], ignored: &str) {
 mod tests {
     use super::*;
     use crate::evaluate::FalseAlarms;
-    use crate::folder::{MaskMetrics, PixelMetrics};
     use crate::method::HeatSource;
+    use crate::run::{MaskMetrics, PixelMetrics};
 
     #[test]
     fn metrics_are_said_where_there_are_any() {
@@ -115,6 +129,7 @@ mod tests {
                 expected: 0.1,
                 deviation: 0.05,
             }],
+            unmasked: 2,
             pixels: vec![PixelMetrics {
                 source: HeatSource::Positions,
                 auroc: 0.9,
@@ -130,6 +145,7 @@ mod tests {
         assert_eq!(
             describe(&result),
             "image AUROC 0.988\n  hole             0.500\n31 of 50 defective images are found at 0.05\nfalse alarms among 56 good images: 2 with p <= 0.1\npixel AUROC 0.900, AUPRO 0.750 (positions)\n\
+             2 of 50 defective images have no mask that can be used, and no part in these\n\
              masks at 0.05: 50.5 % of the defects' area, with 1.5 times that area marked around and in them, 0.03 % of good images"
         );
         result.image_auroc = None;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use clap::Args;
 
-use super::labelled::{self, tell_skipped};
+use super::labelled::{self, tell_skipped, tell_stray};
 use super::places::{refuse_among_images, refuse_source, same_place};
 use super::verdicts::{Format, Printer};
 use super::{DeviceChoice, command_line, page};
@@ -83,10 +83,12 @@ pub fn run(args: ScoreArgs) -> anyhow::Result<ExitCode> {
     let Unscored {
         files,
         tests,
+        stray_masks,
         ignored,
         searched,
     } = unscored(&args.paths)?;
     tell_skipped(&[], &ignored.to_string());
+    tell_stray(&stray_masks);
     refuse_places(&args, &files, &searched)?;
     let scored = score_all(&args, &detector, &files, tests)?;
     tell_skipped(&scored.skipped, "");

@@ -152,6 +152,8 @@ pub struct Labelled {
     pub source: String,
     /// Which images are the training set, where the data set says so itself.
     pub given: Option<GivenSplit>,
+    /// The file of each image within the folder, where each has one of its own.
+    pub files: Option<Vec<String>>,
 }
 
 /// The split that a data set comes with.

@@ -27,8 +27,23 @@ pub struct FalseAlarms {
 impl FalseAlarms {
     /// Of normal images with these `scores`, at every level that the calibration reaches.
     pub fn of(conformal: &Conformal, scores: &[f32]) -> Vec<Self> {
-        let reached = LEVELS
-            .into_iter()
+        Self::at_levels(conformal, scores, &LEVELS)
+    }
+
+    /// The same, and at the level `alpha`.
+    pub fn with_level(conformal: &Conformal, scores: &[f32], alpha: f64) -> Vec<Self> {
+        let mut levels = LEVELS.to_vec();
+        if !levels.contains(&alpha) {
+            levels.push(alpha);
+            levels.sort_by(|left, right| right.total_cmp(left));
+        }
+        Self::at_levels(conformal, scores, &levels)
+    }
+
+    fn at_levels(conformal: &Conformal, scores: &[f32], levels: &[f64]) -> Vec<Self> {
+        let reached = levels
+            .iter()
+            .copied()
             .filter(|&alpha| conformal.check(alpha).is_ok() && !scores.is_empty());
         let at = |alpha: f64| {
             let called = scores.iter();
@@ -77,6 +92,9 @@ mod tests {
         assert_eq!(counts, [(0.1, 2), (0.05, 1)]);
         assert_eq!((found[0].images, found[0].share()), (4, 0.5));
         assert!(FalseAlarms::of(&conformal, &[]).is_empty());
+        let with = FalseAlarms::with_level(&conformal, &[20.0, 18.0, 17.0, -1.0], 0.2);
+        assert_eq!((with.len(), with[0].alpha, with[0].called), (3, 0.2, 3));
+        assert_eq!(FalseAlarms::with_level(&conformal, &[1.0], 0.05).len(), 2);
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! One method fitted to a folder's images.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::FolderFit;
 use super::order::Resolved;
 use super::split::{Split, split};
 use crate::backend::OpenDevice;
-use crate::data::folder::{Layout, Loaded, Skipped, layout, load_watched};
+use crate::data::folder::{Layout, Loaded, Skipped, digest_of, layout, load_watched};
 use crate::data::{Conversion, Images, SplitShares};
 use crate::method::{
     Calibration, Clock, Context, Detector, Fitted, HeldOut, Identity, MethodError, Part, Scores,
@@ -80,7 +80,11 @@ impl Attempt {
         let notes = dim_images(&images).into_iter();
         let notes = notes.chain(reshaped_images(&files.sides, conversion));
         let notes: Vec<String> = notes.collect();
-        let identity = Identity::of(method.name(), plan.as_ref(), &settings, &fit.backbone);
+        let identity = identity(
+            fit,
+            &files,
+            Identity::of(method.name(), plan.as_ref(), &settings, &fit.backbone),
+        );
         let workspace = Workspace::for_fit(&place(fit, name), &identity, &settings, fit.force)?;
         let log = workspace.log();
         crate::logging::to_file(&log);
@@ -128,6 +132,17 @@ impl Attempt {
     }
 }
 
+/// What the fit depends on: what the method's `own` says, which pictures, and how they are dealt out.
+fn identity(fit: &FolderFit, files: &Files, mut own: Identity) -> Identity {
+    let mut dealt = toml::Table::new();
+    // Written as it is typed: TOML's whole numbers end at half of the seeds.
+    dealt.insert("seed".to_owned(), fit.seed.to_string().into());
+    dealt.insert("calibration-share".to_owned(), fit.calibration_share.into());
+    own.settings.insert("fit".to_owned(), dealt.into());
+    own.pictures = Some(digest_of(&fit.folder, files.paths.clone()));
+    own
+}
+
 /// The images of a folder as a method wants them, and what is known about them.
 struct Read {
     images: Images,
@@ -161,6 +176,7 @@ impl Read {
             sides,
             skipped,
         } = load_watched(normal, conversion, fit.strict, &read)?;
+        refuse_equal(&images, &fit.folder)?;
         let groups = layout.groups(&fit.folder, &paths, group_by.as_ref())?;
         let files = Files {
             paths,
@@ -174,6 +190,24 @@ impl Read {
             groups,
             ignored,
         })
+    }
+}
+
+/// Refuses images that are all one: nothing is learnt from them.
+///
+/// # Errors
+/// [`RunError`] naming the folder.
+fn refuse_equal(images: &Images, folder: &Path) -> Result<(), RunError> {
+    let mut others = images.iter().skip(1);
+    match images.len() > 1 && others.all(|image| image == images.get(0)) {
+        false => Ok(()),
+        true => Err(RunError::pictures(
+            folder.display().to_string(),
+            format!(
+                "its {} images are all the same to the last pixel: what varies among normal ones is to be learnt from many",
+                images.len()
+            ),
+        )),
     }
 }
 

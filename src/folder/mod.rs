@@ -3,14 +3,12 @@
 
 mod attempt;
 mod fit;
-mod metrics;
 mod order;
 mod report;
 mod scoring;
 mod split;
 
 pub use fit::{Comparison, FittedFolder, fit_folder};
-pub use metrics::{FolderMetrics, Found, MaskMetrics, PixelMetrics};
 pub use order::FolderFit;
 pub use report::FolderPage;
 pub use scoring::{Judged, Kept, SCORING_BATCH, Scored, Scoring, ScoringOptions};

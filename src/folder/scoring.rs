@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 use image::{DynamicImage, ImageFormat};
 use rayon::prelude::*;
 
-use super::metrics::{FolderMetrics, FolderTest};
 use crate::data::folder::{Loaded, MvtecTest, Skipped, load};
 use crate::data::{Picture, batches};
 use crate::files::{self, FileError};
 use crate::method::{Detector, HeatSource, Heatmap, Inspection, PictureMaps, Verdict};
-use crate::run::RunError;
+use crate::run::{FolderMetrics, FolderTest, RunError};
 
 /// Files that are decoded and scored at a time.
 pub const SCORING_BATCH: usize = 64;
@@ -33,6 +32,9 @@ pub struct ScoringOptions {
     /// Stop at a file that cannot be read instead of leaving it out.
     pub strict: bool,
 }
+
+/// Bytes of the name of an overlay or a mask, at most, before what tells it from others: a file system takes 255.
+const LONGEST_NAME: usize = 200;
 
 /// One pass over files. Its memory does not grow with them, but for a line of each.
 pub struct Scoring<'a> {
@@ -290,10 +292,11 @@ impl<'a> Scoring<'a> {
     fn name(&mut self, path: &Path) -> String {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let parent = path.parent().and_then(Path::file_name).unwrap_or_default();
-        let wanted = match parent.to_string_lossy() {
+        let mut wanted = match parent.to_string_lossy() {
             parent if parent.is_empty() => stem.into_owned(),
             parent => format!("{parent}_{stem}"),
         };
+        wanted.truncate(wanted.floor_char_boundary(LONGEST_NAME));
         let mut name = wanted.clone();
         let mut number = 2;
         while !self.names.insert(name.clone()) {

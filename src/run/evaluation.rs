@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DECIDING, Explanation, RunError, ScoreTable};
+use super::{DECIDING, Explanation, PixelMetrics, RunError, ScoreTable};
 use crate::evaluate::{Conformal, FalseAlarms, ScoreMetrics, Sides, Threshold, evaluate};
 use crate::method::{Calibration, DetectorError, Scorer, Scores};
 use crate::study::Settings;
@@ -21,6 +21,9 @@ pub struct Numbers {
     /// How often normal test images have small p-values; empty in a file of a run that did not ask yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub false_alarms: Vec<FalseAlarms>,
+    /// How well heat maps tell defective pixels, where the images are the user's folder and have masks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pixels: Vec<PixelMetrics>,
     /// None in a file of a run that did not ask yet; `evaluate` adds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explanation: Option<Explanation>,

@@ -41,6 +41,8 @@ struct Pool {
     conversion: String,
     /// Which images are the training set, where the data set says so itself.
     given: Option<GivenSplit>,
+    /// The file of each image, where each has one of its own.
+    files: Option<Vec<String>>,
     /// Features of every image, where the method looks through a pretrained network.
     features: Option<Vectors>,
 }
@@ -51,6 +53,8 @@ pub struct Prepared {
     pub parts: Parts,
     /// Class names of the data set that is trained on.
     pub class_names: Vec<String>,
+    /// The file of each of its images, where each has one of its own.
+    pub files: Option<Vec<String>>,
 }
 
 impl Pools {
@@ -213,6 +217,7 @@ impl Pools {
         Ok(Prepared {
             parts: Parts::new(own.chain(others).collect()),
             class_names: self.own.class_names,
+            files: self.own.files,
         })
     }
 }
@@ -235,6 +240,10 @@ impl Pool {
         if limit > 0 && limit < loaded.images.len() {
             loaded.images = loaded.images.select(&(0..limit).collect::<Vec<_>>());
             loaded.labels.truncate(limit);
+            loaded
+                .files
+                .iter_mut()
+                .for_each(|files| files.truncate(limit));
             loaded.source += &format!(", the first {limit} images of it");
         }
         Ok(Self {
@@ -244,6 +253,7 @@ impl Pool {
             labels: Arc::new(loaded.labels),
             class_names: loaded.class_names,
             given: loaded.given,
+            files: loaded.files,
             features: None,
         })
     }

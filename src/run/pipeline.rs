@@ -6,11 +6,12 @@ use super::evaluation::{Evaluation, Numbers, anomalous_set, calibrate};
 use super::explanation::Explained;
 use super::identity::{Planned, plan_of};
 use super::images::{Pools, Prepared};
+use super::pixels::pixel_metrics;
 use super::report::{self, Sources};
 use super::stored::summary_of;
 use super::{
-    Done, Environment, RunError, RunFolder, RunOptions, ScoreTable, Summary, Workspace,
-    peak_memory_mib,
+    Done, Environment, PixelMetrics, RunError, RunFolder, RunOptions, ScoreTable, Summary,
+    Workspace, peak_memory_mib,
 };
 use crate::backend::{Backend, OpenDevice};
 use crate::data::{DataStore, DatasetName, Framing, Images, folder};
@@ -108,6 +109,7 @@ pub(super) struct ScoredRun<'a> {
 /// What the scores say.
 pub(super) struct Judged {
     evaluation: Evaluation,
+    pixels: Vec<PixelMetrics>,
     explained: Explained,
 }
 
@@ -200,7 +202,7 @@ impl<'a> Run<'a> {
         detector.check_device(&self.open)?;
         files::create_folder(&self.workspace.detector())?;
         detector.save(self.workspace.model())?;
-        table.write(&self.workspace.scores())?;
+        table.write(&self.workspace.scores(), prepared.files.as_deref())?;
         let scored = ScoredRun {
             prepared: &prepared,
             detector: &detector,
@@ -343,8 +345,11 @@ impl<'a> Run<'a> {
         let evaluation = Evaluation::new(table, detector.conformal(), settings, bootstrap)?;
         let anomalous = anomalous_set(settings);
         let explained = Explained::new((prepared, detector.scorer()), table, anomalous, seed)?;
+        let display = self.options.display;
+        let pixels = pixel_metrics(self.experiment, prepared, (detector, table), display)?;
         Ok(Judged {
             evaluation,
+            pixels,
             explained,
         })
     }
@@ -359,6 +364,7 @@ impl<'a> Run<'a> {
     ) -> Result<(), RunError> {
         let Judged {
             evaluation,
+            pixels,
             explained,
         } = judged;
         let html = report::render(&Sources {
@@ -368,6 +374,7 @@ impl<'a> Run<'a> {
             scorer: scored.detector.scorer(),
             table: scored.table,
             evaluation,
+            pixels,
             explained,
             environment,
             done,
@@ -381,6 +388,7 @@ impl<'a> Run<'a> {
         let numbers = Numbers {
             metrics: evaluation.metrics.clone(),
             false_alarms: evaluation.false_alarms.clone(),
+            pixels: pixels.clone(),
             explanation: Some(explained.numbers.clone()),
         };
         files::write_json(&self.workspace.metrics(), &numbers)?;

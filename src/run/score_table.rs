@@ -10,6 +10,8 @@ pub const DECIDING: &str = "deciding";
 
 /// Columns before the scores.
 const FIXED: [&str; 4] = ["split", "index", "label", "truth"];
+/// The column after these, where every image has a file.
+const FILE: &str = "file";
 
 /// Scores of one part of the data.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +48,12 @@ impl ScoredPart {
             labels: labels.collect(),
             columns,
         }
+    }
+
+    /// Whether the part's images are of the data set that is trained on.
+    pub fn is_own(&self) -> bool {
+        let own = ["train", "validation", "test-normal", "test-anomalous"];
+        own.contains(&self.name.as_str())
     }
 
     /// Whether the part's images are anomalous, by the protocol: those of the class left out, and of other data sets.
@@ -86,20 +94,17 @@ impl ScoreTable {
             .filter(|part| part.is_anomalous() && part.name != "test-anomalous")
     }
 
-    /// Writes the table as CSV: `split,index,label,truth` and one column per score, in the shortest
-    /// decimal form that reads back as the same number.
+    /// Writes the table as CSV: `split,index,label,truth`, with `files` (of the images of the data set that is trained on)
+    /// `file`, and one column per score, in the shortest decimal form that reads back as the same number.
     ///
     /// # Errors
     /// [`FileError`] naming the file.
-    pub fn write(&self, path: &Path) -> Result<(), FileError> {
+    pub fn write(&self, path: &Path, files: Option<&[String]>) -> Result<(), FileError> {
         files::replace(path, |file| {
             let mut csv = csv::Writer::from_writer(file);
-            csv.write_record(
-                FIXED
-                    .iter()
-                    .copied()
-                    .chain(self.names.iter().map(String::as_str)),
-            )?;
+            let names = self.names.iter().map(String::as_str);
+            let fixed = FIXED.into_iter().chain(files.map(|_| FILE));
+            csv.write_record(fixed.chain(names))?;
             for part in &self.parts {
                 for (row, (index, label)) in part.indices.iter().zip(&part.labels).enumerate() {
                     let fixed = [
@@ -111,8 +116,12 @@ impl ScoreTable {
                             false => "normal".to_owned(),
                         },
                     ];
+                    let file = files.map(|files| match files.get(*index) {
+                        Some(file) if part.is_own() => file.clone(),
+                        _ => String::new(),
+                    });
                     let scores = part.columns.iter().map(|column| column[row].to_string());
-                    csv.write_record(fixed.into_iter().chain(scores))?;
+                    csv.write_record(fixed.into_iter().chain(file).chain(scores))?;
                 }
             }
             csv.flush()
@@ -134,7 +143,11 @@ impl ScoreTable {
                 FIXED.join(",")
             )));
         }
-        let names: Vec<String> = header.iter().skip(FIXED.len()).map(str::to_owned).collect();
+        let first = match header.get(FIXED.len()) {
+            Some(FILE) => FIXED.len() + 1,
+            _ => FIXED.len(),
+        };
+        let names: Vec<String> = header.iter().skip(first).map(str::to_owned).collect();
         let mut parts: Vec<ScoredPart> = Vec::new();
         for (line, record) in (2..).zip(csv.records()) {
             let record = record.map_err(|error| damaged(&error))?;
@@ -170,7 +183,7 @@ impl ScoreTable {
                 .map_err(|_| damaged(&format!("line {line}: label out of range")))?;
             part.labels.push(label);
             for (index, column) in part.columns.iter_mut().enumerate() {
-                column.push(number(FIXED.len() + index)?);
+                column.push(number(first + index)?);
             }
         }
         Ok(Self { names, parts })
@@ -195,7 +208,18 @@ mod tests {
             names: vec!["nll".to_owned(), "reconstruction".to_owned()],
             parts: vec![part("train", 1.0 / 3.0), part("svhn", 16_777_217.0)],
         };
-        table.write(&path).unwrap();
+        let files: Vec<String> = ["a.png", "b,c.png", "d.png", "e.png"]
+            .map(str::to_owned)
+            .into();
+        table.write(&path, Some(&files)).unwrap();
+        assert_eq!(ScoreTable::read(&path).unwrap(), table);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("split,index,label,truth,file,nll,reconstruction\n"));
+        // Of another data set there are no files.
+        assert!(
+            text.contains("train,1,0,normal,\"b,c.png\",") && text.contains("svhn,3,9,anomalous,,")
+        );
+        table.write(&path, None).unwrap();
         assert_eq!(ScoreTable::read(&path).unwrap(), table);
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("split,index,label,truth,nll,reconstruction\ntrain,3,9,normal,"));

@@ -73,6 +73,7 @@ pub(super) fn summary_of(
     let Numbers {
         metrics,
         false_alarms,
+        pixels,
         ..
     } = files::read_json(&folder.metrics())?;
     let summary = Summary {
@@ -87,6 +88,7 @@ pub(super) fn summary_of(
         set: anomalous_set(&experiment.settings),
         metrics,
         false_alarms,
+        pixels,
         deciding: description.deciding(),
         identity: folder.read_identity()?,
         revision: environment.revisions(),

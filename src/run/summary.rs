@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::Metrics;
 use super::score_table::DECIDING;
+use super::{Metrics, PixelMetrics};
 use crate::evaluate::FalseAlarms;
 use crate::method::Identity;
 use crate::report::Timing;
@@ -49,6 +49,8 @@ pub struct Summary {
     pub metrics: Metrics,
     /// How often normal test images have small p-values.
     pub false_alarms: Vec<FalseAlarms>,
+    /// How well heat maps tell defective pixels, where there are masks.
+    pub pixels: Vec<PixelMetrics>,
     /// The scores that the deciding one is made of.
     pub deciding: Vec<String>,
     /// What the run's numbers depend on, as it was recorded.
@@ -139,6 +141,9 @@ impl fmt::Display for Summary {
             let shares = shares.map(|at| format!("{:.1} % at {}", 100.0 * at.share(), at.alpha));
             let shares = shares.collect::<Vec<_>>().join(", ");
             writeln!(f, "  false alarms by p-value: {shares}")?;
+        }
+        for pixels in &self.pixels {
+            writeln!(f, "  {pixels}")?;
         }
         for stage in &self.done.stages {
             let (name, epochs) = (&stage.name, stage.epochs);

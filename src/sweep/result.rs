@@ -48,6 +48,11 @@ pub struct SweepResult {
     /// Area under the ROC curve of other data sets against the normal images, `svhn=0.331;mnist=0.996`.
     #[serde(serialize_with = "on_one_line")]
     pub others: BTreeMap<String, f64>,
+    /// Area under the ROC curve of the pixels of heat maps, of the method's own source, where the images are the user's folder
+    /// and have masks.
+    pub pixel_auroc: Option<f64>,
+    /// Their AUPRO at 30 % false positives.
+    pub aupro: Option<f64>,
     /// Largest resident memory of the process in MiB, where it made no other run before.
     pub peak_memory_mib: Option<f64>,
 }
@@ -102,6 +107,8 @@ impl SweepResult {
             fpr_at_95_tpr: Some(metrics.fpr_at_95_tpr),
             others: others.collect(),
             seconds: Some(summary.done.seconds()),
+            pixel_auroc: summary.pixels.first().map(|pixels| pixels.auroc),
+            aupro: summary.pixels.first().map(|pixels| pixels.aupro),
             peak_memory_mib: summary.done.peak_memory_mib,
             config: summary.identity.fingerprint(),
             backend: summary.done.backend.clone(),

@@ -127,6 +127,8 @@ impl SweepTable {
             mean: mean(class_means),
             deviation: deviation(&seed_means),
             others: others.collect(),
+            pixel_auroc: mean(rows().filter_map(|row| row.pixel_auroc)),
+            aupro: mean(rows().filter_map(|row| row.aupro)),
             seconds: rows().filter_map(|row| row.seconds).sum(),
             run_seconds: mean(rows().filter_map(|row| row.seconds)),
             peak_memory_mib: rows()

@@ -68,7 +68,7 @@ fn overlays_and_exit_status_serve_a_pipeline() {
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(
-        error.contains("1 of the files could not be read"),
+        error.contains("1 of the images could not be read"),
         "{error}"
     );
 }

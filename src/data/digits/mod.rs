@@ -55,6 +55,7 @@ pub fn digits(count: usize, seed: u64) -> Labelled {
         });
     Labelled {
         given: None,
+        files: None,
         images: Images::new([1, SIDE, SIDE], pixels).expect("a whole number of 28x28 images"),
         labels,
         class_names: (0..CLASSES).map(|digit| digit.to_string()).collect(),

@@ -14,7 +14,11 @@ use crate::files::hex;
 /// # Errors
 /// [`DataError`] when the folder cannot be read.
 pub fn digest(folder: &Path) -> Result<String, DataError> {
-    let mut paths = layout(folder)?.files();
+    Ok(digest_of(folder, layout(folder)?.files()))
+}
+
+/// [`digest`] of these of a folder's pictures.
+pub fn digest_of(folder: &Path, mut paths: Vec<PathBuf>) -> String {
     paths.sort();
     paths.dedup();
     // A file that cannot be read is left out by whoever reads the pictures.
@@ -29,7 +33,7 @@ pub fn digest(folder: &Path) -> Result<String, DataError> {
         }
         all.update(hash);
     }
-    Ok(hex(&all.finalize()[..8]))
+    hex(&all.finalize()[..8])
 }
 
 #[cfg(test)]

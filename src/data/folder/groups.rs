@@ -96,7 +96,7 @@ fn sub_folders(folder: &Path, files: &[PathBuf]) -> Option<Vec<usize>> {
 }
 
 /// The path of a file below a folder, with `/` on every system.
-fn below(folder: &Path, file: &Path) -> String {
+pub(crate) fn below(folder: &Path, file: &Path) -> String {
     let inside = file.strip_prefix(folder).unwrap_or(file);
     let parts = inside.components().map(|part| part.as_os_str());
     let parts: Vec<_> = parts.map(|part| part.to_string_lossy()).collect();

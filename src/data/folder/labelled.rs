@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::groups::groups_of;
+use super::groups::{below, groups_of};
 use super::layout::good_folder;
 use super::{GroupBy, Layout, MvtecTest, Sizing, Skipped, layout, load};
 use crate::data::{DataError, DatasetName, GivenSplit, Images, Labelled};
@@ -61,6 +61,7 @@ pub fn labelled(
     let paths = |test: Vec<MvtecTest>| test.into_iter().map(|image| image.path).collect();
     let mut images = Images::new(conversion.shape(), Vec::new())?;
     let (mut counts, mut skipped) = (Vec::new(), Vec::new());
+    let mut names = Vec::new();
     let mut groups = None;
     for (place, files) in [
         ("train/good", normal),
@@ -77,6 +78,7 @@ pub fn labelled(
         if counts.is_empty() {
             groups = groups_of(&good_folder(folder), &loaded.paths, group_by)?;
         }
+        names.extend(loaded.paths.iter().map(|path| below(folder, path)));
         counts.push(loaded.images.len());
         images = images.concat(&loaded.images)?;
         skipped.extend(loaded.skipped);
@@ -106,6 +108,7 @@ pub fn labelled(
             train: counts[0],
             groups,
         }),
+        files: Some(names),
     };
     Ok((set, skipped))
 }

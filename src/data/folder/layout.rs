@@ -6,6 +6,7 @@
 //! `test/<defect>` the anomalous ones, and `ground_truth/<defect>/<name>_mask.png` their masks (or `<name>.png`, or of
 //! another format of images).
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::GroupBy;
@@ -29,6 +30,8 @@ pub enum Layout {
         normal: Vec<PathBuf>,
         /// The images to test on, sorted by path; none where there is no folder `test`.
         test: Vec<MvtecTest>,
+        /// Masks in `ground_truth` that are of none of these.
+        stray_masks: Vec<PathBuf>,
         /// Files beside these that are no images.
         ignored: Ignored,
     },
@@ -240,11 +243,19 @@ fn mvtec(folder: &Path) -> Result<Layout, DataError> {
         .files
         .into_iter()
         .map(|path| test_image(folder, &test_folder, path))
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<Vec<MvtecTest>, _>>()?;
+    let used: HashSet<&Path> = test.iter().filter_map(|one| one.mask.as_deref()).collect();
+    let masks = folder.join("ground_truth");
+    let mut stray_masks = match masks.is_dir() {
+        true => walk(&masks)?.files,
+        false => Vec::new(),
+    };
+    stray_masks.retain(|mask| !used.contains(mask.as_path()));
     normal.ignored.merge(found.ignored);
     Ok(Layout::Mvtec {
         normal: normal.files,
         test,
+        stray_masks,
         ignored: normal.ignored,
     })
 }
@@ -359,6 +370,7 @@ mod tests {
         let Layout::Mvtec {
             normal,
             test,
+            stray_masks,
             ignored,
         } = layout(folder.path()).unwrap()
         else {
@@ -369,6 +381,11 @@ mod tests {
             ["train/good/000.png", "train/good/001.png"].map(inside)
         );
         assert_eq!(ignored.to_string(), "1 .db");
+        let stray = ["good/000_mask.png", "hole/001_mask.png"];
+        assert_eq!(
+            stray_masks,
+            stray.map(|name| inside("ground_truth").join(name))
+        );
         let expected = [
             ("test/crack/000.png", Some("crack"), Some("000_mask.png")),
             ("test/crack/001.jpg", Some("crack"), Some("001.png")),

@@ -26,55 +26,61 @@ pub struct Listing {
     pub ignored: Ignored,
 }
 
-/// Files in a folder that do not have the extension of an image, counted by extension.
+/// Files in a folder that do not have the extension of an image, counted by extension, and hidden images.
 ///
-/// Displayed as in `12 .gif, 1 without extension`.
+/// Displayed as in `12 .gif, 1 without extension, 2 hidden images`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ignored(BTreeMap<String, usize>);
+pub struct Ignored {
+    by_extension: BTreeMap<String, usize>,
+    hidden: usize,
+}
 
 impl Ignored {
     /// Number of files by extension, which is in lower case, without the dot, and empty for files
     /// that have none.
     pub fn counts(&self) -> &BTreeMap<String, usize> {
-        &self.0
+        &self.by_extension
     }
 
     /// True when no file was ignored.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.by_extension.is_empty() && self.hidden == 0
     }
 
     /// Adds the counts of another folder.
     pub(super) fn merge(&mut self, other: Self) {
-        for (extension, count) in other.0 {
-            *self.0.entry(extension).or_default() += count;
+        for (extension, count) in other.by_extension {
+            *self.by_extension.entry(extension).or_default() += count;
         }
+        self.hidden += other.hidden;
     }
 }
 
 impl fmt::Display for Ignored {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (extension, count)) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { ", " };
-            if extension.is_empty() {
-                write!(formatter, "{separator}{count} without extension")?;
-            } else {
-                write!(formatter, "{separator}{count} .{extension}")?;
-            }
-        }
-        Ok(())
+        let files = self.by_extension.iter();
+        let files = files.map(|(extension, count)| match extension.is_empty() {
+            true => format!("{count} without extension"),
+            false => format!("{count} .{extension}"),
+        });
+        let hidden = match self.hidden {
+            0 => None,
+            1 => Some("1 hidden image".to_owned()),
+            hidden => Some(format!("{hidden} hidden images")),
+        };
+        let all: Vec<String> = files.chain(hidden).collect();
+        formatter.write_str(&all.join(", "))
     }
 }
 
 impl Listing {
     /// Takes a file of a folder, or counts it as ignored.
     fn add(&mut self, path: PathBuf) {
-        let extension = path.extension().unwrap_or_default();
-        let extension = extension.to_string_lossy().to_lowercase();
+        let extension = extension(&path);
         if EXTENSIONS.contains(&extension.as_str()) {
             self.files.push(path);
         } else {
-            *self.ignored.0.entry(extension).or_default() += 1;
+            *self.ignored.by_extension.entry(extension).or_default() += 1;
         }
     }
 
@@ -127,22 +133,31 @@ pub(super) fn images_in(folder: &Path) -> Result<Listing, DataError> {
     Ok(listing)
 }
 
-/// The images in a folder and below it, sorted by path.
+/// The images in a folder and below it, sorted by path; what several links lead to once.
 ///
 /// # Errors
 /// [`DataError::Io`] when a folder cannot be read.
 pub(super) fn walk(folder: &Path) -> Result<Listing, DataError> {
     let mut listing = Listing::default();
+    let mut seen = HashSet::new();
+    let mut hidden = 0;
     let entries = WalkDir::new(folder)
         .follow_links(true)
         .sort_by_file_name()
         .into_iter()
         // The folder itself may be hidden: it was asked for.
-        .filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.file_name()));
+        .filter_entry(|entry| {
+            let is_shown = entry.depth() == 0 || !is_hidden(entry.file_name());
+            let is_image = EXTENSIONS.contains(&extension(entry.path()).as_str());
+            hidden += usize::from(!is_shown && is_image);
+            is_shown
+        });
     for entry in entries {
         let error = match entry {
             Ok(entry) => {
-                if entry.file_type().is_file() {
+                let real = entry.path().canonicalize();
+                let is_new = real.map_or(true, |real| seen.insert(real));
+                if entry.file_type().is_file() && is_new {
                     listing.add(entry.into_path());
                 }
                 continue;
@@ -162,7 +177,14 @@ pub(super) fn walk(folder: &Path) -> Result<Listing, DataError> {
             listing.add(path);
         }
     }
+    listing.ignored.hidden = hidden;
     Ok(listing)
+}
+
+/// The ending of a file's name, in lower case.
+fn extension(path: &Path) -> String {
+    let extension = path.extension().unwrap_or_default();
+    extension.to_string_lossy().to_lowercase()
 }
 
 fn is_hidden(name: &OsStr) -> bool {
@@ -342,7 +364,10 @@ mod tests {
         ];
         assert_eq!(names(&folder, &[""]), expected);
         let ignored = list(&[folder.path().to_path_buf()]).unwrap().ignored;
-        assert_eq!(ignored.to_string(), "1 without extension, 2 .gif");
+        assert_eq!(
+            ignored.to_string(),
+            "1 without extension, 2 .gif, 1 hidden image"
+        );
         assert_eq!(ignored.counts()["gif"], 2);
         assert!(Ignored::default().is_empty() && !ignored.is_empty());
     }

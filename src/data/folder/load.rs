@@ -7,6 +7,9 @@ use rayon::prelude::*;
 
 use crate::data::{Conversion, DataError, Images, Picture};
 
+/// By how much the proportions of a mask may differ from those of its picture: sides are rounded.
+const PROPORTIONS: f64 = 0.02;
+
 /// What [`load`] made of the files.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -106,14 +109,14 @@ fn load_one(path: &Path, conversion: Conversion, to: &mut [u8]) -> Result<[usize
 
 /// Reads the mask of a picture of `sides` = `[height, width]`: where it is not black, there is the
 /// defect; in a format that loses details, where it is nearer to white than to black, for its edges
-/// ring. A mask of other sides is stretched to those; each pixel takes the value of the nearest one of
-/// the file.
+/// ring. A mask of other sides and the same proportions is stretched to those; each pixel takes the value of the nearest one
+/// of the file.
 ///
 /// # Returns
 /// `[height, width]`, row-major.
 ///
 /// # Errors
-/// Those of [`Picture::decode`].
+/// Those of [`Picture::decode`]; [`DataError::Format`] for other proportions, and for a mask that marks nothing.
 pub fn load_mask(path: &Path, sides: [usize; 2]) -> Result<Vec<bool>, DataError> {
     let picture = Picture::decode(path)?;
     let [height, width] = [picture.height(), picture.width()];
@@ -128,8 +131,25 @@ pub fn load_mask(path: &Path, sides: [usize; 2]) -> Result<Vec<bool>, DataError>
             *set |= value >= least;
         }
     }
+    if !mask.contains(&true) {
+        return Err(DataError::format(
+            path,
+            "a mask that marks nothing, of a picture among the defective ones: draw the defect, or move both",
+        ));
+    }
     if sides == [height, width] {
         return Ok(mask);
+    }
+    let [ours, theirs] = [height * sides[1], width * sides[0]];
+    if ours.abs_diff(theirs) as f64 > PROPORTIONS * ours.max(theirs) as f64 {
+        let [picture_height, picture_width] = sides;
+        return Err(DataError::format(
+            path,
+            format!(
+                "a mask of {width}x{height} pixels, and its picture has {picture_width}x{picture_height}: it must have the \
+                 picture's proportions"
+            ),
+        ));
     }
     let nearest = |index: usize, to: usize, from: usize| (2 * index + 1) * from / (2 * to);
     let columns: Vec<usize> = (0..sides[1])
@@ -239,8 +259,17 @@ mod tests {
             (0..width).filter(set).collect::<Vec<usize>>()
         };
         assert_eq!(columns(32, 64), (16..32).collect::<Vec<_>>());
-        assert_eq!(columns(7, 128), (32..64).collect::<Vec<_>>());
-        assert_eq!(columns(40, 8), [2, 3]);
+        assert_eq!(columns(64, 128), (32..64).collect::<Vec<_>>());
+        assert_eq!(columns(4, 8), [2, 3]);
+        // Of another picture, and of none.
+        let error = load_mask(&path, [64, 32]).unwrap_err().to_string();
+        assert!(
+            error.contains("64x32 pixels, and its picture has 32x64"),
+            "{error}"
+        );
+        RgbImage::new(64, 32).save(&path).unwrap();
+        let error = load_mask(&path, [32, 64]).unwrap_err().to_string();
+        assert!(error.contains("marks nothing"), "{error}");
     }
 
     #[test]

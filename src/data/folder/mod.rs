@@ -10,9 +10,10 @@ mod load;
 mod proportions;
 mod unscored;
 
-pub use digest::digest;
+pub use digest::{digest, digest_of};
 pub use duplicates::NearDuplicates;
 pub use groups::GroupBy;
+pub(crate) use groups::below;
 pub use labelled::{check_labelled, labelled};
 pub use layout::{Layout, MvtecTest, layout};
 pub use list::{Ignored, Listing, list};

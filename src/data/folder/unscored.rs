@@ -13,6 +13,8 @@ pub struct Unscored {
     pub files: Vec<PathBuf>,
     /// What the test images of a category are, where that was named.
     pub tests: Option<Vec<MvtecTest>>,
+    /// Masks that are of none of these.
+    pub stray_masks: Vec<PathBuf>,
     /// Files beside these that are no images.
     pub ignored: Ignored,
     /// Folders in which images are looked for: what is written there would be taken for one.
@@ -45,6 +47,7 @@ pub fn unscored(paths: &[PathBuf]) -> Result<Unscored, DataError> {
     Ok(Unscored {
         files,
         tests: None,
+        stray_masks: Vec::new(),
         ignored,
         searched,
     })
@@ -57,9 +60,11 @@ fn test_images(folder: &Path) -> Result<Unscored, DataError> {
         true => walk(&test_folder)?.ignored,
         false => Ignored::default(),
     };
-    let tests = match layout(folder)? {
-        Layout::Mvtec { test, .. } => test,
-        Layout::Plain { .. } => Vec::new(),
+    let (tests, stray_masks) = match layout(folder)? {
+        Layout::Mvtec {
+            test, stray_masks, ..
+        } => (test, stray_masks),
+        Layout::Plain { .. } => (Vec::new(), Vec::new()),
     };
     if tests.is_empty() {
         let beside = match ignored.is_empty() {
@@ -73,6 +78,7 @@ fn test_images(folder: &Path) -> Result<Unscored, DataError> {
     Ok(Unscored {
         files: tests.iter().map(|test| test.path.clone()).collect(),
         tests: Some(tests),
+        stray_masks,
         ignored,
         searched: parts.map(|part| folder.join(part)).to_vec(),
     })

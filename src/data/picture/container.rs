@@ -1,6 +1,48 @@
-//! What the decoders do not say about a file: whether it is whole, and which way up WebP is.
+//! What the decoders do not say about a file: whether it is whole, how many pictures it holds, and which way up WebP is.
 
+use std::io::Cursor;
+
+use image::ImageFormat;
+use image::codecs::png::PngDecoder;
 use image::metadata::Orientation;
+use tiff::decoder::Decoder;
+use tiff::tags::Tag;
+
+/// Pages of a TIFF file that are looked at.
+const PAGES: usize = 64;
+
+/// Whether a file holds more pictures than the one that is decoded: frames of an animation, or pages that are no thumbnails.
+pub(super) fn holds_several(bytes: &[u8], format: ImageFormat) -> bool {
+    match format {
+        ImageFormat::Png => {
+            PngDecoder::new(Cursor::new(bytes)).is_ok_and(|file| file.is_apng().unwrap_or(false))
+        }
+        ImageFormat::WebP => {
+            webp_chunks(bytes).is_some_and(|chunks| chunks.iter().any(|(name, _)| *name == b"ANIM"))
+        }
+        ImageFormat::Tiff => has_pages(bytes),
+        _ => false,
+    }
+}
+
+/// Whether there is another page in full resolution behind the first. What is damaged behind it is none.
+fn has_pages(bytes: &[u8]) -> bool {
+    /// Bits of the tag `NewSubfileType`: of another page in less detail, or the transparency of one.
+    const NO_PICTURE: u32 = 0b101;
+    let Ok(mut file) = Decoder::new(Cursor::new(bytes)) else {
+        return false;
+    };
+    for _ in 1..PAGES {
+        if !file.more_images() || file.next_image().is_err() {
+            return false;
+        }
+        let kind = file.find_tag_unsigned::<u32>(Tag::NewSubfileType);
+        if kind.ok().flatten().unwrap_or(0) & NO_PICTURE == 0 {
+            return true;
+        }
+    }
+    false
+}
 
 /// Whether the end marker follows the first scan of a JPEG file.
 ///
@@ -89,6 +131,71 @@ mod tests {
             assert!(above.iter().all(|&pixel| pixel < 10));
             assert!(below.iter().all(|&pixel| pixel > 245));
         }
+    }
+
+    /// A grey TIFF file with a page of each of these kinds.
+    fn pages(kinds: &[u32]) -> Vec<u8> {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        let mut file = tiff::encoder::TiffEncoder::new(&mut bytes).unwrap();
+        for &kind in kinds {
+            let mut page = file
+                .new_image::<tiff::encoder::colortype::Gray8>(4, 4)
+                .unwrap();
+            let tag = tiff::tags::Tag::NewSubfileType;
+            page.encoder().write_tag(tag, kind).unwrap();
+            page.write_data(&[90; 16]).unwrap();
+        }
+        bytes.into_inner()
+    }
+
+    #[test]
+    fn a_file_with_several_pictures_is_refused_and_one_with_a_thumbnail_is_not() {
+        let refused = error(&pages(&[0, 0])).to_string();
+        assert!(refused.contains("several pictures"), "{refused}");
+        picture(&pages(&[0]));
+        // A smaller copy, and a mask of what is transparent.
+        picture(&pages(&[0, 1, 4]));
+        assert!(error(&pages(&[0, 1, 0])).to_string().contains("several"));
+
+        let mut frames = encode(&noise(), ImageFormat::WebP);
+        let at = 12;
+        let animation = [&b"ANIM"[..], &6u32.to_le_bytes(), &[0; 6]].concat();
+        frames.splice(at..at, animation);
+        let length = (frames.len() - 8) as u32;
+        frames[4..8].copy_from_slice(&length.to_le_bytes());
+        assert!(super::holds_several(&frames, ImageFormat::WebP));
+        assert!(!super::holds_several(
+            &encode(&noise(), ImageFormat::WebP),
+            ImageFormat::WebP
+        ));
+
+        // After the header (8 and 25 bytes): two frames, played for ever.
+        let mut frames = encode(&noise(), ImageFormat::Png);
+        let control = [&b"acTL"[..], &2u32.to_be_bytes(), &0u32.to_be_bytes()].concat();
+        let sum = crc32(&control).to_be_bytes();
+        frames.splice(33..33, [&8u32.to_be_bytes()[..], &control, &sum].concat());
+        assert!(error(&frames).to_string().contains("several"));
+    }
+
+    /// As in PNG's specification, annex D.
+    fn crc32(bytes: &[u8]) -> u32 {
+        let rest = bytes.iter().fold(u32::MAX, |rest, &byte| {
+            (0..8).fold(rest ^ u32::from(byte), |rest, _| match rest & 1 {
+                1 => 0xedb8_8320 ^ (rest >> 1),
+                _ => rest >> 1,
+            })
+        });
+        !rest
+    }
+
+    #[test]
+    fn a_camera_s_raw_file_is_refused_by_its_name() {
+        let bytes = encode(&noise(), ImageFormat::Tiff);
+        for name in ["a.DNG", "b.nef"] {
+            let error = Picture::from_bytes(&bytes, name).unwrap_err().to_string();
+            assert!(error.contains("raw file"), "{error}");
+        }
+        assert!(Picture::from_bytes(&bytes, "c.tif").is_ok());
     }
 
     #[test]

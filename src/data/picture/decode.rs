@@ -9,7 +9,7 @@ use image::error::LimitErrorKind;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
-use super::container::{jpeg_ends, webp_chunks, webp_orientation};
+use super::container::{holds_several, jpeg_ends, webp_chunks, webp_orientation};
 use crate::data::DataError;
 
 /// Longest side of an image, in pixels.
@@ -18,6 +18,12 @@ const MAX_SIDE: u32 = 16_384;
 const MAX_PIXELS: u64 = 100_000_000;
 /// Most bytes that a file may have, and that its decoder may take in one piece.
 pub(super) const MAX_MEMORY: u64 = 1 << 30;
+
+/// Endings of the raw files of cameras: most are TIFF by their first bytes, and what can be read of them is a preview.
+const RAW: [&str; 14] = [
+    "3fr", "arw", "cr2", "cr3", "dng", "iiq", "kdc", "nef", "nrw", "orf", "pef", "raf", "rw2",
+    "srw",
+];
 
 /// For errors about files of another format.
 const READ: &str = "PNG, JPEG, TIFF, BMP and WebP are read";
@@ -68,6 +74,13 @@ fn guarded<T>(
 ) -> Result<T, DataError> {
     if bytes.is_empty() {
         return Err(DataError::Empty { path: path.into() });
+    }
+    let ending = path.extension().unwrap_or_default().to_string_lossy();
+    if RAW.contains(&ending.to_lowercase().as_str()) {
+        return Err(DataError::format(
+            path,
+            "a camera's raw file, of which only the preview could be read: save it as TIFF or PNG",
+        ));
     }
     // The larger form of TIFF, which is not guessed.
     let is_big_tiff = [b"II+\0", b"MM\0+"]
@@ -137,6 +150,12 @@ fn opened<'a>(
         .into_decoder()
         .map_err(|error| explain(path, &error))?;
 
+    if holds_several(bytes, format) {
+        return Err(DataError::format(
+            path,
+            "holds several pictures, pages or frames, of which only the first could be looked at: save each as a file",
+        ));
+    }
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
         return Err(DataError::too_large(

@@ -35,14 +35,13 @@ impl Picture {
     /// - Transparency is composited over black: the colour below a transparent pixel is whatever
     ///   the program that wrote the file left there, and must not count.
     /// - The picture is turned upright as its EXIF orientation says.
-    /// - Of an animation, or of several pages, the first picture is taken.
     ///
     /// # Errors
     /// [`DataError::Io`] when the file cannot be read; [`DataError::Empty`] when it has no byte;
     /// [`DataError::TooLarge`] when, before anything is decoded, it turns out to have a side above
     /// 16,384 pixels, more than 100 megapixels or more than 1 GiB; [`DataError::Format`] when it is
-    /// another kind of file, truncated or damaged, or has floating-point values
-    /// beyond 0 to 1.
+    /// another kind of file (a camera's raw file too), truncated or damaged, holds several pictures (pages of TIFF but for
+    /// thumbnails, animations), or has floating-point values beyond 0 to 1.
     pub fn decode(path: &Path) -> Result<Self, DataError> {
         Self::from_image(&decode(&read(path)?, path)?)
     }
@@ -122,7 +121,10 @@ impl Picture {
 
 /// The bytes of a file, unless they are too many for a picture.
 fn read(path: &Path) -> Result<Vec<u8>, DataError> {
-    let file = File::open(path).map_err(DataError::io(path))?;
+    let file = File::open(path).map_err(|error| match path.is_symlink() {
+        true if !path.exists() => DataError::format(path, "a link to a file that is not there"),
+        _ => DataError::io(path)(error),
+    })?;
     let length = file.metadata().map_err(DataError::io(path))?.len();
     let mut bytes = Vec::new();
     if length <= MAX_MEMORY {

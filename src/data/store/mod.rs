@@ -233,6 +233,7 @@ impl DataStore {
                 .collect(),
             source: source.join(", "),
             given: None,
+            files: None,
         })
     }
 

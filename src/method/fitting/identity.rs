@@ -12,7 +12,7 @@ use crate::method::Plan;
 use crate::study::{Settings, differences};
 
 /// What the digest of pictures is called where two differ.
-const PICTURES: &str = "pictures in data.folder";
+const PICTURES: &str = "pictures in the folder";
 
 /// Everything that decides a run's numbers: two runs of one identity, class left out, seed and
 /// backend have the same. Thresholds are not among it; they are evaluated anew.

@@ -40,6 +40,10 @@ pub struct SweepMethod {
     pub deviation: Option<f64>,
     /// AUROC of other data sets against the normal images, each the mean over all cells.
     pub others: Vec<(String, f64)>,
+    /// AUROC of the pixels of heat maps, the mean over all cells, where there are masks.
+    pub pixel_auroc: Option<f64>,
+    /// Their AUPRO at 30 % false positives.
+    pub aupro: Option<f64>,
     /// Wall-clock seconds of all cells together.
     pub seconds: f64,
     /// Of one of them, on average.

@@ -93,7 +93,7 @@ pub(in crate::report) fn precisions(report: &SweepReport) -> Vec<Precisions<'_>>
 /// How to read [`Beside`].
 pub(in crate::report) const BESIDE: &str = "Means over the runs: AUROC against the normal test images, below 0.5 where the other data set is the more normal one; time of all steps, of a shared network too. Methods may have runs of different classes. Peak memory is the largest of the runs that had a process of their own, made one by one or on a cluster.";
 
-/// What is known of methods beside the classes: other data sets, time and memory.
+/// What is known of methods beside the classes: other data sets, pixels, time and memory.
 pub(in crate::report) struct Beside<'a> {
     pub columns: Vec<String>,
     /// Name and one entry for each column.
@@ -107,6 +107,7 @@ pub(in crate::report) fn beside(report: &SweepReport) -> Option<Beside<'_>> {
         .iter()
         .flat_map(|method| method.others.iter().map(|(set, _)| set.as_str()))
         .collect();
+    let has_pixels = methods.iter().any(|method| method.pixel_auroc.is_some());
     let is_timed = methods.iter().any(|method| method.run_seconds.is_some());
     let is_measured = methods
         .iter()
@@ -114,6 +115,8 @@ pub(in crate::report) fn beside(report: &SweepReport) -> Option<Beside<'_>> {
     let shown = |value: Option<String>| value.unwrap_or_else(|| "\u{2013}".to_owned());
     let columns = sets.iter().map(|set| format!("AUROC, {set}"));
     let columns = columns
+        .chain(has_pixels.then(|| "pixel AUROC".to_owned()))
+        .chain(has_pixels.then(|| "AUPRO".to_owned()))
         .chain(is_timed.then(|| "time of a run".to_owned()))
         .chain(is_measured.then(|| "peak memory".to_owned()));
     let columns: Vec<String> = columns.collect();
@@ -124,6 +127,10 @@ pub(in crate::report) fn beside(report: &SweepReport) -> Option<Beside<'_>> {
             shown(found.map(|(_, auroc)| format!("{auroc:.3}")))
         };
         let mut line: Vec<String> = sets.iter().map(of_set).collect();
+        if has_pixels {
+            let pixels = [method.pixel_auroc, method.aupro];
+            line.extend(pixels.map(|area| shown(area.map(|area| format!("{area:.3}")))));
+        }
         line.extend(is_timed.then(|| shown(method.run_seconds.map(duration))));
         let memory = method.peak_memory_mib.map(|mib| format!("{mib:.0} MiB"));
         line.extend(is_measured.then(|| shown(memory)));

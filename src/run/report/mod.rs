@@ -11,7 +11,7 @@ use super::evaluation::{Evaluation, anomalous_set};
 use super::explanation::Explained;
 use super::images::Prepared;
 use super::score_table::DECIDING;
-use super::{Done, Environment, RunError, ScoreTable, ScoredPart};
+use super::{Done, Environment, PixelMetrics, RunError, ScoreTable, ScoredPart};
 use crate::method::{Method, Scorer, derive};
 use crate::report::{MetricRow, RunReport, render as render_page};
 use crate::study::Experiment;
@@ -25,6 +25,7 @@ pub(super) struct Sources<'a> {
     pub scorer: &'a dyn Scorer,
     pub table: &'a ScoreTable,
     pub evaluation: &'a Evaluation,
+    pub pixels: &'a [PixelMetrics],
     pub explained: &'a Explained,
     pub environment: &'a Environment,
     pub done: &'a Done,

@@ -75,15 +75,21 @@ impl Sources<'_> {
             .collect()
     }
 
+    /// The file of an image, where it has one of its own.
+    fn file(&self, scored: &ScoredPart, row: usize) -> Option<&str> {
+        let files = self.prepared.files.as_ref().filter(|_| scored.is_own())?;
+        files.get(scored.indices[row]).map(String::as_str)
+    }
+
     fn gallery(&self, part: &Part, scored: &ScoredPart, rows: &[usize]) -> Gallery {
-        let own_class = matches!(scored.name.as_str(), "test-normal" | "test-anomalous");
         let items = rows.iter().map(|&row| {
             let label = usize::from(scored.labels[row]);
             let names = &self.prepared.class_names;
             ScoredImage {
                 score: scored.columns[self.own_column()][row],
-                label: match names.get(label) {
-                    Some(name) if own_class => name.clone(),
+                label: match (self.file(scored, row), names.get(label)) {
+                    (Some(file), _) => file.to_owned(),
+                    (None, Some(name)) if scored.is_own() => name.clone(),
                     _ => label.to_string(),
                 },
                 anomalous: scored.is_anomalous(),

@@ -82,6 +82,11 @@ impl Sources<'_> {
             "Detected at threshold".to_owned(),
             percent(own.one_sided.detection_rate),
         ));
+        headline.extend(
+            self.pixels
+                .first()
+                .map(|pixels| ("Pixel AUROC".to_owned(), format!("{:.3}", pixels.auroc))),
+        );
         headline.extend(self.table.ood().map(|part| {
             let m = &self.evaluation.metrics[&part.name][self.own_score()];
             (format!("AUROC, {}", part.name), format!("{:.3}", m.auroc))
@@ -103,6 +108,7 @@ impl Sources<'_> {
             ("Protocol", self.protocol()),
             ("Split", sizes.join(", ")),
             ("False alarms by p-value", self.false_alarms()),
+            ("Heat maps against masks", self.pixels()),
             ("Seed", environment.seed.to_string()),
             ("Backend", environment.backend.clone()),
             (
@@ -121,8 +127,16 @@ impl Sources<'_> {
             ),
             ("Started", environment.starts()),
         ]
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
         .map(|(key, value)| (key.to_owned(), value))
-        .into()
+        .collect()
+    }
+
+    /// How well heat maps tell defective pixels; nothing where there is nothing to compare them with.
+    fn pixels(&self) -> String {
+        let pixels = self.pixels.iter().map(ToString::to_string);
+        pixels.collect::<Vec<_>>().join(", ")
     }
 
     /// How often normal test images have small p-values, and how often they would where p-values hold exactly.

@@ -187,14 +187,27 @@ impl Order<'_> {
     /// Takes back what is queued and ends what runs; the jobs.
     ///
     /// # Errors
-    /// [`SlurmError`] when Slurm refuses.
+    /// [`SlurmError`] when nothing has been submitted, or Slurm refuses.
     pub fn cancel(&self) -> Result<Vec<String>, SlurmError> {
+        if PlanFolder::all(&self.submissions()?).is_empty() {
+            return Err(self.nothing_submitted()?);
+        }
         let queue = client::queue()?;
         let active = all_active(&self.submissions()?, &queue)?;
         if !active.is_empty() {
             client::cancel(&active)?;
         }
         Ok(active)
+    }
+
+    /// That there is no submission to ask about.
+    pub(super) fn nothing_submitted(&self) -> Result<SlurmError, SlurmError> {
+        Ok(SlurmError::Asked(format!(
+            "nothing has been submitted from {}: `encoder-flow {} {} --slurm` does",
+            self.submissions()?.display(),
+            self.request.verb(),
+            self.study.name
+        )))
     }
 
     /// Folder of all results, as every node can find it.

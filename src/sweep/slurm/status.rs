@@ -96,13 +96,8 @@ pub(super) fn counts(order: &Order, queue: &Queue) -> Result<Counts, SlurmError>
 /// [`SlurmError`] when nothing has been submitted, or Slurm is not here.
 pub(super) fn status(order: &Order) -> Result<String, SlurmError> {
     let all = Submission::all(&order.submissions()?);
-    let verb = order.request.verb();
     if all.is_empty() {
-        return Err(SlurmError::Asked(format!(
-            "nothing has been submitted from {}: `encoder-flow {verb} {} --slurm` does",
-            order.submissions()?.display(),
-            order.study.name
-        )));
+        return Err(order.nothing_submitted()?);
     }
     let (queue, silent) = match client::queue() {
         Ok(queue) => (Some(queue), None),

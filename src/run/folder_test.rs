@@ -1,12 +1,15 @@
 //! How a detector does on a labelled folder of MVTec AD's layout.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
+use super::RunError;
 use crate::data::folder::{MvtecTest, Skipped, load_mask};
 use crate::evaluate::{EvaluateError, FalseAlarms, PixelRanking, auroc};
 use crate::method::{Detector, HeatSource, Heatmap, Verdict};
-use crate::run::RunError;
 
 /// Metrics of a labelled folder.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +22,8 @@ pub struct FolderMetrics {
     pub false_alarms: Vec<FalseAlarms>,
     /// Defective images, and those of them that are called anomalous at the level of the verdicts.
     pub found: Found,
+    /// Defective images without a mask that can be used, where others have one: their pixels are not compared.
+    pub unmasked: usize,
     /// How well heat maps tell defective pixels from others, where there are masks.
     pub pixels: Vec<PixelMetrics>,
     /// What the detector's masks mark, where it has masks and the data set has.
@@ -50,7 +55,8 @@ pub struct MaskMetrics {
 }
 
 /// How well the heat maps of one source tell defective pixels from others, on the pictures' own sizes.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PixelMetrics {
     /// What the maps are made of.
     pub source: HeatSource,
@@ -74,6 +80,8 @@ pub struct FolderTest<'a> {
     /// Pixels by source of the heat map, the detector's own first; empty where no image has a mask.
     pixels: Vec<(HeatSource, PixelRanking)>,
     masks: Option<MaskMetrics>,
+    /// Defective images without a mask that can be used.
+    unmasked: usize,
 }
 
 impl<'a> FolderTest<'a> {
@@ -101,6 +109,7 @@ impl<'a> FolderTest<'a> {
             good: Vec::new(),
             defective: BTreeMap::new(),
             masks: masks.filter(|_| !sources.is_empty()),
+            unmasked: 0,
         }
     }
 
@@ -156,11 +165,15 @@ impl<'a> FolderTest<'a> {
         let mask = match (&test.defect, &test.mask) {
             (None, _) => vec![false; sides[0] * sides[1]],
             // Without a mask nothing is known of the pixels of a defective image.
-            (Some(_), None) => return Ok(None),
+            (Some(_), None) => {
+                self.unmasked += 1;
+                return Ok(None);
+            }
             (Some(_), Some(path)) => match load_mask(path, sides) {
                 Ok(mask) => mask,
                 Err(error) if self.strict => return Err(error.into()),
                 Err(error) => {
+                    self.unmasked += 1;
                     let (path, reason) = (path.clone(), error.reason());
                     return Ok(Some(Skipped { path, reason }));
                 }
@@ -219,15 +232,33 @@ impl<'a> FolderTest<'a> {
         Ok(FolderMetrics {
             by_defect,
             image_auroc: against_good(&all)?,
-            false_alarms: FalseAlarms::of(self.detector.conformal(), &self.good),
+            false_alarms: FalseAlarms::with_level(
+                self.detector.conformal(),
+                &self.good,
+                self.alpha,
+            ),
             found: Found {
                 alpha: self.alpha,
                 images: all.len(),
                 called: all.iter().filter(|&&score| self.is_called(score)).count(),
             },
             pixels,
-            masks: self.masks,
+            unmasked: self.unmasked,
+            // Of no defect's area there is no share.
+            masks: self.masks.filter(|masks| masks.defects[0] > 0),
         })
+    }
+}
+
+/// `pixel AUROC 0.950, AUPRO 0.812 (positions)`.
+impl fmt::Display for PixelMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            source,
+            auroc,
+            aupro,
+        } = self;
+        write!(f, "pixel AUROC {auroc:.3}, AUPRO {aupro:.3} ({source})")
     }
 }
 
