@@ -282,6 +282,26 @@ fn other_weights_are_another_run_for_those_who_read_them() {
     }
 }
 
+/// Of what is remembered one by one, the own scores are no thresholds.
+#[test]
+fn what_kernels_remember_is_not_what_thresholds_are_taken_from() {
+    let kernel = r#"list = [{ of = "gradients", normalise = "l2", components = 8, gaussians = 300, base = "kernel" }]"#;
+    let kernel = kernel.parse::<Table>().unwrap()["list"].clone();
+    let before = schema().defaults.clone();
+    let flow = changed(&before, "flow.gaussians", 300.into());
+    let flow = changed(&flow, "flow.base", "kernel".into());
+    for (method, table) in [
+        (Method::Views, changed(&before, "views.list", kernel)),
+        (Method::EncoderFlow, flow),
+    ] {
+        let [usual, remembers] = [&before, &table].map(|table| {
+            let settings = Settings::from_table(table.clone()).unwrap();
+            method.plan(&settings).unwrap().skips_training_scores()
+        });
+        assert!(!usual && remembers, "{method}");
+    }
+}
+
 #[test]
 fn those_who_train_the_same_autoencoder_share_it() {
     let table = changed(&schema().defaults, "knn.encoder", "autoencoder".into());

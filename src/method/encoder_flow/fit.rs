@@ -79,6 +79,10 @@ impl Plan for WholeImages {
         Some(&self.encoding)
     }
 
+    fn skips_training_scores(&self) -> bool {
+        self.flow.remembers()
+    }
+
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
         let encoders = usize::from(self.trains_autoencoder() || self.trains_simclr());
         context.expect_stages(encoders + usize::from(self.flow.trains()));

@@ -97,6 +97,11 @@ impl FlowSettings {
         self.couplings > 0 || (self.gaussians > 0 && self.base.is_trained())
     }
 
+    /// Whether training latents are remembered one by one: each is then likelier than any new one, and its score says nothing.
+    pub(in crate::method) fn remembers(&self) -> bool {
+        self.base == BaseKind::Kernel && self.gaussians > 0
+    }
+
     /// Sizes of the flow on `rows` latents of `dim` entries.
     pub fn sizes(&self, dim: usize, rows: usize) -> RealNvpConfig {
         let gaussians = match (self.base, self.gaussians) {

@@ -202,6 +202,11 @@ impl Plan for ViewsPlan {
         true
     }
 
+    fn skips_training_scores(&self) -> bool {
+        let mut views = self.views.list.iter();
+        views.any(|view| self.flow_of(view).remembers())
+    }
+
     fn fit(&self, context: &mut Context, parts: &Parts) -> Result<Fitted, MethodError> {
         self.check(context.image_shape())?;
         let flows = self.views.list.len() * usize::from(self.flow.trains());
