@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::normalisation::by_norm;
-use super::{AutoEncoder, OnnxNetwork, Pca, Projection, ResNet, SqueezeNet};
+use super::{AutoEncoder, Normalisation, OnnxNetwork, Pca, Projection, ResNet, SqueezeNet};
 use crate::data::{Images, Samples, Vectors, batches};
 
 /// Vectors that are projected at a time.
@@ -34,7 +34,10 @@ pub enum Encoder {
 pub struct OnnxEncoder {
     /// The network.
     pub network: OnnxNetwork,
-    /// Whitened principal components of its features.
+    /// What is taken out of its features.
+    #[module(skip)]
+    pub normalise: Normalisation,
+    /// Whitened principal components of what is left.
     pub projection: Projection,
 }
 
@@ -43,7 +46,10 @@ pub struct OnnxEncoder {
 pub struct SqueezeNetEncoder {
     /// The network.
     pub network: SqueezeNet,
-    /// Whitened principal components of its features.
+    /// What is taken out of its features.
+    #[module(skip)]
+    pub normalise: Normalisation,
+    /// Whitened principal components of what is left.
     pub projection: Projection,
     /// Principal components of the image itself, to stand beside them: what the network has
     /// learnt not to see, such as the shape of a stroke, is there.
@@ -85,9 +91,20 @@ impl Pixels {
 impl SqueezeNetEncoder {
     /// Latents of images whose features have been computed before.
     pub fn latents(&self, features: &Vectors, images: &Images, device: &Device) -> Vectors {
-        projected(&self.projection, features, device, |indices, projected| {
-            self.beside_pixels(projected, images.batch(indices, device))
+        let dim = self.projection.dim();
+        projected((features, dim), device, |indices, features| {
+            self.beside_pixels(self.components(features), images.batch(indices, device))
         })
+    }
+
+    /// Components of features.
+    ///
+    /// # Shapes
+    /// `[batch, features]` to `[batch, components]`.
+    fn components(&self, features: Tensor<2>) -> Tensor<2> {
+        let blocks = SqueezeNet::blocks(false);
+        self.projection
+            .forward(self.normalise.apply(features, blocks))
     }
 
     /// # Shapes
@@ -103,28 +120,39 @@ impl SqueezeNetEncoder {
 impl OnnxEncoder {
     /// Latents of images whose features have been computed before.
     pub fn latents(&self, features: &Vectors, device: &Device) -> Vectors {
-        projected(&self.projection, features, device, |_, latents| latents)
+        let dim = self.projection.dim();
+        projected((features, dim), device, |_, features| {
+            self.components(features)
+        })
+    }
+
+    /// Components of features.
+    ///
+    /// # Shapes
+    /// `[batch, features]` to `[batch, components]`.
+    fn components(&self, features: Tensor<2>) -> Tensor<2> {
+        let blocks = self.network.blocks();
+        self.projection
+            .forward(self.normalise.apply(features, blocks))
     }
 }
 
-/// Components of features, and what `complete` makes of them for the images of these indices.
+/// What `latents_of` makes of the features of the images of these indices; of none, no latents of `dim` entries.
 fn projected(
-    projection: &Projection,
-    features: &Vectors,
+    (features, dim): (&Vectors, usize),
     device: &Device,
-    complete: impl Fn(&[usize], Tensor<2>) -> Tensor<2>,
+    latents_of: impl Fn(&[usize], Tensor<2>) -> Tensor<2>,
 ) -> Vectors {
     let mut latents: Option<Vectors> = None;
     for indices in batches(features.len(), PROJECTION_BATCH) {
-        let batch = projection.forward(features.batch(&indices, device));
-        let batch = complete(&indices, batch);
+        let batch = latents_of(&indices, features.batch(&indices, device));
         let [_, dim] = batch.dims();
         let values = batch.into_data();
         latents
             .get_or_insert_with(|| Vectors::new(dim))
             .extend(values.iter::<f32>());
     }
-    latents.unwrap_or_else(|| Vectors::new(projection.dim()))
+    latents.unwrap_or_else(|| Vectors::new(dim))
 }
 
 impl Encoder {
@@ -136,13 +164,13 @@ impl Encoder {
             Self::Pca(model) => model.encode(images),
             Self::SqueezeNet(model) => {
                 let features = model.network.encode(images.clone());
-                model.beside_pixels(model.projection.forward(features), images)
+                model.beside_pixels(model.components(features), images)
             }
             Self::SimClr(model) => {
                 let features = SimClrEncoder::features(&model.network, images);
                 model.projection.forward(features)
             }
-            Self::Onnx(model) => model.projection.forward(model.network.encode(images)),
+            Self::Onnx(model) => model.components(model.network.encode(images)),
             Self::Pixels(_) => images.flatten(1, 3),
         }
     }
@@ -162,7 +190,7 @@ impl Encoder {
     pub fn decode(&self, latents: Tensor<2>) -> Option<Tensor<4>> {
         match self {
             Self::Autoencoder(model) => Some(model.decode(latents)),
-            Self::Pca(model) => Some(model.decode(latents)),
+            Self::Pca(model) => model.decodes().then(|| model.decode(latents)),
             Self::SqueezeNet(_) | Self::SimClr(_) | Self::Onnx(_) => None,
             Self::Pixels(Pixels {
                 shape: [channels, height, width],
@@ -175,7 +203,11 @@ impl Encoder {
 
     /// True when there is a way back.
     pub fn decodes(&self) -> bool {
-        !matches!(self, Self::SqueezeNet(_) | Self::SimClr(_) | Self::Onnx(_))
+        match self {
+            Self::Autoencoder(_) | Self::Pixels(_) => true,
+            Self::Pca(model) => model.decodes(),
+            Self::SqueezeNet(_) | Self::SimClr(_) | Self::Onnx(_) => false,
+        }
     }
 
     /// The encoder in evaluation mode on `device`: frozen.

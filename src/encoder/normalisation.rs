@@ -37,7 +37,7 @@ impl Normalisation {
     ///
     /// # Shapes
     /// `[batch, dim]` to `[batch, dim]`.
-    pub(super) fn apply(self, description: Tensor<2>, blocks: Vec<usize>) -> Tensor<2> {
+    pub(crate) fn apply(self, description: Tensor<2>, blocks: Vec<usize>) -> Tensor<2> {
         match self {
             Self::None => description,
             Self::L2 => by_norm(description),

@@ -4,8 +4,10 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::Rng;
 
+use super::Normalisation;
 use super::directions::varied_directions;
-use crate::data::{Images, Samples};
+use super::view::unit;
+use crate::data::{Images, Samples, batches};
 
 /// Projection on the first principal components, in pixel space.
 ///
@@ -16,32 +18,52 @@ pub struct Pca {
     mean: Param<Tensor<1>>,
     components: Param<Tensor<2>>,
     shape: [usize; 3],
+    #[module(skip)]
+    normalise: Normalisation,
 }
 
+/// Images whose mean is added up at a time.
+const BATCH: usize = 1024;
+
 impl Pca {
-    /// Fits `components` directions to `images`, at most as many as an image has values.
-    pub fn fit(images: &Images, components: usize, rng: &mut impl Rng, device: &Device) -> Self {
+    /// Fits `components` directions to `images`, at most as many as an image has values, once what `normalise` says has been
+    /// taken out of them.
+    pub fn fit(
+        images: &Images,
+        (components, normalise): (usize, Normalisation),
+        rng: &mut impl Rng,
+        device: &Device,
+    ) -> Self {
         let shape = images.shape();
         let dim: usize = shape.iter().product();
         let components = components.min(dim);
-        let mean = mean(images, dim);
-        let rows = |indices: &[usize]| images.batch(indices, device).flatten(1, 3);
+        let rows = |indices: &[usize]| seen(images.batch(indices, device), normalise);
+        let mean = match normalise {
+            Normalisation::None => mean(images, dim),
+            _ => mean_of_rows(images.len(), dim, rows),
+        };
         let (directions, _) = varied_directions(&mean, images.len(), components, device, rows, rng);
         let data = TensorData::new(directions, [dim, components]);
         Self {
             mean: Param::from_tensor(Tensor::from_data(TensorData::new(mean, [dim]), device)),
             components: Param::from_tensor(Tensor::from_data(data, device)),
             shape,
+            normalise,
         }
     }
 
     /// A projection of these sizes, to be filled with stored weights.
-    pub fn empty(shape: [usize; 3], components: usize, device: &Device) -> Self {
+    pub fn empty(
+        shape: [usize; 3],
+        (components, normalise): (usize, Normalisation),
+        device: &Device,
+    ) -> Self {
         let dim: usize = shape.iter().product();
         Self {
             mean: Param::from_tensor(Tensor::zeros([dim], device)),
             components: Param::from_tensor(Tensor::zeros([dim, components.min(dim)], device)),
             shape,
+            normalise,
         }
     }
 
@@ -50,8 +72,13 @@ impl Pca {
     /// # Shapes
     /// `[batch, channels, size, size]` to `[batch, components]`.
     pub fn encode(&self, images: Tensor<4>) -> Tensor<2> {
-        let centred = images.flatten::<2>(1, 3) - self.mean.val().unsqueeze::<2>();
+        let centred = seen(images, self.normalise) - self.mean.val().unsqueeze::<2>();
         centred.matmul(self.components.val())
+    }
+
+    /// Whether an image can be brought back: what has been taken out of it is lost.
+    pub fn decodes(&self) -> bool {
+        self.normalise.is_none()
     }
 
     /// The point of the principal subspace with these coordinates.
@@ -65,6 +92,31 @@ impl Pca {
         let pixels = pixels + self.mean.val().unsqueeze::<2>();
         pixels.reshape([batch, channels, height, width])
     }
+}
+
+/// What of images components are of: their pixels in `[-1, 1]`, or with a normalisation what it leaves of them in `[0, 1]`.
+fn seen(images: Tensor<4>, normalise: Normalisation) -> Tensor<2> {
+    match normalise {
+        Normalisation::None => images.flatten(1, 3),
+        _ => {
+            let pixels: Tensor<2> = unit(images).flatten(1, 3);
+            let [_, dim] = pixels.dims();
+            normalise.apply(pixels, vec![dim])
+        }
+    }
+}
+
+/// Mean of every entry of so many rows.
+fn mean_of_rows(count: usize, dim: usize, rows: impl Fn(&[usize]) -> Tensor<2>) -> Vec<f32> {
+    let mut sums = vec![0.0f64; dim];
+    for indices in batches(count, BATCH) {
+        let values = rows(&indices).into_data();
+        for (place, value) in values.iter::<f32>().enumerate() {
+            sums[place % dim] += f64::from(value);
+        }
+    }
+    let count = count.max(1) as f64;
+    sums.into_iter().map(|sum| (sum / count) as f32).collect()
 }
 
 /// Mean of every pixel in `[-1, 1]`, added up exactly in integers.
@@ -108,7 +160,8 @@ mod tests {
     #[test]
     fn known_directions_are_found_in_order() {
         let device = test_device();
-        let pca = Pca::fit(&images(), 3, &mut StdRng::seed_from_u64(2), &device);
+        let all = (3, Normalisation::None);
+        let pca = Pca::fit(&images(), all, &mut StdRng::seed_from_u64(2), &device);
         let components: Vec<f32> = pca.components.val().into_data().iter::<f32>().collect();
         for (column, bit) in [1, 2, 4].into_iter().enumerate() {
             let dot: f32 = (0..16)
@@ -121,11 +174,31 @@ mod tests {
         }
     }
 
+    /// Half the light is the same image to components of what has no norm, and their mean on training images is 0.
+    #[test]
+    fn what_is_taken_out_has_no_component() {
+        let device = test_device();
+        let images = images();
+        let of = (3, Normalisation::L2);
+        let pca = Pca::fit(&images, of, &mut StdRng::seed_from_u64(2), &device);
+        let all: Vec<usize> = (0..images.len()).collect();
+        let batch = images.batch(&all, &device);
+        let latents = pca.encode(batch.clone());
+        let means = latents.clone().mean_dim(0).abs().max();
+        assert!(means.into_scalar::<f32>() < 1e-5);
+        let half = (batch + 1.0) * 0.5 - 1.0;
+        let difference = (pca.encode(half) - latents.clone()).abs().max();
+        assert!(difference.into_scalar::<f32>() < 1e-5);
+        assert!(latents.abs().max().into_scalar::<f32>() > 0.1);
+        assert!(!pca.decodes());
+    }
+
     #[test]
     fn images_of_the_subspace_come_back() {
         let device = test_device();
         let images = images();
-        let pca = Pca::fit(&images, 3, &mut StdRng::seed_from_u64(2), &device);
+        let all = (3, Normalisation::None);
+        let pca = Pca::fit(&images, all, &mut StdRng::seed_from_u64(2), &device);
         let batch = images.batch(&[0, 1, 2], &device);
         let latents = pca.encode(batch.clone());
         assert_eq!(latents.dims(), [3, 3]);

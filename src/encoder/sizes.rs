@@ -5,8 +5,8 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AutoEncoderConfig, Encoder, OnnxEncoder, OnnxNetwork, OnnxSizes, Pca, Pixels, Projection,
-    ResNetConfig, SimClrEncoder, SqueezeNet, SqueezeNetEncoder,
+    AutoEncoderConfig, Encoder, Normalisation, OnnxEncoder, OnnxNetwork, OnnxSizes, Pca, Pixels,
+    Projection, ResNetConfig, SimClrEncoder, SqueezeNet, SqueezeNetEncoder,
 };
 use crate::data::Conversion;
 use crate::safetensors_file::check_room;
@@ -23,6 +23,9 @@ pub enum EncoderSizes {
         shape: [usize; 3],
         /// Number of components.
         components: usize,
+        /// What is taken out of an image before.
+        #[serde(default, skip_serializing_if = "Normalisation::is_none")]
+        normalise: Normalisation,
     },
     /// Principal components of a pretrained network's features.
     SqueezeNet {
@@ -35,6 +38,9 @@ pub enum EncoderSizes {
         /// Principal components of the image itself that stand beside them; 0 for none.
         #[serde(default)]
         pixels: usize,
+        /// What is taken out of the features before.
+        #[serde(default, skip_serializing_if = "Normalisation::is_none")]
+        normalise: Normalisation,
     },
     /// Principal components of the features of a network that was trained without labels.
     #[serde(rename = "simclr")]
@@ -52,6 +58,9 @@ pub enum EncoderSizes {
         network: OnnxSizes,
         /// Number of components.
         components: usize,
+        /// What is taken out of the features before.
+        #[serde(default, skip_serializing_if = "Normalisation::is_none")]
+        normalise: Normalisation,
     },
     /// The image's own values.
     Pixels {
@@ -70,7 +79,9 @@ impl EncoderSizes {
     pub fn latent(&self) -> usize {
         match *self {
             Self::Autoencoder(config) => config.latent,
-            Self::Pca { shape, components } => components.min(shape.iter().product()),
+            Self::Pca {
+                shape, components, ..
+            } => components.min(shape.iter().product()),
             Self::SqueezeNet {
                 shape,
                 components,
@@ -107,7 +118,9 @@ impl EncoderSizes {
     pub(crate) fn check(&self) -> Result<(), String> {
         match *self {
             Self::Autoencoder(config) => config.check(),
-            Self::Pca { shape, components } => {
+            Self::Pca {
+                shape, components, ..
+            } => {
                 check_image(shape)?;
                 check_latent(components)
             }
@@ -116,6 +129,7 @@ impl EncoderSizes {
                 input,
                 components,
                 pixels,
+                ..
             } => {
                 check_image(shape)?;
                 check_latent(components)?;
@@ -137,6 +151,7 @@ impl EncoderSizes {
                 shape,
                 ref network,
                 components,
+                ..
             } => {
                 check_image(shape)?;
                 check_latent(components)?;
@@ -155,6 +170,7 @@ impl EncoderSizes {
             &Self::Pca {
                 shape,
                 components: of_image,
+                ..
             }
             | &Self::SqueezeNet {
                 shape,
@@ -194,10 +210,12 @@ impl EncoderSizes {
                 shape,
                 network,
                 components,
+                normalise,
             } => {
                 let projection = Projection::empty(network.features, *components, device);
                 Ok(Encoder::Onnx(OnnxEncoder {
                     network: OnnxNetwork::stored(onnx, network, shape[0])?,
+                    normalise: *normalise,
                     projection,
                 }))
             }
@@ -212,16 +230,23 @@ impl EncoderSizes {
     pub fn init(&self, rng: &mut impl Rng, device: &Device) -> Option<Encoder> {
         Some(match *self {
             Self::Autoencoder(config) => Encoder::Autoencoder(config.init(rng, device)),
-            Self::Pca { shape, components } => Encoder::Pca(Pca::empty(shape, components, device)),
+            Self::Pca {
+                shape,
+                components,
+                normalise,
+            } => Encoder::Pca(Pca::empty(shape, (components, normalise), device)),
             Self::SqueezeNet {
                 shape,
                 input,
                 components,
                 pixels,
+                normalise,
             } => Encoder::SqueezeNet(SqueezeNetEncoder {
                 network: SqueezeNet::new(device).with_input(input),
+                normalise,
                 projection: Projection::empty(SqueezeNet::LATENT, components, device),
-                pixels: (pixels > 0).then(|| Pca::empty(shape, pixels, device)),
+                pixels: (pixels > 0)
+                    .then(|| Pca::empty(shape, (pixels, Normalisation::None), device)),
             }),
             Self::SimClr {
                 network,

@@ -299,7 +299,7 @@ impl Looks {
 pub(super) mod tests {
     use super::*;
     use crate::backend::test_device;
-    use crate::encoder::Pca;
+    use crate::encoder::{Normalisation, Pca};
     use crate::method::detector::scorer::tests::{grey_32, noise};
     use rand::SeedableRng;
     use rand::rngs::StdRng;
@@ -315,10 +315,11 @@ pub(super) mod tests {
         let sizes = EncoderSizes::Pca {
             shape: [1, 32, 32],
             components: 5,
+            normalise: Normalisation::None,
         };
         let images = noise(300, 3);
         let rng = &mut StdRng::seed_from_u64(1);
-        let encoder = Encoder::Pca(Pca::fit(&images, 5, rng, &device));
+        let encoder = Encoder::Pca(Pca::fit(&images, (5, Normalisation::None), rng, &device));
         let mut latents = Representation::of(&encoder, 5, &images, &device).latents;
         let standardizer = standardised.then(|| Standardizer::fit(latents.values(), 5, 0));
         if let Some(scale) = &standardizer {

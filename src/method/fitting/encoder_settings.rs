@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::encoder::{
-    AutoEncoder, AutoEncoderConfig, ENCODER_STAGE, EncoderSizes, OnnxFile, OnnxLook, OnnxNetwork,
-    PatchSizes, SqueezeNet,
+    AutoEncoder, AutoEncoderConfig, ENCODER_STAGE, EncoderSizes, Normalisation, OnnxFile, OnnxLook,
+    OnnxNetwork, PatchSizes, SqueezeNet,
 };
 use crate::method::{Context, DetectorError, Encoding, MethodError, Parts, SimClrSettings};
 use crate::study::{Check, Fault, Settings, first_fault, optimisation_fault};
@@ -66,6 +66,10 @@ pub struct EncoderSettings {
     pub mean: Vec<f64>,
     /// Their standard deviation (`onnx`).
     pub std: Vec<f64>,
+    /// What is taken out of the features before their components are (`squeezenet`, `onnx`), or out of the image (`pca`), where
+    /// the whole image is described.
+    #[serde(default)]
+    pub normalise: Normalisation,
     /// Principal components of the image itself beside those of the pretrained network's features;
     /// 0 for none (`squeezenet` without positions).
     pub pixel_components: usize,
@@ -218,11 +222,15 @@ impl EncoderSettings {
     ) -> Result<Encoding, toml::de::Error> {
         Ok(match kind {
             EncoderKind::Autoencoder => Encoding::Autoencoder(self.autoencoder()),
-            EncoderKind::Pca => Encoding::Pca { components },
+            EncoderKind::Pca => Encoding::Pca {
+                components,
+                normalise: self.normalise,
+            },
             EncoderKind::SqueezeNet => Encoding::SqueezeNet {
                 input: self.input,
                 components,
                 pixel_components,
+                normalise: self.normalise,
             },
             EncoderKind::SimClr => Encoding::SimClr {
                 settings: SimClrSettings::read(settings)?,
@@ -231,6 +239,7 @@ impl EncoderSettings {
             EncoderKind::Onnx => Encoding::Onnx {
                 onnx: self.onnx(),
                 components,
+                normalise: self.normalise,
             },
             // Texture is refused before: it describes positions alone.
             EncoderKind::Pixels | EncoderKind::Texture => Encoding::Pixels,

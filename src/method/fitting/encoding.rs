@@ -1,5 +1,8 @@
 //! How a method describes whole images: which encoder, how it is fitted, and what it makes of them.
 
+use std::borrow::Cow;
+
+use burn::tensor::Device;
 use rand::rngs::StdRng;
 use sha2::Digest;
 use toml::Table;
@@ -7,9 +10,10 @@ use toml::Table;
 use super::context::weights_hash;
 use super::features::{onnx_identity, part_features};
 use super::simclr;
+use crate::data::{Samples, Vectors};
 use crate::encoder::{
-    BackboneError, BackboneLook, Encoder, EncoderSizes, OnnxEncoder, OnnxFile, Pca, Pixels,
-    PretrainedLook, Projection, SqueezeNet, SqueezeNetEncoder, check_image,
+    BackboneError, BackboneLook, Encoder, EncoderSizes, Normalisation, OnnxEncoder, OnnxFile, Pca,
+    Pixels, PretrainedLook, Projection, SqueezeNet, SqueezeNetEncoder, check_image,
 };
 use crate::files::hex;
 use crate::method::{
@@ -17,6 +21,9 @@ use crate::method::{
     SimClrSettings, as_table,
 };
 use crate::train::StageSummary;
+
+/// Features that are normalised at a time.
+const NORMALISED_BATCH: usize = 4096;
 
 /// An encoder of whole images with what it reads of the settings.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +34,8 @@ pub enum Encoding {
     Pca {
         /// Number of components.
         components: usize,
+        /// What is taken out of an image before.
+        normalise: Normalisation,
     },
     /// Principal components of a pretrained network's features.
     SqueezeNet {
@@ -36,6 +45,8 @@ pub enum Encoding {
         components: usize,
         /// Principal components of the image itself beside them; 0 for none.
         pixel_components: usize,
+        /// What is taken out of the features before.
+        normalise: Normalisation,
     },
     /// Principal components of the features of a network that is trained without labels.
     SimClr {
@@ -50,6 +61,8 @@ pub enum Encoding {
         onnx: OnnxFile,
         /// Number of components.
         components: usize,
+        /// What is taken out of the features before.
+        normalise: Normalisation,
     },
     /// The image's own values.
     Pixels,
@@ -70,14 +83,19 @@ impl Encoding {
 
     /// What it reads of the section `encoder`, but for the kind.
     pub fn settings(&self) -> Table {
-        match self {
+        let mut table = match self {
             Self::Autoencoder(settings) => as_table(settings),
             Self::SqueezeNet { input, .. } => {
                 Table::from_iter([("input".to_owned(), (*input as i64).into())])
             }
             Self::Onnx { onnx, .. } => as_table(onnx),
             Self::Pca { .. } | Self::SimClr { .. } | Self::Pixels => Table::new(),
-        }
+        };
+        // A run of an earlier program, which had no such setting, took nothing out.
+        let taken_out = self.normalise().filter(|normalise| !normalise.is_none());
+        let taken_out = taken_out.and_then(|normalise| toml::Value::try_from(normalise).ok());
+        table.extend(taken_out.map(|value| ("normalise".to_owned(), value)));
+        table
     }
 
     /// What it reads of other sections, by section.
@@ -127,11 +145,21 @@ impl Encoding {
     /// Number of components, for those encoders that have any.
     pub fn components(&self) -> Option<usize> {
         match *self {
-            Self::Pca { components }
+            Self::Pca { components, .. }
             | Self::SqueezeNet { components, .. }
             | Self::SimClr { components, .. }
             | Self::Onnx { components, .. } => Some(components),
             Self::Autoencoder(_) | Self::Pixels => None,
+        }
+    }
+
+    /// What is taken out of an image, or of a network's features, for those encoders that can.
+    fn normalise(&self) -> Option<Normalisation> {
+        match *self {
+            Self::Pca { normalise, .. }
+            | Self::SqueezeNet { normalise, .. }
+            | Self::Onnx { normalise, .. } => Some(normalise),
+            Self::Autoencoder(_) | Self::SimClr { .. } | Self::Pixels => None,
         }
     }
 
@@ -149,11 +177,20 @@ impl Encoding {
 
     /// The sizes of the fitted `encoder` for images of this shape.
     pub fn sizes(&self, shape: [usize; 3], encoder: &Encoder) -> EncoderSizes {
-        if let (Self::Onnx { components, .. }, Encoder::Onnx(exported)) = (self, encoder) {
+        if let (
+            Self::Onnx {
+                components,
+                normalise,
+                ..
+            },
+            Encoder::Onnx(exported),
+        ) = (self, encoder)
+        {
             return EncoderSizes::Onnx {
                 shape,
                 network: exported.network.sizes().clone(),
                 components: *components,
+                normalise: *normalise,
             };
         }
         let known = self.sizes_by_settings(shape);
@@ -164,16 +201,25 @@ impl Encoding {
     fn sizes_by_settings(&self, shape: [usize; 3]) -> Option<EncoderSizes> {
         Some(match *self {
             Self::Autoencoder(ref settings) => EncoderSizes::Autoencoder(settings.sizes(shape)),
-            Self::Pca { components } => EncoderSizes::Pca { shape, components },
+            Self::Pca {
+                components,
+                normalise,
+            } => EncoderSizes::Pca {
+                shape,
+                components,
+                normalise,
+            },
             Self::SqueezeNet {
                 input,
                 components,
                 pixel_components: pixels,
+                normalise,
             } => EncoderSizes::SqueezeNet {
                 shape,
                 input,
                 components,
                 pixels,
+                normalise,
             },
             Self::SimClr {
                 ref settings,
@@ -213,21 +259,31 @@ impl Encoding {
             Self::Pixels => {
                 return Ok((Encoder::Pixels(Pixels::new(context.image_shape())), vec![]));
             }
-            Self::Pca { components } => {
-                Encoder::Pca(Pca::fit(train, components, rng, context.device))
+            Self::Pca {
+                components,
+                normalise,
+            } => {
+                let of = (components, normalise);
+                Encoder::Pca(Pca::fit(train, of, rng, context.device))
             }
             Self::SqueezeNet {
                 input,
                 components,
                 pixel_components,
+                normalise,
             } => {
+                let look = (input, normalise);
                 let components = (components, pixel_components);
-                Encoder::SqueezeNet(fit_squeezenet(input, components, context, parts, rng)?)
+                Encoder::SqueezeNet(fit_squeezenet(look, components, context, parts, rng)?)
             }
             Self::Onnx {
                 ref onnx,
                 components,
-            } => Encoder::Onnx(fit_onnx(onnx, components, context, parts, rng)?),
+                normalise,
+            } => {
+                let look = (onnx, normalise);
+                Encoder::Onnx(fit_onnx(look, components, context, parts, rng)?)
+            }
         };
         let count = train.len();
         context.clock.step("principal components", Some(count));
@@ -310,7 +366,7 @@ fn fingerprint(encoder: &Encoder, parts: &Parts) -> String {
 /// SqueezeNet, and the principal components of what it makes of training images; beside them so many of the images
 /// themselves.
 fn fit_squeezenet(
-    input: usize,
+    (input, normalise): (usize, Normalisation),
     (components, pixel_components): (usize, usize),
     context: &Context,
     parts: &Parts,
@@ -320,11 +376,15 @@ fn fit_squeezenet(
     let network = SqueezeNet::load(context.weights, device)?.with_input(input);
     let at = (device, context.display);
     let features = part_features(train, network.latent(), at, |images| network.encode(images));
+    let features = normalised(&features, (normalise, SqueezeNet::blocks(false)), device);
     let projection = Projection::fit(&features, components, rng, device);
-    let pixels =
-        (pixel_components > 0).then(|| Pca::fit(&train.images, pixel_components, rng, device));
+    let pixels = (pixel_components > 0).then(|| {
+        let of = (pixel_components, Normalisation::None);
+        Pca::fit(&train.images, of, rng, device)
+    });
     Ok(SqueezeNetEncoder {
         network,
+        normalise,
         projection,
         pixels,
     })
@@ -332,7 +392,7 @@ fn fit_squeezenet(
 
 /// A network from an ONNX file, and the principal components of what it makes of training images.
 fn fit_onnx(
-    onnx: &OnnxFile,
+    (onnx, normalise): (&OnnxFile, Normalisation),
     components: usize,
     context: &Context,
     parts: &Parts,
@@ -350,11 +410,28 @@ fn fit_onnx(
         let part = train.name.clone();
         return Err(MethodError::NotFinite { part, image });
     }
+    let features = normalised(&features, (normalise, network.blocks()), device);
     let projection = Projection::fit(&features, components, rng, device);
     Ok(OnnxEncoder {
         network,
+        normalise,
         projection,
     })
+}
+
+/// What a normalisation leaves of features of these blocks.
+fn normalised<'a>(
+    features: &'a Vectors,
+    (normalise, blocks): (Normalisation, Vec<usize>),
+    device: &Device,
+) -> Cow<'a, Vectors> {
+    if normalise.is_none() {
+        return Cow::Borrowed(features);
+    }
+    let count = (features.len(), NORMALISED_BATCH);
+    Cow::Owned(Vectors::in_batches(features.dim(), count, |indices| {
+        normalise.apply(features.batch(indices, device), blocks.clone())
+    }))
 }
 
 #[cfg(test)]
@@ -364,14 +441,19 @@ mod tests {
     #[test]
     fn no_more_components_are_kept_than_there_are() {
         let shape = [1, 16, 16];
+        let pca = |components| Encoding::Pca {
+            components,
+            normalise: Normalisation::L2,
+        };
         for (encoding, entries) in [
-            (Encoding::Pca { components: 300 }, 256),
-            (Encoding::Pca { components: 30 }, 30),
+            (pca(300), 256),
+            (pca(30), 30),
             (
                 Encoding::SqueezeNet {
                     input: 64,
                     components: 4096,
                     pixel_components: 10,
+                    normalise: Normalisation::None,
                 },
                 SqueezeNet::LATENT + 10,
             ),

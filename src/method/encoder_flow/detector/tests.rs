@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::backend::test_device;
-use crate::encoder::AutoEncoderConfig;
+use crate::encoder::{AutoEncoderConfig, Normalisation};
 use crate::flow::transform_tests::randomised;
 use crate::flow::{BaseKind, Mixing};
 use crate::method::detector::scorer::tests::{
@@ -77,12 +77,14 @@ pub fn exported() -> EncoderFlow {
             shape: [1, 32, 32],
             network: network.sizes().clone(),
             components: 6,
+            normalise: Normalisation::Sqrt,
         },
         flow: other.sizes.flow,
     };
     let projection = randomised(Projection::empty(network.features(), 6, &device));
     let encoder = Encoder::Onnx(OnnxEncoder {
         network,
+        normalise: Normalisation::Sqrt,
         projection,
     });
     let rng = &mut StdRng::seed_from_u64(3);
@@ -136,6 +138,7 @@ fn the_gradient_goes_through_a_pretrained_network() {
             input: 64,
             components: 6,
             pixels: 4,
+            normalise: Normalisation::L2,
         },
         flow: RealNvpConfig {
             dim: 10,
