@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{DEFAULT_METHOD, StudyPlace, print};
 use crate::method::Method;
-use crate::study::{Study, class_tags};
+use crate::study::Study;
 
 #[derive(Args)]
 pub struct ListArgs {
@@ -55,7 +55,7 @@ fn describe(study: &Study) -> anyhow::Result<String> {
     let dataset = study.shared(&[])?.data.dataset;
     let names = dataset
         .anomalies()
-        .map(|class| format!("{}-{}", study.name, class_tags(dataset, class)[0]));
+        .map(|class| study.experiment_name(dataset, class));
     let names = names.collect::<Vec<_>>().join("  ");
     let mut text = format!("{}\n  {names}", study.description());
     for variant in study.variants()? {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::lineage::{Ancestor, Sources, lineage};
-use super::names::class_tags;
+use super::names::class_tag;
 use super::resolve::{Layer, Schema, assignment};
 use super::variants::{VARIANTS, variants};
 use super::{Choice, Settings, StudyError};
+use crate::data::DatasetName;
 use crate::suggest::did_you_mean;
 
 /// Section of a study file that says what a sweep compares.
@@ -188,12 +189,17 @@ impl Study {
         first.unwrap_or_default().trim_start_matches('#').trim()
     }
 
+    /// `mnist-3`: the name of the experiment that leaves a class of its data set out.
+    pub fn experiment_name(&self, dataset: DatasetName, class: usize) -> String {
+        format!("{}-{}", self.name, class_tag(dataset, class))
+    }
+
     /// The run that leaves `class` out.
     pub fn experiment(&self, class: usize, choice: &Choice, settings: Settings) -> Experiment {
         let dataset = settings.data.dataset;
         Experiment {
             study: self.name.clone(),
-            name: format!("{}-{}", self.name, class_tags(dataset, class)[0]),
+            name: self.experiment_name(dataset, class),
             class: class as u8,
             class_name: dataset.class_names()[class].to_owned(),
             variant: choice.name.clone(),

@@ -193,6 +193,11 @@ fn study_files(folder: &Path) -> Result<Vec<PathBuf>, StudyError> {
         .collect())
 }
 
+/// The name of a class in the names of experiments and in tables: `plane`, `3`.
+pub fn class_tag(dataset: DatasetName, class: usize) -> String {
+    class_tags(dataset, class).swap_remove(0)
+}
+
 /// Names by which a class can be called, the canonical one first: the paper's short name, the
 /// official name, the index.
 pub fn class_tags(dataset: DatasetName, class: usize) -> Vec<String> {

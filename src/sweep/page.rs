@@ -8,7 +8,7 @@ use crate::data::DatasetName;
 use crate::method::Method;
 use crate::report::{SweepMethod, SweepReport};
 use crate::run::RunError;
-use crate::study::class_tags;
+use crate::study::class_tag;
 
 impl SweepTable {
     /// What the sweep says, for its page and its Markdown.
@@ -22,7 +22,7 @@ impl SweepTable {
             .map(|method| self.method(method))
             .collect();
         let comparison = Comparison::of(&methods, self.classes().len())?;
-        let tag = |class: usize| class_tags(self.dataset, class)[0].clone();
+        let tag = |class: usize| class_tag(self.dataset, class);
         Ok(SweepReport {
             title: match self.stand_in {
                 0 => self.study.clone(),

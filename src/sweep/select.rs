@@ -10,7 +10,7 @@ use crate::data::{DataStore, DatasetName};
 use crate::evaluate::whole_mean;
 use crate::report::{Candidate, CandidateRun, SelectionReport};
 use crate::run::{RunError, RunOptions, features_folder};
-use crate::study::{Settings, Study, StudyError, class_tags};
+use crate::study::{Settings, Study, StudyError, class_tag};
 
 /// What a selection runs over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -245,7 +245,7 @@ impl SelectPlan {
 /// Name of a class, counted on from the first after the last.
 fn tag(dataset: DatasetName, class: usize) -> String {
     let classes = dataset.anomalies().len();
-    class_tags(dataset, class % classes).swap_remove(0)
+    class_tag(dataset, class % classes)
 }
 
 /// The report with the means of all runs, and the choices that follow from them.

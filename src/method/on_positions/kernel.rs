@@ -64,14 +64,17 @@ impl KernelDensity {
             log_variance: Param::from_tensor(Tensor::zeros([1], device)),
             log_det: Param::from_tensor(Tensor::full([1], log_det, device)),
         };
-        let nearest = density.mean(train, |squares| squares.min_dim(1).squeeze_dim(1));
+        let nearest = density.mean(train, |rows| {
+            density.squares(rows).min_dim(1).squeeze_dim(1)
+        });
         let unit = (nearest / train.dim() as f64)
             .max(LEAST_SHARE * spread)
             .max(LEAST);
         let fits = WIDTHS.map(|width| {
             density.log_variance =
                 Param::from_tensor(Tensor::full([1], (width * unit).ln(), device));
-            (density.mean_nll(valid), (width * unit).ln())
+            let nll = density.mean(valid, |rows| density.nll(rows));
+            (nll, (width * unit).ln())
         });
         let best = fits.into_iter().min_by(|(a, _), (b, _)| a.total_cmp(b));
         if let Some((_, log_variance)) = best {
@@ -116,20 +119,11 @@ impl KernelDensity {
         (norms + others - latents.matmul(centres) * 2.0).clamp_min(0.0)
     }
 
-    fn mean_nll(&self, rows: &Vectors) -> f64 {
+    /// Mean of what `of` makes of each row.
+    fn mean(&self, rows: &Vectors, of: impl Fn(Tensor<2>) -> Tensor<1>) -> f64 {
         let device = self.centres.val().device();
         let sums = batches(rows.len(), BATCH).map(|indices| {
-            let nll = self.nll(rows.batch(&indices, &device));
-            nll.into_data().iter::<f64>().sum::<f64>()
-        });
-        sums.sum::<f64>() / rows.len().max(1) as f64
-    }
-
-    /// Mean of what `of` makes of the squared distances of each row.
-    fn mean(&self, rows: &Vectors, of: fn(Tensor<2>) -> Tensor<1>) -> f64 {
-        let device = self.centres.val().device();
-        let sums = batches(rows.len(), BATCH).map(|indices| {
-            let values = of(self.squares(rows.batch(&indices, &device)));
+            let values = of(rows.batch(&indices, &device));
             values.into_data().iter::<f64>().sum::<f64>()
         });
         sums.sum::<f64>() / rows.len().max(1) as f64
@@ -164,6 +158,10 @@ mod tests {
         rows
     }
 
+    fn mean_nll(density: &KernelDensity, rows: &Vectors) -> f64 {
+        density.mean(rows, |rows| density.nll(rows))
+    }
+
     #[test]
     fn it_is_a_density_near_the_true_one() {
         // Entropy of the two normals: 1/2 ln(2 pi e)^2 + ln 3 + ln 0.5 = 2.8379 + 0.4055.
@@ -171,7 +169,7 @@ mod tests {
         let rng = &mut StdRng::seed_from_u64(1);
         let density = KernelDensity::fit(&rows(4000, 1), &rows(1000, 2), 400, rng, &device);
         assert_eq!(density.centres(), 400);
-        let mean = density.mean_nll(&rows(1000, 3));
+        let mean = mean_nll(&density, &rows(1000, 3));
         assert!((3.2..3.9).contains(&mean), "{mean}");
         // Its integral over the plane, by cells of 0.2 x 0.1.
         let mut grid = Vectors::new(2);
@@ -192,11 +190,11 @@ mod tests {
         let rng = &mut StdRng::seed_from_u64(1);
         let few = KernelDensity::fit(&rows(40, 1), &rows(20, 2), 2000, rng, &device);
         assert_eq!(few.centres(), 10);
-        let mean = few.mean_nll(&rows(200, 3));
+        let mean = mean_nll(&few, &rows(200, 3));
         assert!((3.0..6.0).contains(&mean), "{mean}");
         let mut equal = Vectors::new(2);
         equal.extend([1.5f32; 80]);
         let same = KernelDensity::fit(&equal, &equal, 2000, rng, &device);
-        assert!(same.mean_nll(&equal).is_finite() && same.mean_nll(&rows(5, 3)).is_finite());
+        assert!(mean_nll(&same, &equal).is_finite() && mean_nll(&same, &rows(5, 3)).is_finite());
     }
 }

@@ -39,9 +39,9 @@ impl Sources<'_> {
             ),
         };
         let mut sentence = format!(
-            "{trained}, the {} tells {} from normal test images with an AUROC of {:.3} (95 % interval {:.3} to {:.3}).",
-            self.describe(self.own_score()),
+            "{trained}, images of {} are told from normal test images by the {}, with an AUROC of {:.3} (95 % interval {:.3} to {:.3}).",
             self.anomaly(),
+            self.describe(self.own_score()),
             m.auroc,
             m.auroc_low,
             m.auroc_high

@@ -11,7 +11,7 @@ use super::plan_file::Work;
 use super::plan_file::{PlanFile, PlanFolder};
 use crate::files::{self, FileError};
 use crate::run::run_folder;
-use crate::study::{Study, class_tags};
+use crate::study::Study;
 use crate::sweep::request::Part;
 
 /// Name of the job that writes the table.
@@ -48,7 +48,7 @@ pub(super) fn folder_of(
     part: &Part,
     (class, variant, seed): (usize, &str, u64),
 ) -> PathBuf {
-    let name = format!("{}-{}", study.name, class_tags(dataset, class)[0]);
+    let name = study.experiment_name(dataset, class);
     run_folder(&part.options.artifacts, &name, variant, seed)
 }
 
