@@ -5,7 +5,14 @@ use std::path::Path;
 use std::process::Command;
 
 /// What the program is made of.
-const PROGRAM: [&str; 5] = ["src", "experiments", "build.rs", "Cargo.toml", "Cargo.lock"];
+const PROGRAM: [&str; 6] = [
+    "src",
+    "templates",
+    "experiments",
+    "build.rs",
+    "Cargo.toml",
+    "Cargo.lock",
+];
 
 fn main() {
     // Outside a repository there is nothing to watch: a path that is missing would mean a rebuild
@@ -23,8 +30,13 @@ fn main() {
     let revision = git(&["describe", "--always", "--abbrev=12", "--exclude=*"]);
     // Not by `describe --dirty`, which writes the index: what is watched would be newer than the build, and the next
     // call would build all of it again.
-    let arguments = ["--no-optional-locks", "diff", "HEAD", "--"];
-    let changes = git(&[&arguments[..], &PROGRAM].concat()).unwrap_or_default();
+    let of_program = |arguments: &[&str]| git(&[arguments, &PROGRAM].concat()).unwrap_or_default();
+    let mut changes = of_program(&["--no-optional-locks", "diff", "HEAD", "--"]);
+    // Files that are not added yet are in no difference.
+    for path in of_program(&["ls-files", "--others", "--exclude-standard", "--"]).lines() {
+        changes += path;
+        changes += &String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default());
+    }
     let revision = revision.map(|revision| match changes.is_empty() {
         true => revision,
         // Two programs with different changes are two programs.

@@ -23,7 +23,7 @@ type Row = Vec<f64>;
 const NORMAL: &str = "test-normal";
 const VALIDATION: &str = "validation";
 /// Columns of the table that are no score of their own.
-const NO_SCORE: [&str; 5] = ["split", "index", "label", "truth", "deciding"];
+const NO_SCORE: [&str; 6] = ["split", "index", "label", "truth", "file", "deciding"];
 
 /// The standardised scores of a run.
 struct Run {

@@ -383,6 +383,24 @@ fn methods_are_compared_on_a_folder() {
 }
 
 #[test]
+fn from_copies_of_one_picture_nothing_is_learnt() {
+    let folder = tempfile::tempdir().unwrap();
+    common::digits_as_files(&folder.path().join("one"), 1);
+    let copies = folder.path().join("copies");
+    std::fs::create_dir(&copies).unwrap();
+    for copy in 0..30 {
+        let from = folder.path().join("one/000.png");
+        std::fs::copy(from, copies.join(format!("{copy}.png"))).unwrap();
+    }
+    let refused = fails(fit(
+        &copies,
+        &folder.path().join("m.safetensors"),
+        &["data.size=32"],
+    ));
+    assert!(refused.contains("30 images are all the same"), "{refused}");
+}
+
+#[test]
 fn a_run_is_of_the_pictures_that_it_saw() {
     let folder = tempfile::tempdir().unwrap();
     let set = folder.path().join("set");

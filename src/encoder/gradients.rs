@@ -28,13 +28,15 @@ pub(super) const FEATURES: usize = ORIENTATIONS * CELLS * CELLS;
 pub(super) fn oriented_gradients(images: Tensor<4>) -> Tensor<2> {
     let [_, _, height, width] = images.dims();
     let part = STEP / (ORIENTATIONS * height * width).max(1);
-    let parts = ops::by_parts(images, part, of_part);
+    let cells = cells([height - 2, width - 2], &images.device());
+    let parts = ops::by_parts(images, part, |images| of_part(images, cells.clone()));
     Tensor::cat(parts, 0)
 }
 
-fn of_part(images: Tensor<4>) -> Tensor<2> {
+/// The same of some of the images, whose pixels lie in these cells, `[pixels, CELLS * CELLS]`.
+fn of_part(images: Tensor<4>, cells: Tensor<2>) -> Tensor<2> {
     let [batch, _, height, width] = images.dims();
-    let (device, inner) = (images.device(), [height - 2, width - 2]);
+    let inner = [height - 2, width - 2];
     let pixels = inner[0] * inner[1];
     // Central differences, of the pixels that have neighbours on all sides.
     let inside = images.clone().narrow(2, 1, inner[0]);
@@ -48,7 +50,7 @@ fn of_part(images: Tensor<4>) -> Tensor<2> {
         slope.reshape([batch, 1, pixels])
     });
     let votes = votes(across, down);
-    let cells = cells(inner, &device).unsqueeze::<3>();
+    let cells = cells.unsqueeze::<3>();
     let cells = cells.expand([batch, pixels, CELLS * CELLS]);
     votes.matmul(cells).flatten(1, 2)
 }

@@ -44,9 +44,7 @@ pub use fitting::{
     AutoEncoderSettings, Clock, Context, EncoderKind, EncoderSettings, Encoding, Fitted,
     FlowSettings, Identity, Part, Parts, Representation, SimClrSettings, StageCount,
 };
-pub(crate) use fitting::{
-    SharedNetwork, are_features_of, backbone_features, derive, features_fingerprint,
-};
+pub(crate) use fitting::{SharedNetwork, backbone_features, derive, features_fingerprint};
 
 pub use idle::idle_overrides;
 

@@ -11,9 +11,7 @@ use crate::data::{
 };
 use crate::encoder::Backbone;
 use crate::files;
-use crate::method::{
-    Part, Parts, Representation, are_features_of, backbone_features, features_fingerprint,
-};
+use crate::method::{Part, Parts, Representation, backbone_features, features_fingerprint};
 use crate::study::Experiment;
 use crate::train::Display;
 
@@ -109,7 +107,8 @@ impl Pools {
         let device = &open.device;
         let _alone = EXTRACTION.lock().unwrap_or_else(PoisonError::into_inner);
         for pool in std::iter::once(&mut self.own).chain(self.others.iter_mut().map(|(_, p)| p)) {
-            let fingerprint = features_fingerprint(network, open.backend.name(), &pool.images);
+            let fingerprint =
+                features_fingerprint(network, (open.backend.name(), device), &pool.images);
             let path = folder.join(format!(
                 "{}-{}.safetensors",
                 network.name(),
@@ -117,12 +116,8 @@ impl Pools {
             ));
             let stored = Representation::load(&path, &fingerprint).ok();
             let stored = stored.and_then(|mut parts| parts.remove(FEATURES));
-            let usable = |found: &Representation| {
-                // By another version of the program they may be others, which no fingerprint tells.
-                found.latents.len() == pool.images.len()
-                    && are_features_of(network, &pool.images, &found.latents, device)
-            };
-            let features = match stored.filter(usable) {
+            let whole = |found: &Representation| found.latents.len() == pool.images.len();
+            let features = match stored.filter(whole) {
                 Some(found) => found.latents,
                 None => {
                     display.say(&format!("features of {} images", pool.images.len()));

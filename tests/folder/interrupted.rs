@@ -66,6 +66,14 @@ fn a_killed_fit_goes_on_to_the_same_model() {
         let model = place.path().join("m.safetensors");
         kill_in_its_flow(fit(set, &model, &settings), &model);
         assert!(!model.exists());
+        // What is unfinished is no other seed's, and not thrown away for it.
+        let mut other = fit(set, &model, &settings);
+        other.args(["--seed", "7"]);
+        let refused = fails(other);
+        assert!(
+            refused.contains("seed") && refused.contains("--force"),
+            "{refused}"
+        );
         let output = succeeds(fit(set, &model, &settings));
         assert!(output.contains("flow  continues with epoch"), "{output}");
         // What was finished before is not trained again.

@@ -133,13 +133,13 @@ pub(super) fn images_in(folder: &Path) -> Result<Listing, DataError> {
     Ok(listing)
 }
 
-/// The images in a folder and below it, sorted by path; what several links lead to once.
+/// The images in a folder and below it, sorted by path; a folder that several links lead to is looked into once.
 ///
 /// # Errors
 /// [`DataError::Io`] when a folder cannot be read.
 pub(super) fn walk(folder: &Path) -> Result<Listing, DataError> {
     let mut listing = Listing::default();
-    let mut seen = HashSet::new();
+    let mut seen: HashSet<PathBuf> = HashSet::new();
     let mut hidden = 0;
     let entries = WalkDir::new(folder)
         .follow_links(true)
@@ -150,14 +150,14 @@ pub(super) fn walk(folder: &Path) -> Result<Listing, DataError> {
             let is_shown = entry.depth() == 0 || !is_hidden(entry.file_name());
             let is_image = EXTENSIONS.contains(&extension(entry.path()).as_str());
             hidden += usize::from(!is_shown && is_image);
-            is_shown
+            let real = entry.path().canonicalize();
+            let is_new = !entry.file_type().is_dir() || real.map_or(true, |real| seen.insert(real));
+            is_shown && is_new
         });
     for entry in entries {
         let error = match entry {
             Ok(entry) => {
-                let real = entry.path().canonicalize();
-                let is_new = real.map_or(true, |real| seen.insert(real));
-                if entry.file_type().is_file() && is_new {
+                if entry.file_type().is_file() {
                     listing.add(entry.into_path());
                 }
                 continue;

@@ -20,8 +20,13 @@ pub(in crate::method) fn onnx_identity(network: &OnnxNetwork) -> String {
     format!("{:?}", network.sizes())
 }
 
-/// What a pretrained network's features depend on: the images, its weights, and the backend.
-pub(crate) fn features_fingerprint(network: &Backbone, backend: &str, images: &Images) -> String {
+/// What a pretrained network's features depend on: the images, its weights, the backend, and what the program makes of the first
+/// images on this machine, for another version of it, or another processor, may make others of them.
+pub(crate) fn features_fingerprint(
+    network: &Backbone,
+    (backend, device): (&str, &Device),
+    images: &Images,
+) -> String {
     let mut hash = match network {
         Backbone::SqueezeNet(network) => {
             let mut hash = weights_hash(network);
@@ -33,21 +38,15 @@ pub(crate) fn features_fingerprint(network: &Backbone, backend: &str, images: &I
         Backbone::Onnx(network) => Sha256::new().chain_update(onnx_identity(network)),
     };
     hash.update(backend);
+    let first: Vec<usize> = (0..images.len().min(FEATURE_BATCH)).collect();
+    if !first.is_empty() {
+        let features = network.encode(images.batch(&first, device)).into_data();
+        features
+            .iter::<f32>()
+            .for_each(|value| hash.update(value.to_le_bytes()));
+    }
     images.iter().for_each(|image| hash.update(image));
     hex(&hash.finalize())
-}
-
-/// True when the features of the first images are, to the bit, what the network makes of them now.
-pub(crate) fn are_features_of(
-    network: &Backbone,
-    images: &Images,
-    features: &Vectors,
-    device: &Device,
-) -> bool {
-    let first: Vec<usize> = (0..images.len().min(FEATURE_BATCH)).collect();
-    let now = network.encode(images.batch(&first, device)).into_data();
-    let known = features.select(&first);
-    now.iter::<f32>().eq(known.values().iter().copied())
 }
 
 /// A pretrained network's features of every image.

@@ -19,7 +19,7 @@ pub use clock::Clock;
 pub use context::{Context, Fitted, StageCount};
 pub use encoder_settings::{AutoEncoderSettings, EncoderKind, EncoderSettings};
 pub use encoding::Encoding;
-pub(crate) use features::{are_features_of, backbone_features, features_fingerprint};
+pub(crate) use features::{backbone_features, features_fingerprint};
 pub use flow_settings::FlowSettings;
 pub use identity::Identity;
 pub use parts::{Part, Parts};

@@ -21,8 +21,9 @@ use crate::method::{DetectorError, HeatSource, Heatmap, Scorer, Scores, Spread, 
 pub(super) const KIND: &str = "views";
 /// Images per forward pass; the pretrained network's first maps are large.
 pub(super) const BATCH: usize = 64;
-/// Images per backward pass.
+/// Images per backward pass, and pixels of them, at most: every view notes several numbers for each.
 const GRADIENT_BATCH: usize = 32;
+const GRADIENT_PIXELS: usize = 1 << 19;
 /// Names of the scores: the deciding one, then one for every view.
 pub(super) const NAMES: [&str; 9] = [
     "views", "view_1", "view_2", "view_3", "view_4", "view_5", "view_6", "view_7", "view_8",
@@ -307,7 +308,9 @@ impl Scorer for Views {
 
     fn heat(&self, images: &Images, source: HeatSource) -> Option<Vec<Heatmap>> {
         self.heat_sources().contains(&source).then_some(())?;
-        pixel_gradients(images, GRADIENT_BATCH, &self.device, |pixels| {
+        let [_, height, width] = images.shape();
+        let batch = (GRADIENT_PIXELS / (height * width).max(1)).clamp(1, GRADIENT_BATCH);
+        pixel_gradients(images, batch, &self.device, |pixels| {
             self.deciding_score(pixels)
         })
     }

@@ -39,7 +39,7 @@ impl Sources<'_> {
             ),
         };
         let mut sentence = format!(
-            "{trained}, images of {} are told from normal test images by the {}, with an AUROC of {:.3} (95 % interval {:.3} to {:.3}).",
+            "{trained}, the detector tells {} from normal test images by the {}, with an AUROC of {:.3} (95 % interval {:.3} to {:.3}).",
             self.anomaly(),
             self.describe(self.own_score()),
             m.auroc,

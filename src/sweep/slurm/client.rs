@@ -53,7 +53,7 @@ fn call(program: &'static str, arguments: &[String]) -> Result<String, SlurmErro
     }
 }
 
-/// [`call`], several times when the controller does not answer: what is asked changes nothing.
+/// [`call`], several times when the controller does not answer: asked twice, it does no more than asked once.
 fn patiently(program: &'static str, arguments: &[String]) -> Result<String, SlurmError> {
     let mut tries = 0;
     loop {
@@ -88,7 +88,7 @@ pub(super) fn submit(options: &[String], name: &str) -> Result<String, SlurmErro
             Err(error) => error,
         };
         tries += 1;
-        if !is_passing(&error) || tries == TRIES {
+        if !is_passing(&error) {
             return Err(error);
         }
         std::thread::sleep(Duration::from_secs(u64::from(tries * tries)));
@@ -98,19 +98,33 @@ pub(super) fn submit(options: &[String], name: &str) -> Result<String, SlurmErro
             "--states=all",
             "--format=%A",
             "--name",
+            name,
         ]);
-        let named = [named, vec![name.to_owned()]].concat();
         // Several tasks of one array have one id at first; then the smallest is the array's.
-        let found = patiently("squeue", &named).inspect_err(|_| {
-            // Nobody knows whether it was taken, or by which number.
-            let _ = call("scancel", &words(&["--me", "--name", name]));
-        })?;
+        let found = patiently("squeue", &named).map_err(|silence| unknown(name, &silence))?;
         let ids = found
             .lines()
             .filter_map(|line| line.trim().parse::<u64>().ok());
         if let Some(id) = ids.min() {
             return Ok(id.to_string());
         }
+        if tries == TRIES {
+            return Err(error);
+        }
+    }
+}
+
+/// That nobody knows whether a job of this name was taken, or by which number; it is taken back by its name, if that is heard.
+fn unknown(name: &str, silence: &SlurmError) -> SlurmError {
+    let taken_back = patiently("scancel", &words(&["--me", "--name", name])).is_ok();
+    SlurmError::Failed {
+        command: "squeue".to_owned(),
+        reason: match taken_back {
+            true => format!("{silence}; what may have been submitted as {name} has been cancelled"),
+            false => format!(
+                "{silence}; a job may have been submitted: `scancel --me --name={name}` takes it back"
+            ),
+        },
     }
 }
 
