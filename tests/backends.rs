@@ -119,7 +119,10 @@ fn every_method_gives_the_same_scores_on_every_backend() {
         "views.list=[{ of = \"gradients\", normalise = \"l2\", components = 6, gaussians = 150, base = \"kernel\" }]",
     ];
     let edges = (Method::Views, &edges[..]);
-    let normalised = (Method::Knn, &["encoder.normalise=l2", "knn.encoder=pca"][..]);
+    let normalised = (
+        Method::Knn,
+        &["encoder.normalise=l2", "knn.encoder=pca"][..],
+    );
     let others = [simclr, patches, edges, normalised, positions, texture];
     for (method, settings) in whole.into_iter().chain(others) {
         fit(method, settings, Backend::Flex, folder.path()).unwrap();
