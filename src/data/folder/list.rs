@@ -150,8 +150,9 @@ pub(super) fn walk(folder: &Path) -> Result<Listing, DataError> {
             let is_shown = entry.depth() == 0 || !is_hidden(entry.file_name());
             let is_image = EXTENSIONS.contains(&extension(entry.path()).as_str());
             hidden += usize::from(!is_shown && is_image);
-            let real = entry.path().canonicalize();
-            let is_new = !entry.file_type().is_dir() || real.map_or(true, |real| seen.insert(real));
+            let is_new = |real: PathBuf| seen.insert(real);
+            let is_new =
+                !entry.file_type().is_dir() || entry.path().canonicalize().map_or(true, is_new);
             is_shown && is_new
         });
     for entry in entries {
