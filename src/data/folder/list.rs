@@ -452,4 +452,19 @@ mod tests {
         assert_eq!(names(&folder, &["images"]), all);
         assert_eq!(names(&folder, &["images/*.png", "images/m*/*"]), all);
     }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_is_looked_into_once_and_a_linked_picture_is_a_picture() {
+        use std::os::unix::fs::symlink;
+        let folder = folder(&["elsewhere/b.png", "images/a.png"]);
+        let images = folder.path().join("images");
+        symlink(folder.path().join("elsewhere"), images.join("first")).unwrap();
+        symlink(folder.path().join("elsewhere"), images.join("second")).unwrap();
+        // A way back to what is being looked into.
+        symlink(folder.path(), images.join("up")).unwrap();
+        symlink(images.join("a.png"), images.join("c.png")).unwrap();
+        let all = ["images/a.png", "images/c.png", "images/first/b.png"];
+        assert_eq!(names(&folder, &["images"]), all);
+    }
 }
